@@ -1,0 +1,199 @@
+"""Millstream: events in, work out. One durable log, read three ways.
+
+General layout, as an event flows (a module imports only from those above its own in this list, but for `app` and `run`,
+which bring all of it together):
+
+    errors, limits, clock, durations, settings, records     the words
+    engines/    what keeps a log: memory, sqlite; `connect` opens one by its URL
+    log/        Topic and Group: records in, records out, as Python values and as columns
+    queue/      each record goes to one worker: leases, retries, dead letters
+    stream/     records in order, with windows, exactly once
+    batch/      a fixed piece of the log as a data frame
+    app, run/   what a program declares, and how it runs
+    web/        collector of clicks, console, demo
+    cli/        the `millstream` command
+    testing/    fake clock, faults, the suite that every engine passes
+
+Names are imported when they are first used: `import millstream` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from millstream.version import __version__
+
+if TYPE_CHECKING:
+    from millstream.app import App
+    from millstream.batch import Batch, Run, RunResult
+    from millstream.errors import (
+        CapabilityError,
+        ClosedError,
+        CommitConflictError,
+        ConflictError,
+        ForeignFileError,
+        GroupNotFoundError,
+        HandlerError,
+        LeaseLostError,
+        LimitExceededError,
+        MillstreamError,
+        NetworkFileSystemError,
+        NewerFormatError,
+        OffsetOutOfRangeError,
+        Reject,
+        RetryLater,
+        SchemaError,
+        SettingsError,
+        StorageBusyError,
+        StorageCorruptError,
+        StorageError,
+        StorageFullError,
+        StorageReadOnlyError,
+        TopicExistsError,
+        TopicNotFoundError,
+        UsageError,
+    )
+    from millstream.log.group import Group
+    from millstream.log.log import Log
+    from millstream.log.ranges import OffsetRange
+    from millstream.log.retention import Retention
+    from millstream.log.topic import Topic
+    from millstream.queue import DeadLetter, QueueEvent, QueueObserver, QueueReader, Retry, WorkerState
+    from millstream.records import Position, Record
+    from millstream.run.supervisor import Running
+    from millstream.stream import (
+        Stream,
+        StreamInfo,
+        StreamReader,
+        count,
+        max_,
+        mean,
+        min_,
+        quantile,
+        sum_,
+        tumbling,
+    )
+
+_MODULES = {
+    "millstream.app": ("App",),
+    "millstream.batch": ("Batch", "Run", "RunResult"),
+    "millstream.errors": (
+        "CapabilityError",
+        "ClosedError",
+        "CommitConflictError",
+        "ConflictError",
+        "ForeignFileError",
+        "GroupNotFoundError",
+        "HandlerError",
+        "LeaseLostError",
+        "LimitExceededError",
+        "MillstreamError",
+        "NetworkFileSystemError",
+        "NewerFormatError",
+        "OffsetOutOfRangeError",
+        "Reject",
+        "RetryLater",
+        "SchemaError",
+        "SettingsError",
+        "StorageBusyError",
+        "StorageCorruptError",
+        "StorageError",
+        "StorageFullError",
+        "StorageReadOnlyError",
+        "TopicExistsError",
+        "TopicNotFoundError",
+        "UsageError",
+    ),
+    "millstream.log.group": ("Group",),
+    "millstream.log.log": ("Log",),
+    "millstream.log.ranges": ("OffsetRange",),
+    "millstream.log.retention": ("Retention",),
+    "millstream.log.topic": ("Topic",),
+    "millstream.queue": ("DeadLetter", "QueueEvent", "QueueObserver", "QueueReader", "Retry", "WorkerState"),
+    "millstream.records": ("Position", "Record"),
+    "millstream.run.supervisor": ("Running",),
+    "millstream.stream": (
+        "Stream",
+        "StreamInfo",
+        "StreamReader",
+        "count",
+        "max_",
+        "mean",
+        "min_",
+        "quantile",
+        "sum_",
+        "tumbling",
+    ),
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = [
+    "App",
+    "Batch",
+    "CapabilityError",
+    "ClosedError",
+    "CommitConflictError",
+    "ConflictError",
+    "DeadLetter",
+    "ForeignFileError",
+    "Group",
+    "GroupNotFoundError",
+    "HandlerError",
+    "LeaseLostError",
+    "LimitExceededError",
+    "Log",
+    "MillstreamError",
+    "NetworkFileSystemError",
+    "NewerFormatError",
+    "OffsetOutOfRangeError",
+    "OffsetRange",
+    "Position",
+    "QueueEvent",
+    "QueueObserver",
+    "QueueReader",
+    "Record",
+    "Reject",
+    "Retention",
+    "Retry",
+    "RetryLater",
+    "Run",
+    "RunResult",
+    "Running",
+    "SchemaError",
+    "SettingsError",
+    "StorageBusyError",
+    "StorageCorruptError",
+    "StorageError",
+    "StorageFullError",
+    "StorageReadOnlyError",
+    "Stream",
+    "StreamInfo",
+    "StreamReader",
+    "Topic",
+    "TopicExistsError",
+    "TopicNotFoundError",
+    "UsageError",
+    "WorkerState",
+    "__version__",
+    "count",
+    "max_",
+    "mean",
+    "min_",
+    "quantile",
+    "sum_",
+    "tumbling",
+]
+
+
+def __getattr__(name: str) -> Any:
+    module = _MODULE_OF.get(name)
+    if module is None:
+        raise AttributeError(f"module 'millstream' has no attribute {name!r}")
+    value = getattr(importlib.import_module(module), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

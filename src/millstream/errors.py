@@ -1,0 +1,181 @@
+"""Everything that can go wrong, in one tree.
+
+    MillstreamError
+    ├── UsageError                  the call cannot work as written; retrying does not help
+    │   ├── SettingsError           a setting, URL or option is unknown or out of range
+    │   ├── LimitExceededError      larger than a documented limit; carries limit and size
+    │   ├── CapabilityError         this engine cannot do that; carries capability
+    │   ├── SchemaError             a value or type does not fit the topic's schema
+    │   ├── TopicNotFoundError
+    │   ├── TopicExistsError        the topic exists with other settings
+    │   ├── GroupNotFoundError
+    │   └── OffsetOutOfRangeError   retention deleted the record; carries start_offset
+    ├── ConflictError               somebody else was there first; read the state anew, then retry
+    │   ├── LeaseLostError          the lease expired or was settled; the record is someone else's
+    │   └── CommitConflictError     another reader of the group moved the offset
+    ├── StorageError                the log could not be read or written
+    │   ├── StorageFullError        disk or quota; nothing of the call was stored; retry when there is room
+    │   ├── StorageReadOnlyError
+    │   ├── StorageBusyError        another program holds the file; retrying helps
+    │   ├── StorageCorruptError     run `millstream doctor`
+    │   ├── NewerFormatError        written by a newer Millstream
+    │   ├── ForeignFileError        a file that is not ours
+    │   └── NetworkFileSystemError
+    ├── ClosedError                 the app, topic or engine was closed
+    └── HandlerError                control flow of queue handlers
+        ├── Reject                  give up on this record now: to the dead letters
+        └── RetryLater              try again after a stated time
+
+A message says what happened, to which topic, offset or file, and what to do next. `retryable` says whether the same
+call can succeed later without a change. Driver errors are wrapped once per engine, `from` the original.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class MillstreamError(Exception):
+    """Base of every error that Millstream raises on purpose."""
+
+    retryable: ClassVar[bool] = False
+    exit_code: ClassVar[int] = 1
+
+
+class UsageError(MillstreamError):
+    """The call cannot work as written."""
+
+    exit_code = 2
+
+
+class SettingsError(UsageError):
+    """A setting, URL or option is unknown or out of range."""
+
+
+class LimitExceededError(UsageError):
+    """Something is larger than a limit of `millstream.limits`."""
+
+    def __init__(self, what: str, *, limit: int, size: int, hint: str = "") -> None:
+        super().__init__(f"{what} is {size:,}, the limit is {limit:,}" + (f"; {hint}" if hint else ""))
+        self.what = what
+        self.limit = limit
+        self.size = size
+
+
+class CapabilityError(UsageError):
+    """The engine in use does not offer what was asked for."""
+
+    def __init__(self, engine: str, capability: str, hint: str = "") -> None:
+        super().__init__(f"the {engine} engine cannot {capability}" + (f"; {hint}" if hint else ""))
+        self.engine = engine
+        self.capability = capability
+
+
+class SchemaError(UsageError):
+    """A value or a type does not fit the schema of its topic."""
+
+    def __init__(self, message: str, *, index: int | None = None) -> None:
+        super().__init__(message)
+        self.index = index
+        """Place of the first bad value in the call, None when the type itself is at fault."""
+
+
+class TopicNotFoundError(UsageError):
+    def __init__(self, topic: str, where: str = "") -> None:
+        super().__init__(f"there is no topic {topic!r}" + (f" in {where}" if where else ""))
+        self.topic = topic
+
+
+class TopicExistsError(UsageError):
+    """The topic exists with settings that cannot be changed to those asked for."""
+
+
+class GroupNotFoundError(UsageError):
+    def __init__(self, topic: str, group: str) -> None:
+        super().__init__(f"topic {topic!r} has no consumer group {group!r}")
+        self.topic = topic
+        self.group = group
+
+
+class OffsetOutOfRangeError(UsageError):
+    """The records asked for were deleted by retention (or never existed)."""
+
+    def __init__(self, topic: str, partition: int, offset: int, *, start_offset: int, end_offset: int) -> None:
+        super().__init__(
+            f"offset {offset} of {topic}/{partition} is outside the log, which holds [{start_offset}, {end_offset}); "
+            f"read from {start_offset} on"
+        )
+        self.start_offset = start_offset
+        self.end_offset = end_offset
+
+
+class ConflictError(MillstreamError):
+    """Somebody else was there first."""
+
+    exit_code = 4
+
+
+class LeaseLostError(ConflictError):
+    """The lease expired or was settled already; the records may be with another worker."""
+
+
+class CommitConflictError(ConflictError):
+    """The group's committed offset is not the one this commit starts from."""
+
+
+class StorageError(MillstreamError):
+    """The log could not be read or written."""
+
+    exit_code = 3
+
+
+class StorageFullError(StorageError):
+    """No room on the disk; nothing of the failed call was stored."""
+
+    retryable = True
+
+
+class StorageReadOnlyError(StorageError):
+    """The file or its folder may not be written."""
+
+
+class StorageBusyError(StorageError):
+    """Another program (not Millstream, whose writers wait in line) holds the file."""
+
+    retryable = True
+
+
+class StorageCorruptError(StorageError):
+    """The file is damaged; `millstream doctor` tells what is left."""
+
+
+class NewerFormatError(StorageError):
+    """The file was written by a newer Millstream."""
+
+
+class ForeignFileError(StorageError):
+    """The file exists and is not a Millstream log."""
+
+
+class NetworkFileSystemError(StorageError):
+    """SQLite's locks and shared memory do not work over a network; the file must be on a local disk."""
+
+
+class ClosedError(MillstreamError):
+    """The app or engine was closed before the call."""
+
+
+class HandlerError(MillstreamError):
+    """Raised by a queue handler to say what should happen with its record."""
+
+
+class Reject(HandlerError):  # noqa: N818 - reads as a verb in handlers: `raise Reject("no such user")`
+    """Give up on this record now: it goes to the dead letters with this reason."""
+
+
+class RetryLater(HandlerError):  # noqa: N818 - reads as a verb in handlers
+    """Try this record again after a delay; counts as an attempt."""
+
+    def __init__(self, delay: str | float, reason: str = "") -> None:
+        super().__init__(reason or f"retry after {delay}")
+        self.delay = delay
