@@ -1,0 +1,425 @@
+"""The engine: topics, partitions and groups behind one lock."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from millstream import limits
+from millstream.clock import Clock, SystemClock
+from millstream.engines.memory.group import Group, Place
+from millstream.engines.memory.topic import Partition, Topic
+from millstream.engines.protocol import (
+    Append,
+    BatchHeader,
+    Capabilities,
+    Durability,
+    Finding,
+    GroupInfo,
+    Lease,
+    OffsetMove,
+    Settlement,
+    StateChange,
+    TopicInfo,
+    TopicSpec,
+)
+from millstream.errors import (
+    CapabilityError,
+    ClosedError,
+    CommitConflictError,
+    ConflictError,
+    GroupNotFoundError,
+    LeaseLostError,
+    LimitExceededError,
+    MillstreamError,
+    TopicExistsError,
+    TopicNotFoundError,
+    UsageError,
+)
+from millstream.records import Position, StoredBatch, check_name
+
+_log = logging.getLogger(__name__)
+
+
+class MemoryEngine:
+    """Keeps the log in this process's memory. See the package for how, and `Engine` for what it promises."""
+
+    def __init__(self, *, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
+        self._changed = threading.Condition()
+        self._topics: dict[str, Topic] = {}
+        self._leases = 0
+        self._closed = False
+        self._callbacks = ThreadPoolExecutor(1, "millstream-memory-callbacks")
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(
+            name="memory",
+            durable=False,
+            many_processes=False,
+            atomic_commit=True,
+            atomic_append=True,
+            leases=True,
+            maintenance=True,
+        )
+
+    @property
+    def url(self) -> str:
+        return "memory://"
+
+    # --- topics ---------------------------------------------------------------------------------------------------
+
+    def create_topic(self, spec: TopicSpec) -> TopicInfo:
+        check_name("topic", spec.name)
+        _check_limit(f"the number of partitions of topic {spec.name!r}", spec.partitions, limits.PARTITIONS_MAX)
+        with self._changed:
+            self._check_open()
+            topic = self._topics.get(spec.name)
+            if topic is None:
+                _check_limit("the number of topics", len(self._topics) + 1, limits.TOPICS_MAX)
+                partitions = [Partition(spec.name, number) for number in range(spec.partitions)]
+                self._topics[spec.name] = Topic(spec, self._clock.now_us(), partitions)
+            elif topic.spec.partitions != spec.partitions:
+                raise TopicExistsError(
+                    f"topic {spec.name!r} exists with {topic.spec.partitions} partitions, not {spec.partitions}; "
+                    "the number cannot be changed"
+                )
+            else:
+                topic.spec = spec
+            return self.describe_topic(spec.name)
+
+    def delete_topic(self, topic: str) -> None:
+        with self._changed:
+            self._topic(topic)
+            del self._topics[topic]
+            self._changed.notify_all()
+
+    def describe_topic(self, topic: str) -> TopicInfo:
+        with self._changed:
+            return self._topic(topic).info()
+
+    def topics(self) -> list[str]:
+        with self._changed:
+            self._check_open()
+            return sorted(self._topics)
+
+    def put_schema(self, topic: str, schema: bytes, *, after: int | None = None) -> int:
+        with self._changed:
+            schemas = self._topic(topic).schemas
+            if schema not in schemas:
+                if after not in (None, len(schemas)):
+                    raise ConflictError(
+                        f"topic {topic!r} has schema {len(schemas)} now, not {after}: read it and go on from there"
+                    )
+                schemas.append(schema)
+            return schemas.index(schema) + 1
+
+    # --- records --------------------------------------------------------------------------------------------------
+
+    def append(self, appends: Sequence[Append], *, durability: Durability | None = None) -> list[Position]:
+        with self._changed:
+            self._check_open()
+            self._check_appends(appends)
+            return self._store(appends)
+
+    def submit(
+        self,
+        appends: Sequence[Append],
+        done: Callable[[list[Position] | None, BaseException | None], None],
+        *,
+        durability: Durability | None = None,
+    ) -> None:
+        with self._changed:
+            self._check_open()
+            positions, error = None, None
+            try:
+                positions = self.append(appends)
+            except MillstreamError as raised:
+                error = raised
+            self._callbacks.submit(_tell, done, positions, error)
+
+    def read(
+        self, topic: str, partition: int, offset: int, *, records_max: int, bytes_max: int = 64 * 1024 * 1024
+    ) -> list[StoredBatch]:
+        _check_limit("the number of records of a read", records_max, limits.READ_RECORDS_MAX)
+        with self._changed:
+            found = self._partition(topic, partition)
+            found.check_offset(offset)
+            return found.read(offset, records_max, bytes_max)
+
+    def wait(self, positions: Mapping[str, Mapping[int, int]], timeout_us: int) -> bool:
+        with self._changed:
+            settled = {name: self._topic(name).settled for name in positions}
+
+            def something_new() -> bool:
+                return any(
+                    self._topic(name).settled != settled[name]
+                    or any(self._partition(name, partition).end_offset > seen for partition, seen in offsets.items())
+                    for name, offsets in positions.items()
+                )
+
+            return self._changed.wait_for(something_new, timeout_us / 1_000_000)
+
+    # --- groups ---------------------------------------------------------------------------------------------------
+
+    def create_group(self, topic: str, group: str, *, start: Mapping[int, int] | None = None) -> GroupInfo:
+        check_name("group", group)
+        with self._changed:
+            found = self._topic(topic)
+            if group not in found.groups:
+                new = Group(topic, group, runs={number: [] for number in range(len(found.partitions))})
+                first = {number: partition.start_offset for number, partition in enumerate(found.partitions)}
+                for number, offset in {**first, **(start or {})}.items():
+                    partition = self._partition(topic, number)
+                    partition.check_offset(offset)
+                    if offset < partition.end_offset:
+                        new.grow(number, offset, partition.end_offset)
+                found.groups[group] = new
+            return self.describe_group(topic, group)
+
+    def describe_group(self, topic: str, group: str) -> GroupInfo:
+        with self._changed:
+            found = self._group(topic, group)
+            ends = {number: partition.end_offset for number, partition in enumerate(self._topic(topic).partitions)}
+            return GroupInfo(
+                topic=topic,
+                group=group,
+                committed={number: found.committed(number, end) for number, end in ends.items()},
+                end_offsets=ends,
+                ledger=found.ledger(),
+                next_due_us=min((run.due_us for _, run in found.all_runs(Place.LEASED, Place.WAITING)), default=None),
+            )
+
+    def groups(self, topic: str) -> list[str]:
+        with self._changed:
+            return sorted(self._topic(topic).groups)
+
+    def commit(
+        self,
+        topic: str,
+        group: str,
+        moves: Sequence[OffsetMove],
+        *,
+        state: Sequence[StateChange] = (),
+        appends: Sequence[Append] = (),
+    ) -> list[Position]:
+        with self._changed:
+            draft = self._group(topic, group).draft()
+            for move in moves:
+                self._move(draft, move)
+            for change in state:
+                self._partition(topic, change.partition)
+            self._check_appends(appends)
+            self._topic(topic).groups[group] = draft
+            for change in state:
+                if change.value is None:
+                    draft.state.pop((change.partition, change.key), None)
+                else:
+                    draft.state[change.partition, change.key] = change.value
+            return self._store(appends)
+
+    def state(self, topic: str, group: str, partition: int, keys: Sequence[bytes] | None = None) -> dict[bytes, bytes]:
+        with self._changed:
+            self._partition(topic, partition)
+            state = self._group(topic, group).state
+            return {
+                key: value for (of, key), value in state.items() if of == partition and (keys is None or key in keys)
+            }
+
+    # --- leases ---------------------------------------------------------------------------------------------------
+
+    def lease(
+        self, topic: str, group: str, *, worker: str, records_max: int, duration_us: int, lifo: bool = False
+    ) -> list[Lease]:
+        _check_limit("the number of records of a lease", records_max, limits.LEASE_RECORDS_MAX)
+        if duration_us < 1:
+            raise UsageError(f"a lease of {duration_us} microseconds is over before it begins")
+        with self._changed:
+            now_us = self._clock.now_us()
+            leases = self._group(topic, group).lease(
+                records_max,
+                lease_id=self._leases + 1,
+                worker=worker,
+                now_us=now_us,
+                deadline_us=now_us + duration_us,
+                lifo=lifo,
+            )
+            self._leases += len(leases)
+            return leases
+
+    def settle(self, settlements: Sequence[Settlement], *, appends: Sequence[Append] = ()) -> list[Position]:
+        with self._changed:
+            self._check_open()
+            now_us = self._clock.now_us()
+            drafts: dict[tuple[str, str], Group] = {}
+            for settlement in settlements:
+                lease, start, end = settlement.lease, settlement.start, settlement.end
+                if start >= end:
+                    raise UsageError(f"a settlement of [{start}, {end}) settles nothing")
+                group = drafts.get((lease.topic, lease.group)) or self._draft_of(lease)
+                if group is None or not group.settle(settlement, now_us):
+                    raise LeaseLostError(
+                        f"lease {lease.lease_id} of worker {lease.worker!r} no longer holds all of [{start}, {end}) of "
+                        f"{lease.topic}/{lease.partition} for group {lease.group!r}: it expired or was settled; "
+                        "another worker may have the records, so drop the result"
+                    )
+                drafts[lease.topic, lease.group] = group
+            self._check_appends(appends)
+            for (topic, name), draft in drafts.items():
+                self._topics[topic].groups[name] = draft
+                self._topics[topic].settled += 1
+            self._changed.notify_all()
+            return self._store(appends)
+
+    def extend(self, leases: Sequence[Lease], duration_us: int) -> list[Lease]:
+        with self._changed:
+            self._check_open()
+            now_us = self._clock.now_us()
+            renewed: list[Lease] = []
+            for lease in leases:
+                topic = self._topics.get(lease.topic)
+                if topic and lease.group in topic.groups:
+                    renewed += topic.groups[lease.group].extend(lease, now_us, now_us + duration_us)
+            return renewed
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        self._callbacks.shutdown()
+
+    # --- maintenance ----------------------------------------------------------------------------------------------
+
+    def batch_headers(self, topic: str, partition: int, start: int, end: int, *, headers_max: int) -> list[BatchHeader]:
+        with self._changed:
+            return self._partition(topic, partition).headers(start, end)[:headers_max]
+
+    def replace(self, topic: str, partition: int, old: Sequence[BatchHeader], new: Sequence[StoredBatch]) -> bool:
+        start, end = old[0].offset, old[-1].offset + old[-1].count
+        if [start, *(batch.end_offset for batch in new)] != [*(batch.offset for batch in new), end]:
+            raise UsageError(f"the new batches do not cover [{start}, {end}) of {topic}/{partition} without a gap")
+        with self._changed:
+            found = self._partition(topic, partition)
+            if found.headers(start, end) != list(old):
+                return False
+            found.put(start, end, new)
+            return True
+
+    def trim(self, topic: str, partition: int, before: int, *, force: bool = False) -> int:
+        with self._changed:
+            found = self._partition(topic, partition)
+            groups = self._topic(topic).groups.values()
+            if not force:
+                before = min([before, *(group.committed(partition, found.end_offset) for group in groups)])
+            start = found.trim(before)
+            for group in groups:
+                group.expired += sum(run.count for run in group.put(partition, 0, start))
+            return start
+
+    def vacuum(self, bytes_max: int) -> int:
+        with self._changed:
+            self._check_open()
+            return 0
+
+    def check(self, progress: Callable[[int, int], None] | None = None) -> list[Finding]:
+        with self._changed:
+            self._check_open()
+            findings: list[Finding] = []
+            for done, topic in enumerate(self._topics.values(), start=1):
+                findings += topic.check()
+                if progress:
+                    progress(done, len(self._topics))
+            return findings
+
+    def backup(self, path: str, progress: Callable[[int, int], None] | None = None) -> None:
+        raise CapabilityError("memory", "back up", "it keeps no file; open one, such as sqlite:///app.db")
+
+    # --- with the lock held ---------------------------------------------------------------------------------------
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClosedError(f"the engine {self.url} was closed")
+
+    def _topic(self, topic: str) -> Topic:
+        self._check_open()
+        if topic not in self._topics:
+            raise TopicNotFoundError(topic, self.url)
+        return self._topics[topic]
+
+    def _partition(self, topic: str, partition: int) -> Partition:
+        partitions = self._topic(topic).partitions
+        if not 0 <= partition < len(partitions):
+            raise TopicNotFoundError(f"{topic}/{partition}", self.url)
+        return partitions[partition]
+
+    def _group(self, topic: str, group: str) -> Group:
+        groups = self._topic(topic).groups
+        if group not in groups:
+            raise GroupNotFoundError(topic, group)
+        return groups[group]
+
+    def _draft_of(self, lease: Lease) -> Group | None:
+        """Return a copy of the group a lease is of; None when it was deleted, and the lease with it."""
+        topic = self._topics.get(lease.topic)
+        return topic.groups[lease.group].draft() if topic and lease.group in topic.groups else None
+
+    def _move(self, group: Group, move: OffsetMove) -> None:
+        where = f"{group.topic}/{move.partition}"
+        partition = self._partition(group.topic, move.partition)
+        tail = group.tail(move.partition, partition.end_offset)
+        if move.start != tail:
+            raise CommitConflictError(
+                f"group {group.name!r} is at offset {tail} of {where}, not at {move.start}: another reader of the "
+                "group was faster; read the group's position and go on from there"
+            )
+        if move.end < move.start:
+            raise UsageError(f"a move of [{move.start}, {move.end}) of {where} goes backwards")
+        partition.check_offset(move.end)
+        group.put(move.partition, move.start, move.end)
+        group.done += move.end - move.start
+
+    def _check_appends(self, appends: Sequence[Append]) -> None:
+        """Raise what `append` would, before anything is changed."""
+        for append in appends:
+            self._partition(append.topic, append.partition)
+            where = f"{append.topic}/{append.partition}"
+            _check_limit(f"the number of records of a batch for {where}", append.batch.count, limits.EXTEND_RECORDS_MAX)
+            if append.batch.size_bytes > limits.BATCH_BYTES_MAX:
+                raise LimitExceededError(
+                    f"the number of bytes of a batch for {where}",
+                    limit=limits.BATCH_BYTES_MAX,
+                    size=append.batch.size_bytes,
+                )
+
+    def _store(self, appends: Sequence[Append]) -> list[Position]:
+        now_us = self._clock.now_us()
+        positions = []
+        for append in appends:
+            topic = self._topics[append.topic]
+            stored = topic.partitions[append.partition].append(append.batch, now_us)
+            for group in topic.groups.values():
+                group.grow(append.partition, stored.offset, stored.end_offset)
+            positions.append(Position(append.partition, stored.offset))
+        self._changed.notify_all()
+        return positions
+
+
+def _check_limit(what: str, size: int, limit: int) -> None:
+    if size < 1:
+        raise UsageError(f"{what} is {size}; it must be 1 to {limit:,}")
+    if size > limit:
+        raise LimitExceededError(what, limit=limit, size=size)
+
+
+def _tell(
+    done: Callable[[list[Position] | None, BaseException | None], None],
+    positions: list[Position] | None,
+    error: MillstreamError | None,
+) -> None:
+    try:
+        done(positions, error)
+    except Exception:  # noqa: BLE001 - the caller's code; the appends that follow must not suffer from it
+        _log.exception("the callback of an append failed")

@@ -1,0 +1,436 @@
+"""What keeps a log, seen from above: the Engine protocol and its values.
+
+General layout of one engine: topics hold partitions; a partition holds record batches at increasing offsets; a consumer
+group holds, for each partition, a position and (for queues) leases and waiting records. Every method is blocking, safe
+to call from many threads, and raises only errors of `millstream.errors`.
+
+`millstream.testing.EngineSuite` states the same as tests; each engine binds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
+from typing import Protocol, runtime_checkable
+
+import msgspec
+
+from millstream.records import EncodedBatch, Position, StoredBatch
+
+
+class Durability(StrEnum):
+    """When an append returns."""
+
+    FSYNC = "fsync"
+    """After the records are on disk: survives power loss. The default."""
+
+    RELAXED = "relaxed"
+    """After the operating system has them: survives a killed process, not power loss."""
+
+
+class Capabilities(msgspec.Struct, frozen=True):
+    """What an engine can do; what it cannot is refused with a CapabilityError."""
+
+    name: str
+    durable: bool
+    """Survives the process."""
+    many_processes: bool
+    atomic_commit: bool
+    """`commit` and `settle` are one transaction with their appends: exactly once inside the engine."""
+    atomic_append: bool
+    """Appends to several partitions in one call are all or nothing."""
+    leases: bool
+    """Per-record lease, ack, nack with delay."""
+    maintenance: bool
+    """Implements `Maintenance`: merging, retention, check and backup are ours to do."""
+
+
+class TopicSpec(msgspec.Struct, frozen=True):
+    """What a topic is created with."""
+
+    name: str
+    partitions: int = 1
+    retention_age_us: int | None = None
+    retention_bytes: int | None = None
+    """Per partition."""
+
+
+class PartitionInfo(msgspec.Struct, frozen=True):
+    """One partition: records are [start_offset, end_offset)."""
+
+    partition: int
+    start_offset: int
+    end_offset: int
+    size_bytes: int
+    batches: int
+
+
+class TopicInfo(msgspec.Struct, frozen=True):
+    """A topic as the engine keeps it."""
+
+    spec: TopicSpec
+    created_us: int
+    partitions: tuple[PartitionInfo, ...]
+    schemas: Mapping[int, bytes]
+    """Encoded `millstream.log.schema.Schema` by its id (1 up, in order of registration); empty for a raw topic."""
+
+    @property
+    def records(self) -> int:
+        return sum(p.end_offset - p.start_offset for p in self.partitions)
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(p.size_bytes for p in self.partitions)
+
+
+class Append(msgspec.Struct, frozen=True):
+    """One batch for one partition."""
+
+    topic: str
+    partition: int
+    batch: EncodedBatch
+
+
+class StateChange(msgspec.Struct, frozen=True):
+    """A change of a group's keyed state; value None deletes."""
+
+    partition: int
+    key: bytes
+    value: bytes | None
+
+
+class OffsetMove(msgspec.Struct, frozen=True):
+    """The group has read [start, end) of a partition."""
+
+    partition: int
+    start: int
+    end: int
+
+
+class Lease(msgspec.Struct, frozen=True):
+    """The exclusive right of one worker to the records [start, end) of a partition until a deadline."""
+
+    lease_id: int
+    topic: str
+    group: str
+    partition: int
+    start: int
+    end: int
+    attempt: int
+    """1 for the first delivery."""
+    deadline_us: int
+    worker: str
+
+
+class Outcome(StrEnum):
+    """How a leased record ended."""
+
+    ACK = "ack"
+    """Done."""
+    NACK = "nack"
+    """Give back, due at `due_us`, with the attempt counted."""
+    RELEASE = "release"
+    """Give back at once without counting an attempt: it was never started."""
+    REJECT = "reject"
+    """Dead: given up on. Its dead letter is one of the `appends` of the same call."""
+
+
+class Settlement(msgspec.Struct, frozen=True):
+    """The outcome of [start, end), a part of a lease or all of it."""
+
+    lease: Lease
+    start: int
+    end: int
+    outcome: Outcome
+    due_us: int = 0
+
+
+class Ledger(msgspec.Struct, frozen=True):
+    """Where every record is that a group was given: accepted = done + dead + expired + in_progress.
+
+    Each number is kept or counted on its own, without a look at the log; `balanced` compares them.
+    """
+
+    accepted: int
+    done: int
+    dead: int
+    expired: int
+    """Deleted by a retention that was told not to wait for this group."""
+    ready: int
+    """Not handed over yet."""
+    leased: int
+    waiting: int
+    """Given back; due now or later."""
+
+    @property
+    def in_progress(self) -> int:
+        return self.ready + self.leased + self.waiting
+
+    @property
+    def balanced(self) -> bool:
+        return self.accepted == self.done + self.dead + self.expired + self.in_progress
+
+
+class GroupInfo(msgspec.Struct, frozen=True):
+    """A consumer group of one topic."""
+
+    topic: str
+    group: str
+    committed: Mapping[int, int]
+    """Committed offset by partition: everything below it is settled."""
+    end_offsets: Mapping[int, int]
+    ledger: Ledger
+    next_due_us: int | None
+    """When the next waiting record is due or the next lease runs out; None when there is neither."""
+
+    @property
+    def lag(self) -> int:
+        return sum(end - self.committed[partition] for partition, end in self.end_offsets.items())
+
+
+class Engine(Protocol):
+    """What keeps the log."""
+
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    @property
+    def url(self) -> str:
+        """How this engine was opened, fit for messages (no secrets)."""
+        ...
+
+    # --- topics ---------------------------------------------------------------------------------------------------
+
+    def create_topic(self, spec: TopicSpec) -> TopicInfo:
+        """Create a topic, or return the existing one; retention settings are updated to those of `spec`.
+
+        Raises:
+            TopicExistsError: It exists with another number of partitions.
+            LimitExceededError: Too many topics or partitions.
+        """
+        ...
+
+    def delete_topic(self, topic: str) -> None:
+        """Delete a topic with its records, groups and state.
+
+        Raises:
+            TopicNotFoundError: There is none of that name.
+        """
+        ...
+
+    def describe_topic(self, topic: str) -> TopicInfo:
+        """Return offsets, sizes and schemas, without a scan.
+
+        Raises:
+            TopicNotFoundError: There is none of that name.
+        """
+        ...
+
+    def topics(self) -> list[str]:
+        """Return the names of all topics, sorted."""
+        ...
+
+    def put_schema(self, topic: str, schema: bytes, *, after: int | None = None) -> int:
+        """Register an encoded schema and return its id (1 up); the same bytes give the same id.
+
+        Args:
+            after: The id that must be the newest (0: none yet) if the schema is not there yet; None does not care.
+
+        Raises:
+            ConflictError: Another schema was registered since `after`.
+        """
+        ...
+
+    # --- records --------------------------------------------------------------------------------------------------
+
+    def append(self, appends: Sequence[Append], *, durability: Durability | None = None) -> list[Position]:
+        """Make batches durable, all or nothing; return the position of the first record of each.
+
+        Appends of many threads share one commit. Batches of one partition keep the order of the call.
+
+        Args:
+            durability: None takes the engine's setting.
+
+        Raises:
+            TopicNotFoundError: A topic or partition does not exist.
+            StorageFullError: Nothing was stored.
+        """
+        ...
+
+    def submit(
+        self,
+        appends: Sequence[Append],
+        done: Callable[[list[Position] | None, BaseException | None], None],
+        *,
+        durability: Durability | None = None,
+    ) -> None:
+        """Start an append and return at once; `done` is called from another thread, and must not block.
+
+        The one hand-over for asyncio: many tasks that append at the same moment share one commit.
+        """
+        ...
+
+    def read(
+        self, topic: str, partition: int, offset: int, *, records_max: int, bytes_max: int = 64 * 1024 * 1024
+    ) -> list[StoredBatch]:
+        """Return the batches that hold records from `offset` on, oldest first; empty at the end of the log.
+
+        The first batch may begin before `offset`, the last may end after `offset + records_max`: batches are whole.
+        Stops after the batch that reaches either limit, and returns at least one batch where there is one. Never
+        returns records whose append is not durable as its durability promises.
+
+        Raises:
+            OffsetOutOfRangeError: `offset` is below the start or above the end of the partition.
+        """
+        ...
+
+    def wait(self, positions: Mapping[str, Mapping[int, int]], timeout_us: int) -> bool:
+        """Block until a topic's partition ends beyond the given offset, or its queue state changes.
+
+        Args:
+            positions: topic -> partition -> end offset already seen.
+            timeout_us: Return False after this long.
+
+        Returns:
+            True when something may be there; a caller reads again and may find nothing (another took it).
+        """
+        ...
+
+    # --- groups ---------------------------------------------------------------------------------------------------
+
+    def create_group(self, topic: str, group: str, *, start: Mapping[int, int] | None = None) -> GroupInfo:
+        """Create a consumer group, or return the existing one.
+
+        Args:
+            start: First offset by partition; None is the start of the log.
+        """
+        ...
+
+    def describe_group(self, topic: str, group: str) -> GroupInfo:
+        """Return committed offsets and the ledger, without a scan of the log.
+
+        Raises:
+            GroupNotFoundError: Nobody created it.
+        """
+        ...
+
+    def groups(self, topic: str) -> list[str]:
+        """Return the names of the topic's groups, sorted."""
+        ...
+
+    def commit(
+        self,
+        topic: str,
+        group: str,
+        moves: Sequence[OffsetMove],
+        *,
+        state: Sequence[StateChange] = (),
+        appends: Sequence[Append] = (),
+    ) -> list[Position]:
+        """Move offsets, change state and append outputs in one transaction: exactly once inside the engine.
+
+        Returns:
+            The position of each of `appends`.
+
+        Raises:
+            CommitConflictError: A move does not start at the committed offset: another process of the group was
+                faster. Nothing was changed.
+        """
+        ...
+
+    def state(self, topic: str, group: str, partition: int, keys: Sequence[bytes] | None = None) -> dict[bytes, bytes]:
+        """Return the group's state of a partition: all of it, or the given keys that exist."""
+        ...
+
+    # --- leases ---------------------------------------------------------------------------------------------------
+
+    def lease(
+        self, topic: str, group: str, *, worker: str, records_max: int, duration_us: int, lifo: bool = False
+    ) -> list[Lease]:
+        """Hand records to a worker: first what is waiting and due, then what nobody had, oldest first.
+
+        Leases whose deadline passed are taken back first: the first record of such a lease counts as one more
+        attempt (the worker may have died of it), the others keep theirs.
+
+        Returns:
+            Leases of `records_max` records in all at most; each is one run of offsets with one attempt number. Empty
+            when nothing is due.
+        """
+        ...
+
+    def settle(self, settlements: Sequence[Settlement], *, appends: Sequence[Append] = ()) -> list[Position]:
+        """Record outcomes of leased records, and append (results, dead letters), in one transaction.
+
+        Returns:
+            The position of each of `appends`.
+
+        Raises:
+            LeaseLostError: A lease is no longer held for some record in it. Nothing was changed.
+        """
+        ...
+
+    def extend(self, leases: Sequence[Lease], duration_us: int) -> list[Lease]:
+        """Move the deadlines to `duration_us` from now; return those leases that are still held, renewed.
+
+        Parts that were settled meanwhile are left out of the ranges. A lease that was lost is missing.
+        """
+        ...
+
+    def close(self) -> None:
+        """Finish running calls and release everything. Further calls raise ClosedError. Closing twice is fine."""
+        ...
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """Something `check` found wrong."""
+
+    where: str
+    problem: str
+    advice: str
+
+
+class BatchHeader(msgspec.Struct, frozen=True):
+    """A stored batch without its records."""
+
+    partition: int
+    offset: int
+    coding: str
+    count: int
+    schema_id: int
+    size_bytes: int
+    append_time_us: int
+    event_time_min_us: int | None
+    event_time_max_us: int | None
+
+
+@runtime_checkable
+class Maintenance(Protocol):
+    """What an engine lets us do to its storage (capability `maintenance`)."""
+
+    def batch_headers(self, topic: str, partition: int, start: int, end: int, *, headers_max: int) -> list[BatchHeader]:
+        """Return the batches that overlap [start, end), without reading their records."""
+        ...
+
+    def replace(self, topic: str, partition: int, old: Sequence[BatchHeader], new: Sequence[StoredBatch]) -> bool:
+        """Put batches in place of adjacent older ones that cover the same offsets; False if those changed meanwhile."""
+        ...
+
+    def trim(self, topic: str, partition: int, before: int, *, force: bool = False) -> int:
+        """Delete whole batches below an offset; return the new start offset.
+
+        Without `force`, stops at the lowest offset that a group still needs. With it, the records taken from a group
+        are counted as expired in its ledger.
+        """
+        ...
+
+    def vacuum(self, bytes_max: int) -> int:
+        """Give unused space back to the file system, at most this much at a time; return the bytes still unused."""
+        ...
+
+    def check(self, progress: Callable[[int, int], None] | None = None) -> list[Finding]:
+        """Check the whole file: structure, offsets, counters, orphaned state. Empty: all is well."""
+        ...
+
+    def backup(self, path: str, progress: Callable[[int, int], None] | None = None) -> None:
+        """Write a consistent copy to a new file while others read and write."""
+        ...

@@ -1,0 +1,72 @@
+"""Checkpoints: copying the write-ahead log back into the file, beside the writers instead of in their way."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+
+import apsw
+
+BACKGROUND_PAGES = 1000
+"""8 MB: a thread of our own copies while writers go on."""
+
+INLINE_PAGES = 8192
+"""64 MB: writers are faster than the copying; the next one copies itself, which bounds the log's size."""
+
+
+class Checkpoints:
+    """Decides who copies, and when."""
+
+    def __init__(self, copy: Callable[[], None]) -> None:
+        """Take what copies without waiting for anybody."""
+        self._copy = copy
+        self.reset()
+
+    def reset(self) -> None:
+        """Start anew in a forked child: the thread is the parent's."""
+        self._pages = 0
+        self._copied_at = 0
+        self._signal = threading.Semaphore(0)
+        self._thread: threading.Thread | None = None
+        self._closing = False
+        self._asked = False
+
+    def note_pages(self, connection: apsw.Connection, schema: str, pages: int) -> int:
+        """Remember the length of the write-ahead log; SQLite calls it after each commit."""
+        self._pages = pages
+        return apsw.SQLITE_OK
+
+    def after_commit(self, connection: apsw.Connection) -> None:
+        """Start what is needed; the caller is the writer and still has its lock."""
+        if self._pages >= INLINE_PAGES:
+            self._pages = self._copied_at = 0
+            # Where it fails (a full disk), the commit before it holds all the same; the next commit tries again.
+            with contextlib.suppress(apsw.Error):
+                connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+            return
+        if self._pages < self._copied_at:
+            self._copied_at = 0  # the log began anew
+        # It does not shrink while writers go on: what counts is how much came since the last copying.
+        if self._pages - self._copied_at >= BACKGROUND_PAGES and not self._asked and not self._closing:
+            self._asked = True
+            self._copied_at = self._pages
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name="millstream-checkpoint", daemon=True)
+                self._thread.start()
+            self._signal.release()
+
+    def close(self) -> None:
+        """End the thread."""
+        self._closing = True
+        if self._thread is not None:
+            self._signal.release()
+            self._thread.join()
+
+    def _work(self) -> None:
+        while True:
+            self._signal.acquire()
+            if self._closing:
+                return
+            self._copy()
+            self._asked = False

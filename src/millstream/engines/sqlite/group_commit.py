@@ -1,0 +1,181 @@
+"""Group commit: all writes of a process that wait at the same moment share one transaction and one fsync.
+
+Whoever comes while nobody writes leads: it runs everything that is pending, its own included, then hands the lead to
+one of those who came meanwhile. A single writer therefore never changes threads, and many writers pay for one fsync
+together. (The scheme is LevelDB's writer queue.)
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
+
+from millstream.engines.sqlite.transaction import Transaction
+from millstream.errors import ClosedError
+
+R = TypeVar("R")
+
+Operation = Callable[[Transaction], R]
+Done = Callable[[R | None, BaseException | None], None]
+
+_logger = logging.getLogger("millstream.engines.sqlite")
+
+_GROUP_MAX = 1024
+"""Operations of one transaction: bounds how long the first of a group waits for the last."""
+
+
+class Ticket(Generic[R]):
+    """One operation that waits for its turn."""
+
+    __slots__ = ("error", "finished", "fsync", "leads", "notify", "operation", "result", "settled", "signal")
+
+    def __init__(self, operation: Operation[R], *, fsync: bool, notify: Done[R] | None = None) -> None:
+        self.operation = operation
+        self.fsync = fsync
+        self.notify = notify
+        self.result: R | None = None
+        self.error: BaseException | None = None
+        self.settled = False
+        """Its outcome is certain: committed, or failed for good."""
+        self.finished = False
+        self.leads = False
+        self.signal = threading.Lock()
+        self.signal.acquire()
+
+    def finish(self) -> None:
+        """Tell whoever waits for this operation."""
+        self.finished = True
+        if self.notify is not None:
+            try:
+                # An operation may have had its result before the commit failed.
+                self.notify(self.result if self.error is None else None, self.error)
+            except Exception:
+                _logger.exception("the callback of a finished append failed")
+        else:
+            self.signal.release()
+
+
+class GroupCommit:
+    """Runs operations in groups, each group by `execute`, in the order in which they came."""
+
+    def __init__(self, execute: Callable[[Sequence[Ticket]], None]) -> None:  # type: ignore[type-arg]
+        """Take what runs a group.
+
+        Args:
+            execute: Settles every ticket with a result or an error. Where it is interrupted (Ctrl-C) it raises, and the
+                tickets that are not settled have had no effect.
+        """
+        self._execute = execute
+        self._closed = False
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything that waits: in a forked child it is the parent's."""
+        self._mutex = threading.Lock()
+        self._pending: list[Ticket] = []  # type: ignore[type-arg]
+        self._led = False
+        self._helper: threading.Thread | None = None
+        self._helper_signal = threading.Semaphore(0)
+        self._helper_leads = False
+
+    def run(self, operation: Operation[R], *, fsync: bool) -> R:
+        """Run an operation in a group and return its result."""
+        ticket = Ticket(operation, fsync=fsync)
+        with self._mutex:
+            if self._closed:
+                raise ClosedError("this log was closed")
+            self._pending.append(ticket)
+            leads = not self._led
+            self._led = True
+        if not leads:
+            self._wait(ticket)
+            leads = ticket.leads
+        if leads:
+            self._lead(ticket)
+        if ticket.error is not None:
+            raise ticket.error
+        return ticket.result  # type: ignore[return-value]
+
+    def start(self, operation: Operation[R], notify: Done[R], *, fsync: bool) -> None:
+        """Run an operation in a group from a thread of our own; `notify` gets the outcome there."""
+        ticket = Ticket(operation, fsync=fsync, notify=notify)
+        with self._mutex:
+            if self._closed:
+                raise ClosedError("this log was closed")
+            self._pending.append(ticket)
+            leads = not self._led
+            self._led = True
+            self._helper_leads |= leads
+            if self._helper is None:
+                self._helper = threading.Thread(target=self._help, name="millstream-commit", daemon=True)
+                self._helper.start()
+        if leads:
+            self._helper_signal.release()
+
+    def close(self) -> None:
+        """Take no more operations; those that wait are run."""
+        with self._mutex:
+            self._closed = True
+            helper = self._helper
+        if helper is not None:
+            self._helper_signal.release()
+            helper.join()
+
+    def _wait(self, ticket: Ticket[R]) -> None:
+        try:
+            ticket.signal.acquire()
+        except BaseException:
+            # Interrupted (Ctrl-C): what did not begin never does; the lead, if it was just handed over, goes on.
+            with self._mutex:
+                if ticket in self._pending:
+                    self._pending.remove(ticket)
+                leads = ticket.leads and not ticket.finished
+            if leads:
+                self._hand_over()
+            raise
+
+    def _lead(self, own: Ticket[R] | None) -> None:
+        with self._mutex:
+            group = self._pending[:_GROUP_MAX]
+            del self._pending[:_GROUP_MAX]
+        try:
+            if group:
+                self._execute(group)
+        except BaseException:
+            with self._mutex:
+                self._pending[:0] = [ticket for ticket in group if not ticket.settled and ticket is not own]
+            raise
+        finally:
+            self._hand_over()
+            for ticket in group:
+                if ticket.settled:
+                    ticket.finish()
+
+    def _hand_over(self) -> None:
+        with self._mutex:
+            if not self._pending:
+                self._led = False
+                return
+            heir = next((ticket for ticket in self._pending[:_GROUP_MAX] if ticket.notify is None), None)
+            if heir is not None:
+                heir.leads = True
+            else:
+                self._helper_leads = True
+        if heir is not None:
+            heir.signal.release()
+        else:
+            self._helper_signal.release()
+
+    def _help(self) -> None:
+        while True:
+            self._helper_signal.acquire()
+            with self._mutex:
+                leads, self._helper_leads = self._helper_leads, False
+            if leads:
+                self._lead(None)
+            with self._mutex:
+                # What still waits is handed over to this thread, or to one that waits itself.
+                if self._closed and not self._pending:
+                    return

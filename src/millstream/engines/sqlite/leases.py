@@ -1,0 +1,201 @@
+"""Leases: hand records over, take outcomes, take back what was not finished in time.
+
+All of it is ranges. A range that is handed over whole and acknowledged whole costs one row in and one row out.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+
+from millstream import limits
+from millstream.engines.protocol import Append, Lease, Outcome, Settlement
+from millstream.engines.sqlite.records import Appending
+from millstream.engines.sqlite.transaction import Transaction
+from millstream.errors import LeaseLostError, LimitExceededError, UsageError
+from millstream.records import Position
+
+_RELEASED_US = 0
+_SKIPPED_US = -1
+
+
+def lease(
+    transaction: Transaction,
+    topic: str,
+    group: str,
+    *,
+    worker: str,
+    records_max: int,
+    duration_us: int,
+    lifo: bool,
+) -> list[Lease]:
+    if records_max < 1 or duration_us < 1:
+        raise UsageError(f"a lease needs at least one record and microsecond, not {records_max} and {duration_us}")
+    if records_max > limits.LEASE_RECORDS_MAX:
+        raise LimitExceededError("a lease's records", limit=limits.LEASE_RECORDS_MAX, size=records_max)
+    _, group_id = transaction.group_id(topic, group)
+    _take_back_expired(transaction, group_id)
+    deadline_us = transaction.now_us + duration_us
+    leases: list[Lease] = []
+    wanted = records_max
+    for partition_id, number, start, end, attempt in _ranges(transaction, group_id, records_max, lifo=lifo):
+        # Ids are random: nobody has to count, and an id is never given twice.
+        lease_id = random.getrandbits(62)
+        transaction.do("insert_lease", lease_id, start, end, group_id, partition_id, attempt, deadline_us, worker)
+        leases.append(Lease(lease_id, topic, group, number, start, end, attempt, deadline_us, worker))
+        wanted -= end - start
+        if wanted <= 0:
+            break
+    return leases
+
+
+def _take_back_expired(transaction: Transaction, group_id: int) -> None:
+    """Give back what expired. The first record still held may have killed the worker: that one counts an attempt."""
+    blamed = 0
+    for lease_id, first, past, partition_id, attempt in transaction.rows(
+        "expired_leases", group_id, transaction.now_us
+    ).fetchall():
+        transaction.do("delete_lease", lease_id, first)
+        rest = first
+        if lease_id != blamed:
+            blamed, rest = lease_id, first + 1
+            transaction.do("insert_waiting", group_id, partition_id, first, rest, attempt + 1, _RELEASED_US)
+        if rest < past:
+            transaction.do("insert_waiting", group_id, partition_id, rest, past, attempt, _RELEASED_US)
+        _count(transaction, group_id, partition_id, leased=first - past, waiting=past - first)
+
+
+def _ranges(
+    transaction: Transaction, group_id: int, records_max: int, *, lifo: bool
+) -> Iterator[tuple[int, int, int, int, int]]:
+    """Take ranges from where they are, in the order in which they are handed over, until the caller has enough."""
+    wanted = records_max
+    transaction.do("promote_due", group_id, transaction.now_us)
+    due = transaction.rows("due_lifo" if lifo else "due_fifo", group_id, records_max).fetchall()
+    for partition_id, number, first, past, attempt in due:
+        start, end = _cut(first, past, wanted, lifo=lifo)
+        transaction.do("delete_waiting", group_id, partition_id, first)
+        _keep_rest(transaction, group_id, partition_id, (first, start), attempt, _RELEASED_US)
+        _keep_rest(transaction, group_id, partition_id, (end, past), attempt, _RELEASED_US)
+        _count(transaction, group_id, partition_id, leased=end - start, waiting=start - end)
+        wanted -= end - start
+        yield partition_id, number, start, end, attempt
+        if not wanted:
+            return
+    yield from _fresh(transaction, group_id, wanted, lifo=lifo)
+
+
+def _fresh(
+    transaction: Transaction, group_id: int, wanted: int, *, lifo: bool
+) -> Iterator[tuple[int, int, int, int, int]]:
+    """What nobody had: what is new, and the skipped ranges that taking the newest first left below it."""
+    skipped = transaction.rows("skipped_lifo" if lifo else "skipped_fifo", group_id, wanted).fetchall()
+    new = transaction.rows("fresh_ranges", group_id).fetchall()
+    ranges = [(*of, True) for of in skipped] + [(*of, False) for of in new]
+    ranges.sort(key=lambda of: (-of[2] if lifo else of[2], of[1]))
+    for partition_id, number, first, past, was_skipped in ranges:
+        start, end = _cut(first, past, wanted, lifo=lifo)
+        if was_skipped:
+            transaction.do("delete_waiting", group_id, partition_id, first)
+            _keep_rest(transaction, group_id, partition_id, (end, past), 1, _SKIPPED_US)
+        else:
+            transaction.do("advance", end, group_id, partition_id)
+        _keep_rest(transaction, group_id, partition_id, (first, start), 1, _SKIPPED_US)
+        kept = (start - first) + (past - end if was_skipped else 0)
+        _count(
+            transaction,
+            group_id,
+            partition_id,
+            leased=end - start,
+            skipped=kept - (past - first if was_skipped else 0),
+        )
+        wanted -= end - start
+        yield partition_id, number, start, end, 1
+        if not wanted:
+            return
+
+
+def _cut(first: int, past: int, wanted: int, *, lifo: bool) -> tuple[int, int]:
+    return (max(first, past - wanted), past) if lifo else (first, min(past, first + wanted))
+
+
+def _keep_rest(
+    transaction: Transaction, group_id: int, partition_id: int, rest: tuple[int, int], attempt: int, due_us: int
+) -> None:
+    if rest[0] < rest[1]:
+        transaction.do("insert_waiting", group_id, partition_id, *rest, attempt, due_us)
+
+
+def settle(transaction: Transaction, settlements: Sequence[Settlement], appends: Sequence[Append]) -> list[Position]:
+    for settlement in settlements:
+        _settle(transaction, settlement)
+    return Appending(appends)(transaction) if appends else []
+
+
+def _settle(transaction: Transaction, settlement: Settlement) -> None:
+    held, start, end = settlement.lease, settlement.start, settlement.end
+    if end <= start:
+        raise UsageError(f"a settlement needs at least one record, not [{start}, {end}) of {held.topic}")
+    row = transaction.row("lease_range", held.lease_id, start)
+    if row is None or row[1] < end or row[5] <= transaction.now_us:
+        raise LeaseLostError(
+            f"the lease of {held.worker!r} on [{start}, {end}) of {held.topic}/{held.partition} is no longer held: it "
+            "expired or was settled before; the records may be with another worker"
+        )
+    first, past, group_id, partition_id, attempt, deadline_us, worker = row
+    transaction.do("delete_lease", held.lease_id, first)
+    for rest in ((first, start), (end, past)):
+        if rest[0] < rest[1]:
+            transaction.do("insert_lease", held.lease_id, *rest, group_id, partition_id, attempt, deadline_us, worker)
+    count = end - start
+    match settlement.outcome:
+        case Outcome.ACK:
+            _count(transaction, group_id, partition_id, done=count, leased=-count)
+        case Outcome.REJECT:
+            _count(transaction, group_id, partition_id, dead=count, leased=-count)
+        case Outcome.NACK | Outcome.RELEASE:
+            again = settlement.outcome is Outcome.NACK
+            due_us = settlement.due_us if again and settlement.due_us > transaction.now_us else _RELEASED_US
+            transaction.do("insert_waiting", group_id, partition_id, start, end, attempt + again, due_us)
+            _count(transaction, group_id, partition_id, leased=-count, waiting=count)
+            transaction.changed.add(transaction.topic_id(held.topic))
+
+
+def extend(transaction: Transaction, leases: Sequence[Lease], duration_us: int) -> list[Lease]:
+    deadline_us = transaction.now_us + duration_us
+    renewed: list[Lease] = []
+    for held in leases:
+        ranges = transaction.rows("lease_ranges", held.lease_id, transaction.now_us).fetchall()
+        inside = [(max(first, held.start), min(past, held.end)) for first, past in ranges]
+        inside = [(first, past) for first, past in inside if first < past]
+        if inside:
+            transaction.do("renew_lease", deadline_us, held.lease_id, transaction.now_us)
+        for first, past in inside:
+            renewed.append(
+                Lease(
+                    held.lease_id,
+                    held.topic,
+                    held.group,
+                    held.partition,
+                    first,
+                    past,
+                    held.attempt,
+                    deadline_us,
+                    held.worker,
+                )
+            )
+    return renewed
+
+
+def _count(
+    transaction: Transaction,
+    group_id: int,
+    partition_id: int,
+    *,
+    done: int = 0,
+    dead: int = 0,
+    leased: int = 0,
+    waiting: int = 0,
+    skipped: int = 0,
+) -> None:
+    transaction.do("count_progress", done, dead, 0, leased, waiting, skipped, group_id, partition_id)

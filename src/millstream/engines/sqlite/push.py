@@ -1,0 +1,152 @@
+"""Waking readers in other processes: a datagram to each of them after a commit.
+
+A reader that waits binds a Unix datagram socket in the folder `<file>-wake`; a writer sends to every socket there. The
+list is kept until the folder's modification time changes, so a commit without listeners costs one `stat`. Where the
+system has no Unix sockets (Windows), nothing is sent and readers poll.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import socket
+import sys
+from collections.abc import Iterable
+
+_SUPPORTED = hasattr(socket, "AF_UNIX") and sys.platform != "win32"
+_PATH_BYTES_MAX = 100  # sun_path holds 104 (macOS) or 108 (Linux) bytes
+_DATAGRAM_BYTES_MAX = 4096
+
+
+class Sender:
+    """The writing side: sends the ids of changed topics."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._seen_ns = -1
+        self._addresses: list[str] = []
+        self._socket: socket.socket | None = None
+
+    def send(self, topic_ids: Iterable[int], *, but: str | None = None) -> None:
+        """Tell every listener; never blocks. A full socket buffer means that its owner is awake already.
+
+        Args:
+            but: Name of the sender's own listener.
+        """
+        if not _SUPPORTED or not self._refresh():
+            return
+        message = b" ".join(b"%d" % topic_id for topic_id in topic_ids)
+        if len(message) > _DATAGRAM_BYTES_MAX:
+            message = b"*"
+        if self._socket is None:
+            try:
+                self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            except OSError:
+                return  # no descriptor left; the commit holds, and readers look for themselves after a while
+            self._socket.setblocking(False)
+        for name in self._addresses:
+            if name == but:
+                continue
+            try:
+                with _short_address(self._folder, name) as address:
+                    self._socket.sendto(message, address)
+            except (ConnectionRefusedError, FileNotFoundError):
+                # Its owner died without removing it.
+                with contextlib.suppress(OSError):
+                    os.unlink(os.path.join(self._folder, name))
+            except OSError:
+                continue
+
+    def _refresh(self) -> bool:
+        try:
+            modified_ns = os.stat(self._folder).st_mtime_ns
+        except OSError:
+            return False
+        if modified_ns != self._seen_ns:
+            self._addresses = [name for name in os.listdir(self._folder) if name.endswith(".sock")]
+            # Two changes within the clock's grain look like one: an entry made just now is looked for again.
+            settled = _now_ns() - modified_ns > 50_000_000
+            self._seen_ns = modified_ns if settled else -1
+        return bool(self._addresses)
+
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+
+
+class Listener:
+    """The waiting side. `receive` blocks until a datagram comes or `close` is called."""
+
+    def __init__(self, folder: str) -> None:
+        """Bind a socket.
+
+        Raises:
+            OSError: The folder cannot be used; the caller polls instead.
+        """
+        if not _SUPPORTED:
+            raise OSError("no Unix datagram sockets on this system")
+        os.makedirs(folder, exist_ok=True)
+        self.name = f"{os.getpid()}-{secrets.token_hex(4)}.sock"
+        self._path = os.path.join(folder, self.name)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._closing = False
+        try:
+            with _short_address(folder, self.name) as address:
+                self._socket.bind(address)
+        except OSError:
+            self._socket.close()
+            raise
+
+    def receive(self) -> set[int] | None:
+        """Return the ids of changed topics, empty for "any"; None when closed."""
+        message = self._socket.recv(_DATAGRAM_BYTES_MAX)
+        if self._closing:
+            return None
+        if message == b"*":
+            return set()
+        return {int(part) for part in message.split() if part.isdigit()}
+
+    def close(self) -> None:
+        """Wake `receive` for the last time and remove the socket."""
+        self._closing = True
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as last:
+            last.setblocking(False)
+            with _short_address(os.path.dirname(self._path), self.name) as address:
+                last.sendto(b"", address)
+        with contextlib.suppress(OSError):
+            os.unlink(self._path)
+
+    def release(self) -> None:
+        """Close the descriptor, after the receiving thread has ended."""
+        self._socket.close()
+
+
+class _short_address:  # noqa: N801 - used as a function
+    """An address that fits in `sun_path`, through the folder's descriptor on Linux when the path is long."""
+
+    def __init__(self, folder: str, name: str) -> None:
+        self._path = os.path.join(folder, name)
+        self._folder = folder
+        self._name = name
+        self._descriptor: int | None = None
+
+    def __enter__(self) -> str:
+        if len(os.fsencode(self._path)) <= _PATH_BYTES_MAX:
+            return self._path
+        if sys.platform != "linux":
+            raise OSError(f"the path {self._path} is too long for a socket")
+        self._descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
+        return f"/proc/self/fd/{self._descriptor}/{self._name}"
+
+    def __exit__(self, *_: object) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+
+
+def _now_ns() -> int:
+    import time
+
+    return time.time_ns()

@@ -1,0 +1,156 @@
+-- Every statement of the engine: a line `-- name: what it does`, then the statement. Parameters are bound, in order.
+
+-- insert_topic: A new topic.
+INSERT INTO topic (name, created_us, partitions, retention_age_us, retention_bytes) VALUES (?, ?, ?, ?, ?) RETURNING id;
+-- update_retention: Change what a topic keeps.
+UPDATE topic SET retention_age_us = ?, retention_bytes = ? WHERE id = ?;
+-- topic_by_name: One topic.
+SELECT id, created_us, partitions, retention_age_us, retention_bytes FROM topic WHERE name = ?;
+-- topic_names: All topics, sorted.
+SELECT name FROM topic ORDER BY name;
+-- count_topics: How many topics there are.
+SELECT count(*) FROM topic;
+-- insert_partition: A new partition of a topic.
+INSERT INTO partition (topic_id, number) VALUES (?, ?);
+-- partitions_of: Partitions of a topic in order.
+SELECT id, number, start_offset, end_offset, size_bytes, batches FROM partition WHERE topic_id = ? ORDER BY number;
+-- partition_range: The offsets a partition holds.
+SELECT start_offset, end_offset FROM partition WHERE id = ?;
+-- schemas_of: Schemas of a topic in order of registration.
+SELECT id, descriptor FROM schema WHERE topic_id = ? ORDER BY id;
+-- insert_schema: A new schema of a topic.
+INSERT INTO schema (topic_id, id, descriptor) VALUES (?, ?, ?);
+
+-- delete_batches: All batches of an id range.
+DELETE FROM batch WHERE id >= ? AND id < ?;
+-- delete_state_of: State of a topic's groups.
+DELETE FROM state WHERE group_id IN (SELECT id FROM consumer_group WHERE topic_id = ?);
+-- delete_waiting_of: Waiting records of a topic's groups.
+DELETE FROM waiting WHERE group_id IN (SELECT id FROM consumer_group WHERE topic_id = ?);
+-- delete_leases_of: Leases of a topic's groups.
+DELETE FROM lease WHERE group_id IN (SELECT id FROM consumer_group WHERE topic_id = ?);
+-- delete_progress_of: Positions of a topic's groups.
+DELETE FROM progress WHERE group_id IN (SELECT id FROM consumer_group WHERE topic_id = ?);
+-- delete_groups_of: Groups of a topic.
+DELETE FROM consumer_group WHERE topic_id = ?;
+-- delete_schemas_of: Schemas of a topic.
+DELETE FROM schema WHERE topic_id = ?;
+-- delete_partitions_of: Partitions of a topic.
+DELETE FROM partition WHERE topic_id = ?;
+-- delete_topic: The topic itself.
+DELETE FROM topic WHERE id = ?;
+
+-- grow_partition: Reserve offsets at the end of a partition of a topic; no row when there is none.
+UPDATE partition SET end_offset = end_offset + ?, size_bytes = size_bytes + ?, batches = batches + 1
+WHERE topic_id = (SELECT id FROM topic WHERE name = ?) AND number = ? RETURNING topic_id, id, end_offset;
+-- insert_batch: One batch.
+INSERT INTO batch (id, count, coding, schema_id, append_us, event_min_us, event_max_us, size_bytes, meta, data)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+-- read_batches: Batches from the one that holds an offset on: (floor, offset, ceiling of the partition's ids).
+SELECT id, count, coding, schema_id, append_us, event_min_us, event_max_us, size_bytes, meta, data FROM batch
+WHERE id >= (SELECT max(id) FROM batch WHERE id >= ? AND id <= ?) AND id < ? ORDER BY id;
+-- group_by_name: The id of a group.
+SELECT id FROM consumer_group WHERE topic_id = ? AND name = ?;
+-- group_names: Groups of a topic, sorted.
+SELECT name FROM consumer_group WHERE topic_id = ? ORDER BY name;
+-- insert_group: A new group.
+INSERT INTO consumer_group (topic_id, name) VALUES (?, ?) RETURNING id;
+-- insert_progress: Where a new group begins in a partition.
+INSERT INTO progress (group_id, partition_id, start_offset, next_offset) VALUES (?, ?, ?, ?);
+-- group_progress: Positions and ledger of a group, with the lowest waiting offset of each partition.
+SELECT p.number, p.end_offset, g.start_offset, g.next_offset, g.done, g.dead, g.expired, g.leased, g.waiting, g.skipped,
+       (SELECT min(w.first) FROM waiting w WHERE w.group_id = g.group_id AND w.partition_id = g.partition_id)
+FROM progress g JOIN partition p ON p.id = g.partition_id WHERE g.group_id = ? ORDER BY p.number;
+-- group_leases: The lowest leased offset of each partition, and the next deadline.
+SELECT p.number, min(l.first), min(l.deadline_us)
+FROM lease l JOIN partition p ON p.id = l.partition_id WHERE l.group_id = ? GROUP BY l.partition_id;
+-- next_waiting: When the next range that was given back is due.
+SELECT due_us FROM waiting WHERE group_id = ? AND due_us >= 0 ORDER BY due_us LIMIT 1;
+-- move_offset: A reader has read on; no row changes when another was faster.
+UPDATE progress SET next_offset = ?3, done = done + (?3 - ?2)
+WHERE group_id = ?1 AND next_offset = ?2
+  AND partition_id = (SELECT id FROM partition WHERE topic_id = ?4 AND number = ?5 AND end_offset >= ?3);
+-- put_state: Set a key of a group's state.
+INSERT INTO state (group_id, partition_id, key, value) VALUES (?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET value = excluded.value;
+-- delete_state: Delete a key of a group's state.
+DELETE FROM state WHERE group_id = ? AND partition_id = ? AND key = ?;
+-- read_state: All state of a group's partition.
+SELECT key, value FROM state WHERE group_id = ? AND partition_id = ?;
+-- read_state_key: One key of it.
+SELECT value FROM state WHERE group_id = ? AND partition_id = ? AND key = ?;
+
+-- expired_leases: Ranges of leases of a group whose deadline has passed, lease by lease.
+SELECT id, first, past, partition_id, attempt FROM lease WHERE group_id = ? AND deadline_us <= ? ORDER BY id, first;
+-- delete_lease: A range of a lease.
+DELETE FROM lease WHERE id = ? AND first = ?;
+-- insert_lease: A range of a lease.
+INSERT INTO lease (id, first, past, group_id, partition_id, attempt, deadline_us, worker) VALUES (?, ?, ?, ?, ?, ?, ?, ?);
+-- lease_range: The range of a lease that holds an offset.
+SELECT first, past, group_id, partition_id, attempt, deadline_us, worker FROM lease
+WHERE id = ? AND first <= ? ORDER BY first DESC LIMIT 1;
+-- lease_ranges: All ranges of a lease that is still held.
+SELECT first, past FROM lease WHERE id = ? AND deadline_us > ? ORDER BY first;
+-- renew_lease: A later deadline.
+UPDATE lease SET deadline_us = ? WHERE id = ? AND deadline_us > ?;
+-- insert_waiting: Give a range back.
+INSERT INTO waiting (group_id, partition_id, first, past, attempt, due_us) VALUES (?, ?, ?, ?, ?, ?);
+-- delete_waiting: Take a range that was given back.
+DELETE FROM waiting WHERE group_id = ? AND partition_id = ? AND first = ?;
+-- promote_due: Put ranges that have become due in offset order with the others.
+UPDATE waiting SET due_us = 0 WHERE (group_id, partition_id, first) IN (
+    SELECT group_id, partition_id, first FROM waiting
+    WHERE group_id = ? AND due_us > 0 AND due_us <= ? ORDER BY due_us LIMIT 1000);
+-- due_fifo: Ranges that are due, oldest first.
+SELECT w.partition_id, p.number, w.first, w.past, w.attempt FROM waiting w JOIN partition p ON p.id = w.partition_id
+WHERE w.group_id = ? AND w.due_us = 0 ORDER BY w.first, w.partition_id LIMIT ?;
+-- due_lifo: Ranges that are due, newest first.
+SELECT w.partition_id, p.number, w.first, w.past, w.attempt FROM waiting w JOIN partition p ON p.id = w.partition_id
+WHERE w.group_id = ? AND w.due_us = 0 ORDER BY w.first DESC, w.partition_id LIMIT ?;
+-- skipped_fifo: Ranges that LIFO left behind, oldest first.
+SELECT w.partition_id, p.number, w.first, w.past FROM waiting w JOIN partition p ON p.id = w.partition_id
+WHERE w.group_id = ? AND w.due_us = -1 ORDER BY w.first, w.partition_id LIMIT ?;
+-- skipped_lifo: The same, newest first.
+SELECT w.partition_id, p.number, w.first, w.past FROM waiting w JOIN partition p ON p.id = w.partition_id
+WHERE w.group_id = ? AND w.due_us = -1 ORDER BY w.first DESC, w.partition_id LIMIT ?;
+-- fresh_ranges: What was never handed over, furthest behind first.
+SELECT p.id, p.number, g.next_offset, p.end_offset FROM progress g JOIN partition p ON p.id = g.partition_id
+WHERE g.group_id = ? AND g.next_offset < p.end_offset ORDER BY g.next_offset, p.number;
+-- advance: Hand over up to an offset.
+UPDATE progress SET next_offset = ? WHERE group_id = ? AND partition_id = ?;
+-- count_progress: Add to the ledger: done, dead, expired, leased, waiting, skipped.
+UPDATE progress SET done = done + ?, dead = dead + ?, expired = expired + ?, leased = leased + ?, waiting = waiting + ?,
+       skipped = skipped + ?
+WHERE group_id = ? AND partition_id = ?;
+-- topic_is_due: Whether a group of a topic has something due that nobody holds.
+SELECT EXISTS (SELECT 1 FROM consumer_group g WHERE g.topic_id = ?1 AND (
+    EXISTS (SELECT 1 FROM waiting w WHERE w.group_id = g.id AND w.due_us BETWEEN 0 AND ?2)
+    OR EXISTS (SELECT 1 FROM lease l WHERE l.group_id = g.id AND l.deadline_us <= ?2)));
+
+-- needed_from: The lowest offset of a partition that some group still needs.
+SELECT min(needed) FROM (
+    SELECT next_offset AS needed FROM progress WHERE partition_id = ?1
+    UNION ALL SELECT min(first) FROM lease WHERE partition_id = ?1
+    UNION ALL SELECT min(w.first) FROM progress g JOIN waiting w ON w.group_id = g.group_id AND w.partition_id = ?1
+              WHERE g.partition_id = ?1);
+-- last_batch_start: The first offset, as an id, of the batch that holds an id: (floor, id).
+SELECT max(id) FROM batch WHERE id >= ? AND id <= ?;
+-- sum_batches: Records, bytes and number of the batches of an id range.
+SELECT coalesce(sum(count), 0), coalesce(sum(size_bytes), 0), count(*) FROM batch WHERE id >= ? AND id < ?;
+-- shrink_partition: Account for deleted batches: new start, bytes, batches.
+UPDATE partition SET start_offset = ?, size_bytes = size_bytes - ?, batches = batches - ? WHERE id = ?;
+-- resize_partition: Account for replaced batches: change of bytes, of batches.
+UPDATE partition SET size_bytes = size_bytes + ?, batches = batches + ? WHERE id = ?;
+-- groups_of_partition: Positions of all groups in a partition.
+SELECT group_id, next_offset FROM progress WHERE partition_id = ?;
+-- leases_below: Leased ranges that begin below an offset.
+SELECT id, first, past, attempt, deadline_us, worker FROM lease WHERE group_id = ? AND partition_id = ? AND first < ?;
+-- waiting_below: Waiting ranges that begin below an offset.
+SELECT first, past, attempt, due_us FROM waiting WHERE group_id = ? AND partition_id = ? AND first < ?;
+-- partition_by_name: Ids of a topic and of its partition.
+SELECT t.id, p.id FROM topic t JOIN partition p ON p.topic_id = t.id WHERE t.name = ? AND p.number = ?;
+-- group_partitions: Ids of the partitions of a group by number.
+SELECT p.number, p.id FROM progress g JOIN partition p ON p.id = g.partition_id WHERE g.group_id = ?;
+-- read_headers_from: Batches without their records: (first id, ceiling, how many).
+SELECT id, count, coding, schema_id, append_us, event_min_us, event_max_us, size_bytes FROM batch
+WHERE id >= ? AND id < ? ORDER BY id LIMIT ?;

@@ -1,0 +1,190 @@
+"""Records: append and read batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from millstream import limits
+from millstream.engines.protocol import Append
+from millstream.engines.sqlite.transaction import OFFSET_BITS, Transaction, first_id
+from millstream.errors import LimitExceededError, OffsetOutOfRangeError, TopicNotFoundError, UsageError
+from millstream.records import Coding, EncodedBatch, Position, StoredBatch
+
+_CODINGS = (Coding.ROWS, Coding.COLUMNS)
+_NO_META = b"\x93\xc0\xc0\xc0"
+"""The meta of a record that has none, beside others that have: [nil, nil, nil]."""
+
+
+def check_appends(appends: Sequence[Append]) -> None:
+    """Refuse batches that could never be stored, before anything waits for them."""
+    for append in appends:
+        batch = append.batch
+        if batch.count < 1:
+            raise UsageError(f"an empty batch cannot be appended to {append.topic!r}")
+        if batch.size_bytes > limits.BATCH_BYTES_MAX:
+            raise LimitExceededError(
+                f"a batch of {append.topic!r} in bytes", limit=limits.BATCH_BYTES_MAX, size=batch.size_bytes
+            )
+
+
+class Appending:
+    """The operation that appends; neighbours in a group are written together by `write`."""
+
+    def __init__(self, appends: Sequence[Append]) -> None:
+        self.appends = appends
+
+    def __call__(self, transaction: Transaction) -> list[Position]:
+        return write(transaction, [self])[0]
+
+
+def write(transaction: Transaction, operations: Sequence[Appending]) -> list[list[Position]]:
+    """Write the batches of several appends, joining small ones of the same partition; return the positions of each."""
+    by_partition: dict[tuple[str, int], list[tuple[int, int, EncodedBatch]]] = {}
+    for order, operation in enumerate(operations):
+        for place, append in enumerate(operation.appends):
+            by_partition.setdefault((append.topic, append.partition), []).append((order, place, append.batch))
+    positions: list[list[Position]] = [[_NOWHERE] * len(operation.appends) for operation in operations]
+    for (topic, partition), entries in by_partition.items():
+        for run in _runs(entries):
+            batch = run[0][2] if len(run) == 1 else _joined([entry[2] for entry in run], transaction.now_us)
+            grown = transaction.row("grow_partition", batch.count, batch.size_bytes, topic, partition)
+            if grown is None:
+                transaction.topic_id(topic)
+                raise TopicNotFoundError(f"{topic}/{partition}", transaction.url)
+            topic_id, partition_id, end_offset = grown
+            transaction.changed.add(topic_id)
+            offset = end_offset - batch.count
+            _insert(transaction, partition_id, offset, batch)
+            for order, place, part in run:
+                positions[order][place] = Position(partition, offset)
+                offset += part.count
+    return positions
+
+
+_NOWHERE = Position(-1, -1)
+
+
+def _runs(entries: list[tuple[int, int, EncodedBatch]]) -> Iterator[list[tuple[int, int, EncodedBatch]]]:
+    run: list[tuple[int, int, EncodedBatch]] = []
+    count = size_bytes = 0
+    for entry in entries:
+        batch = entry[2]
+        if run and not (
+            batch.coding is Coding.ROWS
+            and run[0][2].coding is Coding.ROWS
+            and batch.schema_id == run[0][2].schema_id
+            and count + batch.count <= limits.ROWS_RECORDS_MAX
+            and size_bytes + batch.size_bytes <= limits.ROWS_BYTES_MAX
+        ):
+            yield run
+            run, count, size_bytes = [], 0, 0
+        run.append(entry)
+        count += batch.count
+        size_bytes += batch.size_bytes
+    if run:
+        yield run
+
+
+def _joined(batches: list[EncodedBatch], now_us: int) -> EncodedBatch:
+    """Return row batches of one schema as one: their bytes end to end."""
+    meta = None
+    if any(batch.meta is not None for batch in batches):
+        meta = b"".join(_NO_META * batch.count if batch.meta is None else batch.meta for batch in batches)
+    event_min_us = event_max_us = None
+    if any(batch.event_time_min_us is not None for batch in batches):
+        event_min_us = min(now_us if b.event_time_min_us is None else b.event_time_min_us for b in batches)
+        event_max_us = max(now_us if b.event_time_max_us is None else b.event_time_max_us for b in batches)
+    return EncodedBatch(
+        coding=Coding.ROWS,
+        count=sum(batch.count for batch in batches),
+        data=b"".join(batch.data for batch in batches),
+        meta=meta,
+        schema_id=batches[0].schema_id,
+        event_time_min_us=event_min_us,
+        event_time_max_us=event_max_us,
+    )
+
+
+def _insert(transaction: Transaction, partition_id: int, offset: int, batch: EncodedBatch) -> None:
+    transaction.do(
+        "insert_batch",
+        first_id(partition_id) + offset,
+        batch.count,
+        _CODINGS.index(batch.coding),
+        batch.schema_id,
+        transaction.now_us,
+        batch.event_time_min_us,
+        batch.event_time_max_us,
+        batch.size_bytes,
+        batch.meta,
+        batch.data,
+    )
+
+
+def insert_stored(transaction: Transaction, partition_id: int, batch: StoredBatch) -> int:
+    """Write a batch at its own offset and return its size in bytes."""
+    size_bytes = len(batch.data) + len(batch.meta or b"")
+    transaction.do(
+        "insert_batch",
+        first_id(partition_id) + batch.offset,
+        batch.count,
+        _CODINGS.index(batch.coding),
+        batch.schema_id,
+        batch.append_time_us,
+        batch.event_time_min_us,
+        batch.event_time_max_us,
+        size_bytes,
+        batch.meta,
+        batch.data,
+    )
+    return size_bytes
+
+
+def read(
+    transaction: Transaction, topic: str, partition: int, offset: int, *, records_max: int, bytes_max: int
+) -> list[StoredBatch]:
+    _, partition_id = transaction.partition_id(topic, partition)
+    floor = first_id(partition_id)
+    batches: list[StoredBatch] = []
+    count = size_bytes = 0
+    if offset >= 0:
+        for row in transaction.rows("read_batches", floor, floor + offset, first_id(partition_id + 1)):
+            batch = _stored(partition, row)
+            if batch.end_offset <= offset:
+                break  # the last batch of the log, and it ends before: nothing is there
+            if batch.offset >= offset + records_max and batches:
+                break
+            batches.append(batch)
+            count += batch.end_offset - max(batch.offset, offset)
+            size_bytes += row[7]
+            if count >= records_max or size_bytes >= bytes_max:
+                break
+    if not batches:
+        check_range(transaction, topic, partition, partition_id, offset)
+    return batches
+
+
+def check_range(transaction: Transaction, topic: str, partition: int, partition_id: int, offset: int) -> None:
+    """Raise OffsetOutOfRangeError unless a reader may stand at this offset."""
+    row = transaction.row("partition_range", partition_id)
+    if row is None:
+        raise TopicNotFoundError(f"{topic}/{partition}", transaction.url)
+    if not row[0] <= offset <= row[1]:
+        raise OffsetOutOfRangeError(topic, partition, offset, start_offset=row[0], end_offset=row[1])
+
+
+def _stored(partition: int, row: tuple[Any, ...]) -> StoredBatch:
+    batch_id, count, coding, schema_id, append_us, event_min_us, event_max_us, _, meta, data = row
+    return StoredBatch(
+        partition=partition,
+        offset=batch_id & ((1 << OFFSET_BITS) - 1),
+        coding=_CODINGS[coding],
+        count=count,
+        data=data,
+        meta=meta,
+        schema_id=schema_id,
+        append_time_us=append_us,
+        event_time_min_us=event_min_us,
+        event_time_max_us=event_max_us,
+    )

@@ -1,0 +1,81 @@
+"""One transaction of the engine, as operations see it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Protocol, cast
+
+import apsw
+
+from millstream.engines.sqlite.statements import statements
+from millstream.errors import GroupNotFoundError, TopicNotFoundError
+
+OFFSET_BITS = 44
+"""Of a batch's id: 17 trillion records a partition, half a million partitions a file."""
+
+Value = int | str | bytes | None
+
+
+class Rows(Protocol):
+    """A statement's rows; their types are those of its columns."""
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]: ...
+
+    def fetchall(self) -> list[tuple[Any, ...]]: ...
+
+
+class Transaction:
+    """Statements by name, and what the transaction changes for those who wait."""
+
+    def __init__(self, connection: apsw.Connection, now_us: int, url: str) -> None:
+        self.connection = connection
+        self.now_us = now_us
+        self.url = url
+        self.changed: set[int] = set()
+        """Ids of topics with new records or other queue state."""
+        self._statements = statements()
+
+    def rows(self, name: str, *values: Value) -> Rows:
+        """Return the rows of a statement; `fetchall` before the next statement that writes."""
+        return cast(Rows, self.connection.execute(self._statements[name], values))
+
+    def row(self, name: str, *values: Value) -> tuple[Any, ...] | None:
+        """Return the first row, None when there is none."""
+        # Read to the end: a statement with RETURNING is not finished before.
+        rows = self.rows(name, *values).fetchall()
+        return rows[0] if rows else None
+
+    def do(self, name: str, *values: Value) -> int:
+        """Run a statement without rows and return how many rows it changed."""
+        self.connection.execute(self._statements[name], values)
+        return self.connection.changes()
+
+    def do_many(self, name: str, rows: Iterable[Sequence[Value]]) -> None:
+        self.connection.executemany(self._statements[name], rows)
+
+    def topic_id(self, topic: str) -> int:
+        row = self.row("topic_by_name", topic)
+        if row is None:
+            raise TopicNotFoundError(topic, self.url)
+        return int(row[0])
+
+    def partition_id(self, topic: str, partition: int) -> tuple[int, int]:
+        """Return the ids of a topic and of one of its partitions."""
+        row = self.row("partition_by_name", topic, partition)
+        if row is None:
+            self.topic_id(topic)
+            raise TopicNotFoundError(f"{topic}/{partition}", self.url)
+        return row[0], row[1]
+
+    def group_id(self, topic: str, group: str) -> tuple[int, int]:
+        """Return the ids of a topic and of one of its groups."""
+        topic_id = self.topic_id(topic)
+        row = self.row("group_by_name", topic_id, group)
+        if row is None:
+            raise GroupNotFoundError(topic, group)
+        return topic_id, row[0]
+
+
+def first_id(partition_id: int) -> int:
+    """Return the id of a batch at offset 0; ids of the partition are below `first_id(partition_id + 1)`."""
+    return partition_id << OFFSET_BITS

@@ -1,0 +1,34 @@
+"""The kit for tests: the project's own and those of its users.
+
+General layout:
+
+    fake_clock       a clock that stands still until told otherwise
+    engine_suite     every promise of `millstream.engines.protocol.Engine` as a test; an engine binds it in a few lines
+    engine_machine   random histories of an engine, compared step by step with the memory engine (needs hypothesis)
+    disk, crash_vfs  a disk that forgets what was not synced, for SQLite (needs apsw)
+
+`EngineSuite` needs pytest, so it is imported when it is asked for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from millstream.testing.fake_clock import FakeClock
+
+if TYPE_CHECKING:
+    from millstream.testing.engine_suite import EngineSuite
+
+__all__ = ["EngineSuite", "FakeClock"]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "EngineSuite":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import pytest
+
+    # Before the import, so that a failing assertion of the suite shows both sides.
+    pytest.register_assert_rewrite("millstream.testing.engine_suite")
+    from millstream.testing.engine_suite import EngineSuite
+
+    return EngineSuite

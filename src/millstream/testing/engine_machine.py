@@ -1,0 +1,475 @@
+"""Random histories of an engine, compared step by step with the memory engine.
+
+Both get the same calls by the same clock and must give the same answers: positions, records, leases, errors, ledgers.
+Two engines on one log take turns as two writers do, and either may crash: it is dropped unclosed, and its log opened
+again.
+
+An engine binds it in a few lines:
+
+    class MyMachine(EngineMachine):
+        def open_engine(self, directory: Path, clock: FakeClock) -> Engine:
+            return MyEngine(directory / "log", clock=clock)
+
+    TestMyEngine = MyMachine.TestCase
+
+Compared are records and not batches, since an engine may join batches. Every record has a value of its own, so that one
+lost, doubled or moved shows.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from millstream.engines.memory import MemoryEngine
+from millstream.engines.protocol import (
+    Append,
+    Engine,
+    GroupInfo,
+    Lease,
+    Maintenance,
+    OffsetMove,
+    Outcome,
+    Settlement,
+    StateChange,
+    TopicSpec,
+)
+from millstream.errors import MillstreamError
+from millstream.records import Position, StoredBatch
+from millstream.testing.fake_clock import FakeClock
+from millstream.testing.raw_rows import rows, values
+
+R = TypeVar("R")
+
+TOPICS = {"a": 1, "b": 2, "gone": 1}
+"""Topics and their partitions. Only "gone" is deleted, so that the histories of the others grow long."""
+
+GROUPS = ("g", "h")
+
+SECOND_US = 1_000_000
+
+LEASES_KEPT = 20
+"""Old leases are kept, to see that what is lost stays lost; only so many, so that a draw hits a live one often."""
+
+_places = st.sampled_from([("a", 0)] * 4 + [("b", 0), ("b", 1)] * 2 + [("gone", 0), ("a", 1), ("a", -1)])
+"""Topic and partition, most of them such as exist."""
+
+_topics = _places.map(lambda place: place[0])
+_groups = st.sampled_from(GROUPS)
+_fractions = st.integers(0, 4)
+_which = st.integers(0, 1)
+_few = st.sampled_from([1, 1, 1, 2, 3])
+_appends = st.lists(st.tuples(_places, st.integers(1, 5)), max_size=2)
+_changes = st.lists(
+    st.tuples(
+        st.sampled_from([0, 0, 0, 1]), st.sampled_from([b"", b"k", b"l"]), st.sampled_from([None, b"", b"v", b"w"])
+    ),
+    max_size=4,
+)
+_outcomes = st.sampled_from(list(Outcome))
+
+
+class EngineMachine(RuleBasedStateMachine):
+    """A history: two engines on one log, and the model."""
+
+    def open_engine(self, directory: Path, clock: FakeClock) -> Engine:
+        """Open the log in this folder; the same log at each call. To be overridden."""
+        raise NotImplementedError("override open_engine")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._directory = tempfile.TemporaryDirectory(prefix="millstream-")
+        self.clock = FakeClock()
+        self.model = MemoryEngine(clock=self.clock)
+        self.opened: list[Engine] = []
+        first = self._open()
+        self.engines = [first, self._open() if first.capabilities.many_processes else first]
+        self.leases: list[tuple[Lease, Lease]] = []
+        """What is thought to be held, newest last: the model's lease and the engine's, cut to what is not settled."""
+        self.settled: list[tuple[Lease, Lease]] = []
+        """Parts of leases that are not held any more, and what an engine must say so of."""
+        self.positions: dict[tuple[str, str, int], int] = {}
+        """Where each group's reading of a partition ended: from there on nothing was handed over."""
+        self.records = 0
+        """Records appended so far; the next one's value."""
+
+    def teardown(self) -> None:
+        try:
+            for topic in self.model.topics():
+                for partition in range(TOPICS[topic]):
+                    self._compare(lambda engine, of=topic, at=partition: _content(engine, of, at))  # type: ignore[misc]
+            if isinstance(self.engines[0], Maintenance):
+                assert self.engines[0].check() == []
+        finally:
+            for engine in self.opened:
+                engine.close()
+            self.model.close()
+            self._directory.cleanup()
+
+    # --- topics and groups ----------------------------------------------------------------------------------------
+
+    @initialize(counts=st.lists(st.integers(1, 12), min_size=3, max_size=3))
+    def begin(self, counts: list[int]) -> None:
+        """Have something to work on from the first step."""
+        for place, count in zip((("a", 0), ("b", 0), ("b", 1)), counts, strict=True):
+            self._compare(lambda engine, topic=place[0]: engine.create_topic(_spec(topic)).spec)  # type: ignore[misc]
+            for group in GROUPS:
+                self.create_group(0, place[0], group, None)
+            self.append(0, [(place, count)])
+
+    @rule(which=_which, topic=_topics, call=st.sampled_from(["create", "create", "keep less", "repartition", "delete"]))
+    def change_topic(self, which: int, topic: str, call: str) -> None:
+        if call == "delete":
+            self._compare(lambda engine: engine.delete_topic("gone"), which)
+            self.positions = {of: offset for of, offset in self.positions.items() if of[0] != "gone"}
+            return
+        topic = "gone" if topic not in self.model.topics() else topic
+        changes = {"keep less": {"retention_bytes": 1000}, "repartition": {"partitions": 5}}.get(call, {})
+        if call != "repartition" or topic in self.model.topics():
+            spec = msgspec.structs.replace(_spec(topic), **changes)
+            self._compare(lambda engine: engine.create_topic(spec).spec, which)
+
+    @rule(
+        which=_which,
+        topic=_topics,
+        schema=st.sampled_from([b"1", b"2", b"3"]),
+        after=st.one_of(st.none(), st.integers(0, 3)),
+    )
+    def put_schema(self, which: int, topic: str, schema: bytes, after: int | None) -> None:
+        self._compare(lambda engine: engine.put_schema(topic, schema, after=after), which)
+
+    @rule(which=_which, topic=_topics, group=_groups, fraction=st.one_of(st.none(), _fractions))
+    def create_group(self, which: int, topic: str, group: str, fraction: int | None) -> None:
+        start = None if fraction is None else {0: self._offset(topic, 0, fraction)}
+        self._compare(lambda engine: _seen(engine.create_group(topic, group, start=start), self.clock), which)
+
+    # --- records --------------------------------------------------------------------------------------------------
+
+    @rule(which=_which, appends=_appends)
+    def append(self, which: int, appends: list[tuple[tuple[str, int], int]]) -> None:
+        batches = self._batches(appends)
+        self._compare(lambda engine: engine.append(batches), which)
+
+    @rule(which=_which, place=_places, fraction=st.integers(-1, 5), records_max=st.integers(1, 20))
+    def read(self, which: int, place: tuple[str, int], fraction: int, records_max: int) -> None:
+        offset = self._offset(*place, fraction)
+
+        def read(engine: Engine) -> dict[int, bytes]:
+            batches = engine.read(*place, offset, records_max=records_max)
+            _check_whole(batches, offset, records_max)
+            return {at: value for at, value in values(batches).items() if offset <= at < offset + records_max}
+
+        self._compare(read, which)
+
+    @rule(which=_which, topic=_topics, fraction=_fractions)
+    def wait(self, which: int, topic: str, fraction: int) -> None:
+        seen = {topic: {0: self._offset(topic, 0, fraction)}}
+        if topic in self.model.topics() and self.model.wait(seen, 0):
+            assert self.engines[which].wait(seen, 0)
+
+    # --- streams --------------------------------------------------------------------------------------------------
+
+    @rule(
+        which=_which,
+        place=_places,
+        group=_groups,
+        late=st.sampled_from([0] * 8 + [-1, 1]),
+        count=st.integers(0, 6),
+        changes=_changes,
+        appends=_appends,
+    )
+    def commit(
+        self,
+        which: int,
+        place: tuple[str, int],
+        group: str,
+        late: int,
+        count: int,
+        changes: list[tuple[int, bytes, bytes | None]],
+        appends: list[tuple[tuple[str, int], int]],
+    ) -> None:
+        topic, partition = place
+        start = self._position(topic, group, partition) + late
+        moves = [OffsetMove(partition, start, start + count)]
+        state = [StateChange(*change) for change in changes]
+        batches = self._batches(appends)
+
+        def commit(engine: Engine) -> list[Position]:
+            return engine.commit(topic, group, moves, state=state, appends=batches)
+
+        expected, got = self._run(commit, which, any_error=True)
+        assert got == expected
+        if expected is not None:
+            self.positions[topic, group, partition] = start + count
+
+    # --- queues ---------------------------------------------------------------------------------------------------
+
+    @rule(
+        which=_which,
+        topic=_topics,
+        group=_groups,
+        records_max=st.integers(1, 8),
+        seconds=st.sampled_from([1, 5, 60]),
+        lifo=st.booleans(),
+    )
+    def lease(self, which: int, topic: str, group: str, records_max: int, seconds: int, lifo: bool) -> None:
+        def lease(engine: Engine) -> list[Lease]:
+            return engine.lease(
+                topic,
+                group,
+                worker=f"w{which}",
+                records_max=records_max,
+                duration_us=seconds * SECOND_US,
+                lifo=lifo,
+            )
+
+        self._keep(*self._run(lease, which))
+
+    @precondition(lambda self: self.leases)
+    @rule(which=_which, data=st.data(), count=_few, appends=_appends)
+    def settle(self, which: int, data: st.DataObject, count: int, appends: list[tuple[tuple[str, int], int]]) -> None:
+        pairs = self._draw_leases(data, count)
+        chosen = []
+        for pair in pairs:
+            start = data.draw(st.integers(pair[0].start, pair[0].end - 1), label="start")
+            end = data.draw(st.integers(start + 1, pair[0].end), label="end")
+            outcome = data.draw(_outcomes, label="outcome")
+            due_us = self.clock.now_us() + data.draw(st.sampled_from([0, 1, 3, 30]), label="due in") * SECOND_US
+            chosen.append((start, end, outcome, due_us))
+        self._settle(which, pairs, chosen, appends)
+
+    @precondition(lambda self: self.leases)
+    @rule(which=_which, data=st.data(), count=_few, outcome=_outcomes)
+    def settle_whole(self, which: int, data: st.DataObject, count: int, outcome: Outcome) -> None:
+        pairs = self._draw_leases(data, count)
+        due_us = self.clock.now_us() + SECOND_US
+        self._settle(which, pairs, [(pair[0].start, pair[0].end, outcome, due_us) for pair in pairs], [])
+
+    @precondition(lambda self: self.leases)
+    @rule(which=_which, data=st.data(), count=_few, seconds=st.sampled_from([1, 5, 60]))
+    def extend(self, which: int, data: st.DataObject, count: int, seconds: int) -> None:
+        pairs = self._draw_leases(data, count)
+
+        def extend(of: Engine) -> list[Lease]:
+            return of.extend([pair[0 if of is self.model else 1] for pair in pairs], seconds * SECOND_US)
+
+        expected, got = self._run(extend, which)
+        assert _without_ids(got) == _without_ids(expected)
+
+    @rule(seconds=st.sampled_from([0.5, 1, 4, 59, 60]))
+    def advance(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+
+    # --- storage --------------------------------------------------------------------------------------------------
+
+    @rule(which=_which, place=_places, fraction=_fractions, force=st.sampled_from([False, False, True]))
+    def trim(self, which: int, place: tuple[str, int], fraction: int, force: bool) -> None:
+        topic, partition = place
+        engine = self.engines[which]
+        if not isinstance(engine, Maintenance) or not self._exists(topic, partition):
+            return
+        before = self._offset(topic, partition, fraction)
+        if not force:
+            infos = [self.model.describe_group(topic, group) for group in self.model.groups(topic)]
+            before = min([before, *(info.committed[partition] for info in infos)])
+        start = engine.trim(topic, partition, before, force=force)
+        # The engine's batches may be larger than the model's, so the model follows it, and what is left is looked at.
+        assert self.model.trim(topic, partition, start, force=force) == start
+        left = engine.batch_headers(topic, partition, start, start + 1, headers_max=1)
+        assert all(batch.offset + batch.count > before for batch in left), "whole batches were left below the offset"
+
+    @rule(which=_which, place=_places, fraction=_fractions, count=st.integers(2, 4))
+    def merge(self, which: int, place: tuple[str, int], fraction: int, count: int) -> None:
+        topic, partition = place
+        engine = self.engines[which]
+        if not isinstance(engine, Maintenance) or not self._exists(topic, partition):
+            return
+        start = self._offset(topic, partition, fraction)
+        old = engine.batch_headers(topic, partition, start, 10**9, headers_max=count)
+        if len(old) < 2:
+            return
+        past = old[-1].offset + old[-1].count
+        batches = [b for b in engine.read(topic, partition, old[0].offset, records_max=1000) if b.offset < past]
+        merged = msgspec.structs.replace(
+            batches[0], count=sum(batch.count for batch in batches), data=b"".join(batch.data for batch in batches)
+        )
+        assert engine.replace(topic, partition, old, [merged])
+
+    @rule(which=_which, orderly=st.booleans())
+    def reopen(self, which: int, orderly: bool) -> None:
+        """Close and open again, or crash: the engine is dropped as it is, and others go on with its log."""
+        if not self.engines[which].capabilities.durable:
+            return
+        if orderly:
+            self.engines[which].close()
+        self.engines[which] = self._open()
+
+    # --- what must always be so -----------------------------------------------------------------------------------
+
+    @invariant()
+    def both_say_the_same(self) -> None:
+        # The writers see the same log, so one of them is asked, in turn.
+        which = self.records % 2
+        self._compare(lambda engine: engine.topics(), which)
+        for topic in self.model.topics():
+            self._compare(lambda engine, of=topic: _offsets(engine, of), which)  # type: ignore[misc]
+            self._compare(lambda engine, of=topic: engine.groups(of), which)  # type: ignore[misc]
+            for group in self.model.groups(topic):
+                self._compare(
+                    lambda engine, of=topic, by=group: _group(engine, of, by, self.clock),  # type: ignore[misc]
+                    which,
+                )
+                assert self.engines[which].describe_group(topic, group).ledger.balanced
+
+    # --- running both ---------------------------------------------------------------------------------------------
+
+    def _open(self) -> Engine:
+        self.opened.append(self.open_engine(Path(self._directory.name), self.clock))
+        return self.opened[-1]
+
+    def _run(
+        self, call: Callable[[Engine], R], which: int = 0, *, any_error: bool = False
+    ) -> tuple[R | None, R | None]:
+        """Return the answers of model and engine; none of a call that both refuse.
+
+        Args:
+            any_error: Where a call can be wrong in several ways, an engine may see any of them first.
+        """
+        expected, refusal = _try(call, self.model)
+        got, error = _try(call, self.engines[which])
+        same = (error is None) == (refusal is None) if any_error else type(error) is type(refusal)
+        assert same, f"the model says {refusal or expected!r}, the engine {error or got!r}"
+        return expected, got
+
+    def _compare(self, call: Callable[[Engine], R], which: int = 0) -> None:
+        expected, got = self._run(call, which)
+        assert got == expected
+
+    def _keep(self, expected: list[Lease] | None, got: list[Lease] | None) -> None:
+        """Compare leases in everything but their ids, and keep them for later."""
+        assert _without_ids(got) == _without_ids(expected)
+        for lease in expected or []:
+            of = (lease.topic, lease.group, lease.partition)
+            self.positions[of] = max(self.positions.get(of, 0), lease.end)
+        self.leases += zip(expected or [], got or [], strict=True)
+        self.settled = [*self.settled, *self.leases[:-LEASES_KEPT]][-LEASES_KEPT:]
+        self.leases = self.leases[-LEASES_KEPT:]
+
+    def _settle(
+        self,
+        which: int,
+        pairs: list[tuple[Lease, Lease]],
+        chosen: list[tuple[int, int, Outcome, int]],
+        appends: list[tuple[tuple[str, int], int]],
+    ) -> None:
+        batches = self._batches(appends)
+
+        def settle(of: Engine) -> list[Position]:
+            leases = [pair[0 if of is self.model else 1] for pair in pairs]
+            return of.settle(
+                [Settlement(lease, *how) for lease, how in zip(leases, chosen, strict=True)], appends=batches
+            )
+
+        expected, got = self._run(settle, which, any_error=True)
+        assert got == expected
+        if expected is None:
+            return
+        for pair, (start, end, _, _) in zip(pairs, chosen, strict=True):
+            self.leases.remove(pair)
+            self.leases += [
+                _part(pair, *rest) for rest in ((pair[0].start, start), (end, pair[0].end)) if rest[0] < rest[1]
+            ]
+            self.settled = [*self.settled, _part(pair, start, end)][-LEASES_KEPT:]
+
+    # --- drawing --------------------------------------------------------------------------------------------------
+
+    def _draw_leases(self, data: st.DataObject, count: int) -> list[tuple[Lease, Lease]]:
+        """Return some of what is held, each once; now and then with something that is not."""
+        pairs = data.draw(st.lists(st.sampled_from(self.leases[::-1]), min_size=1, max_size=count), label="leases")
+        if self.settled and data.draw(st.integers(0, 9), label="lost too") == 9:
+            pairs.append(data.draw(st.sampled_from(self.settled[::-1]), label="lost"))
+        return list({(pair[0].lease_id, pair[0].start): pair for pair in pairs}.values())
+
+    def _batches(self, appends: Sequence[tuple[tuple[str, int], int]]) -> list[Append]:
+        batches = []
+        for (topic, partition), count in appends:
+            numbers = range(self.records, self.records + count)
+            batches.append(Append(topic, partition, rows(*(b"%d" % number for number in numbers))))
+            self.records += count
+        return batches
+
+    def _offset(self, topic: str, partition: int, quarters: int) -> int:
+        """Return an offset so many quarters into what the partition holds; -1 and 5 are outside of it."""
+        if not self._exists(topic, partition):
+            return max(quarters, 0)
+        info = self.model.describe_topic(topic).partitions[partition]
+        if quarters < 0:
+            return info.start_offset - 1
+        return info.start_offset + (info.end_offset - info.start_offset) * quarters // 4 + (quarters > 4)
+
+    def _exists(self, topic: str, partition: int) -> bool:
+        return topic in self.model.topics() and 0 <= partition < TOPICS[topic]
+
+    def _position(self, topic: str, group: str, partition: int) -> int:
+        """Return where the group goes on as a stream: behind all that it was ever given."""
+        if not self._exists(topic, partition) or group not in self.model.groups(topic):
+            return 0
+        committed = self.model.describe_group(topic, group).committed[partition]
+        return max(committed, self.positions.get((topic, group, partition), 0))
+
+
+def _spec(topic: str) -> TopicSpec:
+    return TopicSpec(topic, partitions=TOPICS[topic])
+
+
+def _part(pair: tuple[Lease, Lease], start: int, end: int) -> tuple[Lease, Lease]:
+    return tuple(msgspec.structs.replace(lease, start=start, end=end) for lease in pair)  # type: ignore[return-value]
+
+
+def _without_ids(leases: Sequence[Lease] | None) -> list[Lease] | None:
+    return None if leases is None else [msgspec.structs.replace(lease, lease_id=0) for lease in leases]
+
+
+def _try(call: Callable[[Engine], R], engine: Engine) -> tuple[R | None, MillstreamError | None]:
+    try:
+        return call(engine), None
+    except MillstreamError as error:
+        return None, error
+
+
+def _seen(info: GroupInfo, clock: FakeClock) -> GroupInfo:
+    """Return what of a description engines agree on: all times that are past say "due now"."""
+    due_us = info.next_due_us
+    return msgspec.structs.replace(info, next_due_us=None if due_us is None else max(due_us, clock.now_us()))
+
+
+def _group(engine: Engine, topic: str, group: str, clock: FakeClock) -> tuple[GroupInfo, list[dict[bytes, bytes]]]:
+    states = [engine.state(topic, group, partition) for partition in range(TOPICS[topic])]
+    return _seen(engine.describe_group(topic, group), clock), states
+
+
+def _offsets(engine: Engine, topic: str) -> tuple[object, ...]:
+    info = engine.describe_topic(topic)
+    partitions = [(p.partition, p.start_offset, p.end_offset) for p in info.partitions]
+    return info.spec, info.created_us, dict(info.schemas), partitions, info.size_bytes
+
+
+def _content(engine: Engine, topic: str, partition: int) -> dict[int, bytes]:
+    start = engine.describe_topic(topic).partitions[partition].start_offset
+    return values(engine.read(topic, partition, start, records_max=1_000_000))
+
+
+def _check_whole(batches: Sequence[StoredBatch], offset: int, records_max: int) -> None:
+    """Assert that a read gave consecutive batches, from the one that holds the offset to the one that is enough."""
+    for batch, following in pairwise(batches):
+        assert batch.end_offset == following.offset
+        assert batch.end_offset < offset + records_max, "read went on after it had enough"
+    if batches:
+        assert batches[0].offset <= offset < batches[0].end_offset

@@ -1,0 +1,122 @@
+"""A disk that is really full: a small file system, and a limit on the size of files."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from millstream.engines.protocol import Append, TopicSpec
+from millstream.engines.sqlite import SqliteEngine
+from millstream.errors import StorageFullError
+from millstream.testing.raw_batches import raw_batch, read_values
+
+TMPFS_BYTES = 32 * 1024 * 1024
+BALLAST_BYTES = 8 * 1024 * 1024
+"""Removed to make room: twice what the write-ahead log usually takes."""
+
+RECORD = bytes(50_000)
+
+LIMITED = """
+import resource, sys
+from millstream.engines.protocol import Append, TopicSpec
+from millstream.engines.sqlite import SqliteEngine
+from millstream.errors import StorageError
+from millstream.testing.raw_batches import raw_batch, read_values
+
+engine = SqliteEngine(sys.argv[1])
+engine.create_topic(TopicSpec("events"))
+_, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, hard))
+stored = 0
+try:
+    while stored < 1000:
+        engine.append([Append("events", 0, raw_batch([bytes(50_000)]))])
+        stored += 1
+except StorageError as error:
+    print(type(error).__name__)
+assert read_values(engine, "events") == (0, [bytes(50_000)] * stored)
+resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+engine.append([Append("events", 0, raw_batch([b"room again"]))])
+assert engine.check() == []
+engine.close()
+engine = SqliteEngine(sys.argv[1])
+assert engine.check() == []
+assert read_values(engine, "events") == (0, [bytes(50_000)] * stored + [b"room again"])
+engine.close()
+print(stored)
+"""
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a file system of its own with room for a few megabytes."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        pytest.skip("mounting a small file system needs root on Linux")
+    folder = tmp_path / "small"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={TMPFS_BYTES}", "tmpfs", str(folder)]
+    mounted = subprocess.run(command, capture_output=True, text=True, check=False)
+    if mounted.returncode != 0:
+        pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill(engine: SqliteEngine) -> int:
+    """Append until the disk is full; return how many records were stored."""
+    for stored in range(TMPFS_BYTES // len(RECORD)):
+        try:
+            engine.append([Append("events", 0, raw_batch([RECORD]))])
+        except StorageFullError:
+            return stored
+    pytest.fail("the small disk does not get full")
+
+
+def test_full_disk_refuses_appends_and_takes_them_again_when_there_is_room(small_disk: Path) -> None:
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(BALLAST_BYTES))
+    with closing(SqliteEngine(small_disk / "x.db")) as engine:
+        engine.create_topic(TopicSpec("events"))
+        stored = fill(engine)
+        assert stored > 10
+        for _ in range(3):
+            with pytest.raises(StorageFullError):
+                engine.append([Append("events", 0, raw_batch([RECORD]))])
+        assert read_values(engine, "events") == (0, [RECORD] * stored), "a full disk can be read"
+        ballast.unlink()
+        [position] = engine.append([Append("events", 0, raw_batch([RECORD]))])
+        assert position.offset == stored
+        assert engine.check() == []
+    with closing(SqliteEngine(small_disk / "x.db")) as reopened:
+        assert reopened.check() == []
+        assert read_values(reopened, "events") == (0, [RECORD] * (stored + 1))
+
+
+def test_trimming_makes_room_on_a_disk_that_was_full(small_disk: Path) -> None:
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(BALLAST_BYTES))
+    with closing(SqliteEngine(small_disk / "x.db")) as engine:
+        engine.create_topic(TopicSpec("events"))
+        stored = fill(engine)
+        ballast.unlink()
+        assert engine.trim("events", 0, stored - 1) == stored - 1
+        for _ in range(2 * stored):
+            [position] = engine.append([Append("events", 0, raw_batch([RECORD]))])
+            engine.trim("events", 0, position.offset)
+        assert engine.check() == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="file size limits are a Unix thing")
+def test_file_size_limit_is_a_storage_error_and_the_engine_goes_on_when_it_is_lifted(tmp_path: Path) -> None:
+    command = [sys.executable, "-W", "error", "-c", LIMITED, str(tmp_path / "x.db")]
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert finished.returncode == 0, finished.stderr
+    error, stored = finished.stdout.split()
+    assert error in ("StorageError", "StorageFullError")
+    assert 10 < int(stored) < 1000

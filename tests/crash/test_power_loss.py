@@ -1,0 +1,456 @@
+"""Power is cut at a random moment while threads append, lease, settle, commit, merge and trim.
+
+What must hold for the files a disk may be left with, whatever the seed:
+
+- Nothing acknowledged under `fsync` is lost, duplicated or reordered; what was not acknowledged is there whole or not
+  at all; offsets have no gaps.
+- A settlement and the results appended with it, a commit and its state and outputs, appear together or not at all.
+- `check()` finds nothing, ledgers balance, and the log goes on where it ended.
+
+Under `relaxed` the same holds, except that the newest acknowledged calls may be missing; some must be, or these tests
+would prove nothing.
+
+MILLSTREAM_CRASHES=5000 runs more; MILLSTREAM_SEED=123 runs one again. Even seeds run in one thread and replay (nearly)
+exactly, odd ones in several threads and replay up to the timing of these; the files of a failure are kept.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from random import Random
+
+import apsw
+import msgspec
+import pytest
+
+from millstream.engines.protocol import Append, Durability, OffsetMove, Outcome, Settlement, StateChange, TopicSpec
+from millstream.engines.sqlite import SqliteEngine
+from millstream.errors import LeaseLostError
+from millstream.records import Coding, StoredBatch
+from millstream.testing import FakeClock
+from millstream.testing.crash_vfs import CrashVFS
+from millstream.testing.disk import Disk
+from millstream.testing.raw_batches import raw_batch, read_values
+
+CRASHES = int(os.environ.get("MILLSTREAM_CRASHES", "500"))
+CRASHES_RELAXED = CRASHES // 5
+CRASHES_A_TEST = 50
+ONE_SEED = os.environ.get("MILLSTREAM_SEED")
+PARTITIONS = 2
+HOUR_US = 3_600_000_000
+
+
+def chunks(crashes: int) -> list[range]:
+    """Return the seeds to run, so many to a test that a failure is near its start."""
+    if ONE_SEED is not None:
+        return [range(int(ONE_SEED), int(ONE_SEED) + 1)]
+    return [range(start, min(start + CRASHES_A_TEST, crashes)) for start in range(0, crashes, CRASHES_A_TEST)]
+
+
+class Event(msgspec.Struct, frozen=True, array_like=True):
+    """A value of `events`: number `index` of the `count` that the producer's call wrote to each of its partitions."""
+
+    producer: int
+    call: int
+    index: int
+    count: int
+    partitions: tuple[int, ...]
+    filler: bytes = b""
+
+
+class Done(msgspec.Struct, frozen=True, array_like=True):
+    """A value of `results` or `totals`: the records [start, end) of `events` were settled or read."""
+
+    partition: int
+    start: int
+    end: int
+
+
+class History:
+    """What was asked for and what was answered in time."""
+
+    def __init__(self) -> None:
+        self.calls: dict[tuple[int, int], dict[int, int]] = {}
+        """Acknowledged appends: (producer, call) -> partition -> offset of the first record."""
+        self.settled: set[tuple[int, int]] = set()
+        """(partition, offset) whose end as done or dead was acknowledged."""
+        self.settling: set[tuple[int, int]] = set()
+        """The same, and those where it was asked for."""
+        self.committed: dict[int, int] = {}
+        self.acknowledged_ends: dict[tuple[int, int], int] = {}
+        """(producer, partition) -> end of its last acknowledged append."""
+
+
+class Scenario:
+    """Some readers and writers of one engine; each step is one call or a few. A step ends when the power is cut."""
+
+    def __init__(self, disk: Disk, vfs: str, seed: int, durability: Durability) -> None:
+        self.disk = disk
+        self.vfs = vfs
+        self.seed = seed
+        self.durability = durability
+        self.path = disk.root / "x.db"
+        self.clock = FakeClock()
+        self.history = History()
+        random = Random(f"{seed} scenario")
+        self.in_turns = seed % 2 == 0
+        self.big = random.random() < 0.3
+        """Large records: the write-ahead log is long enough to be written back within a few calls."""
+        self.write_backs_left = random.randint(1, 4) if random.random() < 0.4 else 0
+        """Cut the power soon after so many write-backs began: in one, or when the write-ahead log begins anew."""
+        self.open()
+
+    def open(self) -> None:
+        self.engine = SqliteEngine(self.path, durability=self.durability, clock=self.clock, vfs=self.vfs)
+
+    def set_up(self) -> None:
+        self.engine.create_topic(TopicSpec("events", partitions=PARTITIONS))
+        self.engine.create_topic(TopicSpec("results"))
+        self.engine.create_topic(TopicSpec("totals"))
+        self.engine.create_group("events", "workers")
+        self.engine.create_group("events", "stream")
+
+    def actors(self) -> list[Callable[[], None]]:
+        return [
+            self.producer(0),
+            self.producer(1),
+            self.producer(2),
+            self.worker("w0"),
+            self.worker("w1"),
+            self.stream(),
+            self.maintenance(),
+        ]
+
+    def producer(self, number: int) -> Callable[[], None]:
+        random = Random(f"{self.seed} producer {number}")
+        call = 0
+
+        def step() -> None:
+            nonlocal call
+            partitions = random.choice(((0,), (1,), (0, 1)))
+            count = random.choice((1, 1, 1, 2, 7))
+            filler = random.randbytes(random.choice((0, 10, 60_000 if self.big else 3_000)))
+            events = [Event(number, call, index, count, partitions, filler) for index in range(count)]
+            appends = [Append("events", p, raw_batch(map(msgspec.msgpack.encode, events))) for p in partitions]
+            positions = self.engine.append(appends)
+            if self.disk.is_cut:
+                return
+            assert [position.partition for position in positions] == list(partitions)
+            self.history.calls[number, call] = {position.partition: position.offset for position in positions}
+            for position in positions:
+                self.history.acknowledged_ends[number, position.partition] = position.offset + count
+            call += 1
+
+        return step
+
+    def worker(self, name: str) -> Callable[[], None]:
+        random = Random(f"{self.seed} worker {name}")
+
+        def step() -> None:
+            records_max, duration_us = random.randint(1, 9), random.choice((10, HOUR_US))
+            leases = self.engine.lease(
+                "events", "workers", worker=name, records_max=records_max, duration_us=duration_us
+            )
+            settlements, ended = [], []
+            for lease in leases:
+                if random.random() < 0.1:
+                    continue  # never answered: its deadline passes
+                middle = random.randint(lease.start, lease.end)
+                for start, end in ((lease.start, middle), (middle, lease.end)):
+                    if start == end:
+                        continue
+                    outcome = random.choice([Outcome.ACK] * 6 + list(Outcome))
+                    due_us = self.clock.now_us() + random.choice((0, 1000, HOUR_US)) if outcome is Outcome.NACK else 0
+                    settlements.append(Settlement(lease, start, end, outcome, due_us))
+                    if outcome in (Outcome.ACK, Outcome.REJECT):
+                        ended.append(Done(lease.partition, start, end))
+                        self.history.settling.update((lease.partition, offset) for offset in range(start, end))
+            if self.disk.is_cut or not settlements:
+                return
+            appends = [Append("results", 0, raw_batch(map(msgspec.msgpack.encode, ended)))] if ended else []
+            try:
+                self.engine.settle(settlements, appends=appends)
+            except LeaseLostError:
+                return
+            if not self.disk.is_cut:
+                for done in ended:
+                    self.history.settled.update((done.partition, offset) for offset in range(done.start, done.end))
+
+        return step
+
+    def stream(self) -> Callable[[], None]:
+        random = Random(f"{self.seed} stream")
+
+        def step() -> None:
+            info = self.engine.describe_group("events", "stream")
+            moves = []
+            for partition, start in info.committed.items():
+                end = min(info.end_offsets[partition], start + random.randint(0, 20))
+                if end > start:
+                    moves.append(OffsetMove(partition, start, end))
+            if not moves or self.disk.is_cut:
+                return
+            values = [msgspec.msgpack.encode(Done(move.partition, move.start, move.end)) for move in moves]
+            self.engine.commit(
+                "events",
+                "stream",
+                moves,
+                state=[StateChange(move.partition, b"next", b"%d" % move.end) for move in moves],
+                appends=[Append("totals", 0, raw_batch(values))],
+            )
+            if not self.disk.is_cut:
+                self.history.committed.update((move.partition, move.end) for move in moves)
+
+        return step
+
+    def maintenance(self) -> Callable[[], None]:
+        random = Random(f"{self.seed} maintenance")
+
+        def step() -> None:
+            partition = random.randrange(PARTITIONS)
+            choice = random.randrange(8)
+            if choice <= 1:
+                self.merge(partition, random.randint(2, 8))
+            elif choice == 2:
+                ends = [self.history.acknowledged_ends.get((producer, partition), 0) for producer in range(3)]
+                self.engine.trim("events", partition, min(ends))
+            elif choice == 3:
+                self.engine.vacuum(1_000_000)
+            elif choice <= 5:
+                self.write_back(random, reopen=choice == 5 and self.in_turns)
+            else:
+                self.clock.advance(random.choice((0.0001, 3600)))
+
+        return step
+
+    def write_back(self, random: Random, *, reopen: bool) -> None:
+        """Copy the write-ahead log into the file beside the engine, or by closing it."""
+        self.write_backs_left -= 1
+        if self.write_backs_left == 0:
+            self.disk.cut_at(self.disk.operations + int(10 ** random.uniform(0, 2.2)))
+        if reopen:
+            self.engine.close()
+            self.open()
+        else:
+            connection = apsw.Connection(str(self.path), vfs=self.vfs)
+            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+            connection.close()
+
+    def merge(self, partition: int, batches: int) -> None:
+        info = self.engine.describe_topic("events").partitions[partition]
+        old = self.engine.batch_headers("events", partition, info.start_offset, info.end_offset, headers_max=batches)
+        if len(old) < 2 or self.disk.is_cut:
+            return
+        end = old[-1].offset + old[-1].count
+        stored = self.engine.read("events", partition, old[0].offset, records_max=end - old[0].offset)
+        merged = StoredBatch(
+            partition=partition,
+            offset=old[0].offset,
+            coding=Coding.ROWS,
+            count=end - old[0].offset,
+            data=b"".join(batch.data for batch in stored),
+            meta=None,
+            schema_id=0,
+            append_time_us=old[0].append_time_us,
+            event_time_min_us=None,
+            event_time_max_us=None,
+        )
+        if stored[0].offset == merged.offset and stored[-1].end_offset == end:
+            self.engine.replace("events", partition, old, [merged])
+
+
+def run_until_cut(scenario: Scenario) -> None:
+    """Run the actors: in turns drawn from the seed, or each in a thread."""
+    disk, actors = scenario.disk, scenario.actors()
+    if scenario.in_turns:
+        random = Random(f"{scenario.seed} turns")
+        while not disk.is_cut:
+            random.choice(actors)()
+        return
+    errors: list[BaseException] = []
+
+    def run(actor: Callable[[], None]) -> None:
+        try:
+            while not disk.is_cut:
+                actor()
+        except BaseException as error:  # noqa: BLE001 - handed to the test's thread
+            errors.append(error)
+            disk.cut()
+
+    threads = [threading.Thread(target=run, args=(actor,)) for actor in actors]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+
+
+def crash(folder: Path, seed: int, durability: Durability) -> History:
+    """Run the scenario until the power is cut, and leave in `folder/after` what the disk had."""
+    random = Random(f"{seed} crash")
+    disk = Disk(folder / "live")
+    disk.root.mkdir(parents=True)
+    early = random.random() < 0.1
+    if early:
+        disk.cut_at(random.randint(1, 150))
+    with CrashVFS(disk) as vfs:
+        scenario = Scenario(disk, vfs.name, seed, durability)
+        try:
+            scenario.set_up()
+            if not early:
+                exponent = 4 if scenario.write_backs_left else random.uniform(0.5, 4 if scenario.big else 3)
+                disk.cut_at(disk.operations + int(10**exponent))
+            run_until_cut(scenario)
+            disk.crash(seed, folder / "after")
+        finally:
+            scenario.engine.close()
+    return scenario.history
+
+
+# --- what must hold afterwards ---------------------------------------------------------------------------------------
+
+
+def decoded(engine: SqliteEngine, topic: str, kind: type[msgspec.Struct]) -> Iterator[tuple[int, msgspec.Struct]]:
+    start, values = read_values(engine, topic)
+    return ((start + index, msgspec.msgpack.decode(value, type=kind)) for index, value in enumerate(values))
+
+
+def lost_calls(engine: SqliteEngine, history: History) -> int:
+    """Check `events` and return how many acknowledged appends are missing."""
+    found: dict[tuple[int, int], dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
+    starts = {}
+    shapes: dict[tuple[int, int], Event] = {}
+    for partition in range(PARTITIONS):
+        starts[partition], values = read_values(engine, "events", partition)
+        newest: dict[int, tuple[int, int]] = {}
+        for offset, value in enumerate(values, starts[partition]):
+            event = msgspec.msgpack.decode(value, type=Event)
+            place = (event.call, event.index)
+            assert place > newest.get(event.producer, (-1, -1)), f"{event.producer} {place} is twice or late"
+            newest[event.producer] = place
+            found[event.producer, event.call][partition].append(offset)
+            shapes[event.producer, event.call] = event
+    for call, places in found.items():
+        if call in history.calls:  # parts of others are not trimmed
+            continue
+        assert sorted(places) == list(shapes[call].partitions), f"unacknowledged {call} is in {sorted(places)} only"
+        assert {len(offsets) for offsets in places.values()} == {shapes[call].count}
+    lost = 0
+    for call, positions in history.calls.items():
+        for partition, offset in positions.items():
+            offsets = found[call].get(partition, [])
+            if not offsets:
+                lost += offset >= starts[partition]
+                continue
+            count = shapes[call].count
+            assert offsets == list(range(max(offset, starts[partition]), offset + count)), f"call {call} moved or torn"
+    return lost
+
+
+def check_queue(engine: SqliteEngine, history: History, clock: FakeClock, *, nothing_lost: bool) -> None:
+    """Every record is either delivered again or done, with its result; those whose settlement was answered are done."""
+    assert engine.describe_group("events", "workers").ledger.balanced
+    results = Counter(
+        (done.partition, offset)
+        for _, done in decoded(engine, "results", Done)
+        if isinstance(done, Done)
+        for offset in range(done.start, done.end)
+    )
+    assert not [place for place, count in results.items() if count > 1], "settled twice"
+    clock.advance("24h")
+    again: set[tuple[int, int]] = set()
+    while leases := engine.lease("events", "workers", worker="last", records_max=1000, duration_us=HOUR_US):
+        for lease in leases:
+            places = {(lease.partition, offset) for offset in range(lease.start, lease.end)}
+            assert not places & again, "leased twice"
+            again |= places
+    ends = {p.partition: p.end_offset for p in engine.describe_topic("events").partitions}
+    everything = {(partition, offset) for partition, end in ends.items() for offset in range(end)}
+    assert again | set(results) == everything
+    assert not again & set(results)
+    assert set(results) <= history.settling
+    if nothing_lost:
+        assert history.settled <= set(results)
+    ledger = engine.describe_group("events", "workers").ledger
+    assert (ledger.done + ledger.dead, ledger.leased) == (len(results), len(again))
+    assert ledger.balanced
+
+
+def check_stream(engine: SqliteEngine, history: History, *, nothing_lost: bool) -> None:
+    """Offsets, state and outputs of the group tell the same."""
+    info = engine.describe_group("events", "stream")
+    assert info.ledger.balanced
+    reached = dict.fromkeys(range(PARTITIONS), 0)
+    for _, done in decoded(engine, "totals", Done):
+        assert isinstance(done, Done)
+        assert done.start == reached[done.partition]
+        reached[done.partition] = done.end
+    assert dict(info.committed) == reached
+    for partition, offset in reached.items():
+        state = engine.state("events", "stream", partition)
+        assert state == ({b"next": b"%d" % offset} if offset else {})
+        if nothing_lost:
+            assert offset >= history.committed.get(partition, 0)
+
+
+def check_after(folder: Path, history: History, durability: Durability) -> int:
+    """Open what the disk had; return how many acknowledged appends are missing."""
+    clock = FakeClock()
+    clock.advance("1000h")
+    nothing_lost = durability is Durability.FSYNC
+    engine = SqliteEngine(folder / "after" / "x.db", durability=Durability.RELAXED, clock=clock)
+    try:
+        assert engine.check() == []
+        existing = engine.topics()
+        missing = [topic for topic in ("events", "results", "totals") if topic not in existing]
+        if missing or engine.groups("events") != ["stream", "workers"]:
+            assert not history.calls or not nothing_lost
+            return len(history.calls)
+        lost = lost_calls(engine, history)
+        check_queue(engine, history, clock, nothing_lost=nothing_lost)
+        check_stream(engine, history, nothing_lost=nothing_lost)
+        end = engine.describe_topic("events").partitions[0].end_offset
+        [position] = engine.append([Append("events", 0, raw_batch([b"afterwards"]))])
+        assert position.offset == end
+        assert engine.check() == []
+    finally:
+        engine.close()
+    return lost
+
+
+def crash_and_check(tmp_path: Path, seeds: Iterable[int], durability: Durability) -> dict[int, int]:
+    """Return how many acknowledged appends each seed lost. Folders of seeds without a failure are removed."""
+    lost = {}
+    for seed in seeds:
+        folder = tmp_path / str(seed)
+        try:
+            history = crash(folder, seed, durability)
+            lost[seed] = check_after(folder, history, durability)
+        except BaseException as error:
+            error.add_note(f"again: MILLSTREAM_SEED={seed} pytest tests/crash/test_power_loss.py; files: {folder}")
+            raise
+        remove(folder)
+    return lost
+
+
+def remove(folder: Path) -> None:
+    for path in sorted(folder.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    folder.rmdir()
+
+
+@pytest.mark.parametrize("seeds", chunks(CRASHES), ids=lambda seeds: f"{seeds.start}-{seeds.stop - 1}")
+def test_power_loss_loses_nothing_acknowledged_under_fsync(tmp_path: Path, seeds: range) -> None:
+    lost = crash_and_check(tmp_path, seeds, Durability.FSYNC)
+    assert {seed: count for seed, count in lost.items() if count} == {}
+
+
+@pytest.mark.skipif(ONE_SEED is not None, reason="needs many seeds")
+def test_power_loss_under_relaxed_loses_some_newest_calls_and_keeps_every_file_sound(tmp_path: Path) -> None:
+    lost = crash_and_check(tmp_path, range(CRASHES_RELAXED), Durability.RELAXED)
+    assert sum(count > 0 for count in lost.values()) > CRASHES_RELAXED // 4
