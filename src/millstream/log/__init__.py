@@ -1,0 +1,15 @@
+"""The log: topics and everything that turns values into record batches and back.
+
+General layout: log (all topics), topic, group (what readers stand on); producer, partitioning, schemas, schema, types
+(values in); batches, rows, columns, values, objects, frames, storage, intake, infer (the two codings); reading, scan,
+sql (records and frames out); housekeeping, retention.
+"""
+
+from millstream.log.batches import BadRecord
+from millstream.log.group import Group
+from millstream.log.log import Log
+from millstream.log.ranges import OffsetRange
+from millstream.log.retention import Retention
+from millstream.log.topic import Topic
+
+__all__ = ["BadRecord", "Group", "Log", "OffsetRange", "Retention", "Topic"]
