@@ -1,0 +1,80 @@
+"""What happens to a record whose handler failed: a pure decision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final, NamedTuple
+
+from millstream.durations import duration_us
+from millstream.engines.protocol import Outcome
+from millstream.errors import Reject, RetryLater, SettingsError
+
+DELAY_US_MAX: Final = 100 * 365 * 86_400_000_000
+"""A hundred years: what is due later is not waited for, and engines keep times in 64 bits."""
+
+
+@dataclass(frozen=True)
+class Retry:
+    """How often and how long after one another a failing record is tried.
+
+    The n-th failure waits `delay * factor ** (n - 1)`, at most `delay_max`, give or take the `jitter` share of it, so
+    that records that failed together do not come back together.
+
+    Raises:
+        SettingsError: A value is out of range.
+        UsageError: A delay is not a duration.
+
+    Source: exponential backoff with jitter, AWS Architecture Blog, 2015.
+    """
+
+    attempts: int = 5
+    """Deliveries in all, the first included; after the last one the record goes to the dead letters."""
+    delay: timedelta | str | float = "1s"
+    factor: float = 2.0
+    delay_max: timedelta | str | float = "1h"
+    jitter: float = 0.1
+
+    def __post_init__(self) -> None:
+        duration_us(self.delay)
+        duration_us(self.delay_max)
+        if self.attempts < 1:
+            raise SettingsError(f"Retry(attempts={self.attempts}): a record is delivered once at least; give 1 or more")
+        if not self.factor >= 1:
+            raise SettingsError(f"Retry(factor={self.factor}): waits must not shrink; give 1 or more")
+        if not 0 <= self.jitter <= 1:
+            raise SettingsError(f"Retry(jitter={self.jitter}): a share of the delay; give 0 to 1")
+
+    def delay_us(self, attempt: int, draw: float) -> int:
+        """Return the wait after the failure of this attempt (1 for the first); `draw` in [0, 1) decides the jitter."""
+        limit = duration_us(self.delay_max)
+        try:
+            wait = min(duration_us(self.delay) * self.factor ** (attempt - 1), limit)
+        except OverflowError:
+            wait = limit
+        return round(wait * (1 + self.jitter * (2 * draw - 1)))
+
+
+class RetryDecision(NamedTuple):
+    """NACK with a delay, or REJECT."""
+
+    outcome: Outcome
+    delay_us: int = 0
+
+
+def decide(retry: Retry, *, attempt: int, error: BaseException, draw: float) -> RetryDecision:
+    """Say what happens to a record after its handler raised.
+
+    `Reject` and the last attempt mean the dead letters; `RetryLater` names its own delay; anything else backs off.
+
+    Args:
+        attempt: 1 for the first delivery.
+        draw: A random number in [0, 1), for the jitter.
+
+    Raises:
+        UsageError: The delay of a RetryLater is not a duration.
+    """
+    if isinstance(error, Reject) or attempt >= retry.attempts:
+        return RetryDecision(Outcome.REJECT)
+    delay_us = duration_us(error.delay) if isinstance(error, RetryLater) else retry.delay_us(attempt, draw)
+    return RetryDecision(Outcome.NACK, min(delay_us, DELAY_US_MAX))

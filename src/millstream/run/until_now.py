@@ -1,0 +1,35 @@
+"""All there is, then the end: what `app.run(until="now")` does."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+from millstream.batch.batch import Batch
+from millstream.run.reader import Reader
+
+
+def run_until_now(
+    streams: Sequence[Reader], queues: Sequence[Reader], batches: Sequence[Batch], stop: threading.Event
+) -> None:
+    """Run streams, then queues, until none finds anything new; then each batch that has new records, once.
+
+    Streams go first, as what they put out is input of queues; the round is repeated because handlers append as well,
+    also after the batches. A batch runs once at most, so a batch that appends to its own topic comes to an end.
+
+    Raises:
+        Exception: What a stream or batch raised; the rest is not run.
+    """
+    _drain(streams, queues, stop)
+    for batch in batches:
+        if stop.is_set():
+            return
+        if batch.info().lag:
+            batch.run()
+            _drain(streams, queues, stop)
+
+
+def _drain(streams: Sequence[Reader], queues: Sequence[Reader], stop: threading.Event) -> None:
+    moved = 1
+    while moved and not stop.is_set():
+        moved = sum(reader.run_now(stop) for reader in (*streams, *queues))

@@ -1,0 +1,92 @@
+"""A stream as it is declared, and what can be seen of it."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from millstream.log.group import Group
+from millstream.log.topic import Topic
+from millstream.records import check_name
+from millstream.stream.description import Stream, describe
+from millstream.stream.run import StreamRun
+
+
+class StreamInfo(msgspec.Struct, frozen=True):
+    """How far a stream came."""
+
+    committed: Mapping[int, int]
+    lag: int
+    """Records that are not processed yet."""
+    watermark_us: int | None
+    """By the records read; None before the first, and without windows."""
+    late: int
+    """Records that came after their window had closed, and were left out of it."""
+    open_windows: int
+    """Windows times keys."""
+
+
+class StreamReader:
+    """A topic read as a stream: records in order, continuously, as the description says.
+
+    Exactly once in the engine: the offsets read, the windows' state and the outputs to topics are one transaction, so a
+    crash loses and repeats nothing of them. What `each` calls do is at least once. An error in a function of the
+    description stops the stream at that micro-batch: nothing is skipped.
+
+    A window closes when the watermark passes its end (plus lateness): when later records say so, or when the input has
+    been idle for as long as the window still had to go. The results do not depend on where micro-batches end.
+
+    Run a stream in one process at a time; a second one gets a CommitConflictError.
+
+    Raises:
+        UsageError: The function does not describe a stream.
+    """
+
+    kind = "stream"
+
+    def __init__(self, topic: Topic[Any], description: Callable[[Stream], Any], *, name: str) -> None:
+        self.name = check_name("stream", name)
+        self.topic = topic
+        self._description = description
+        self._outputs = describe(description, name)
+        self._run: StreamRun | None = None
+        functools.update_wrapper(self, description, updated=())
+
+    def __call__(self, stream: Stream) -> Any:
+        return self._description(stream)
+
+    def __repr__(self) -> str:
+        return f"<stream {self.name!r} of topic {self.topic.name!r}>"
+
+    @property
+    def group(self) -> Group[Any]:
+        """The consumer group, created at the start of the log the first time."""
+        return self.topic.group(self.name)
+
+    def info(self) -> StreamInfo:
+        """Return how far it came; of a stream that runs in another process, as of its last commit."""
+        group = self.group
+        status = (self._run or StreamRun(group, self._outputs)).status
+        info = group.info()
+        return StreamInfo(committed=info.committed, lag=info.lag, **status._asdict())
+
+    def run(self, stop: threading.Event) -> None:
+        """Process records until `stop` is set.
+
+        Raises:
+            MillstreamError: The log cannot be used, or another process runs this stream.
+            Exception: What a function of the description raised.
+        """
+        self._run = StreamRun(self.group, self._outputs)
+        try:
+            self._run.run(stop)
+        finally:
+            self._run = None
+
+    def run_now(self, stop: threading.Event) -> int:
+        """Process what is there, then return the number of records; raises as `run` does."""
+        return StreamRun(self.group, self._outputs).run_now(stop)
