@@ -1,0 +1,68 @@
+"""`Topic.extend` of typed records, 1,000 a call, durable, against putting them one by one into a `queue.Queue`."""
+
+from __future__ import annotations
+
+import itertools
+import queue
+from pathlib import Path
+
+from benchmarks.events import PageView, page_views
+from benchmarks.harness import Options, Report, alternate, folder, seconds
+from millstream import App
+
+CALL = 1000
+
+
+def measure(options: Options) -> Report:
+    report = Report(
+        "extend",
+        "Typed records go to disk, 1,000 a call, as fast as they go one by one into an in-memory queue.",
+        {"records": f"{options.records(500_000):,} of five fields, {CALL:,} a call, one thread, new file each run"},
+    )
+    values = page_views(options.records(500_000))
+    calls = [values[i : i + CALL] for i in range(0, len(values), CALL)]
+    with folder(options) as directory:
+        names = itertools.count()
+
+        def into_memory() -> float:
+            target: queue.Queue[PageView] = queue.Queue()
+
+            def put() -> None:
+                for value in values:
+                    target.put(value)
+
+            return len(values) / seconds(put)
+
+        def into_topic(durability: str) -> float:
+            path = directory / f"{next(names)}.db"
+            with App(f"sqlite:///{path}", durability=durability) as app:
+                topic = app.topic("views", PageView)
+
+                def extend() -> None:
+                    for call in calls:
+                        topic.extend(call)
+
+                rate = len(values) / seconds(extend)
+                assert topic.end_offsets() == {0: len(values)}
+            remove(path)
+            return rate
+
+        memory, fsync, relaxed = alternate(
+            options.runs, into_memory, lambda: into_topic("fsync"), lambda: into_topic("relaxed")
+        )
+    peer = report.add("queue.Queue.put, in memory, one by one", memory, "records/s")
+    row = report.add("Topic.extend, fsync", fsync, "records/s", reach="as many as queue.Queue")
+    row.reached = row.median >= peer.median
+    row.note = f"{row.median / peer.median:.2f} of queue.Queue"
+    report.add("Topic.extend, relaxed", relaxed, "records/s", note=f"{_ratio(relaxed, memory):.2f} of queue.Queue")
+    return report
+
+
+def _ratio(ours: list[float], theirs: list[float]) -> float:
+    return sorted(ours)[len(ours) // 2] / sorted(theirs)[len(theirs) // 2]
+
+
+def remove(path: Path) -> None:
+    """Delete a log file with what lies beside it."""
+    for file in path.parent.glob(f"{path.name}*"):
+        file.unlink()
