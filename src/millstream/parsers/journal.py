@@ -1,0 +1,78 @@
+"""One entry of the systemd journal, as `journalctl --output=json` writes it.
+
+A field is a text; a list of numbers where its bytes are not UTF-8 or not printable; a list of those where an entry has
+the field more than once; null where journalctl left it out for its size.
+
+Source: systemd.journal-fields(7); https://systemd.io/JOURNAL_EXPORT_FORMATS ("Journal JSON Format").
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import msgspec
+
+from millstream.parsers.system_event import SystemEvent, severity_of, text_of
+from millstream.records import time_from_us
+
+_DECODER = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_US_MAX = 253_402_300_799_999_999  # 9999-12-31T23:59:59.999999Z, the last time that a datetime can say
+
+SOURCE = "journal"
+
+
+def parse_entry(line: bytes, *, now: datetime) -> SystemEvent:
+    """Return the event of one entry; the message says so where the line is no entry (such as one that was cut).
+
+    `time` is when the program sent it where the journal knows, else when the journal took it, else `now`.
+    """
+    raw, exact = text_of(line)
+    try:
+        fields = _DECODER.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return SystemEvent(
+            time=now.astimezone(UTC),
+            source=SOURCE,
+            message=f"an entry that could not be read; the first {len(line):,} bytes of it are kept in `raw`",
+            raw=raw,
+            raw_bytes=exact,
+        )
+    time = _number(fields, "_SOURCE_REALTIME_TIMESTAMP", _US_MAX)
+    if time is None:
+        time = _number(fields, "__REALTIME_TIMESTAMP", _US_MAX)
+    level = _number(fields, "PRIORITY", 7)
+    pid = _number(fields, "_PID", 2**31)
+    return SystemEvent(
+        time=now.astimezone(UTC) if time is None else time_from_us(time),
+        source=SOURCE,
+        message=_text(fields, "MESSAGE") or "",
+        host=_text(fields, "_HOSTNAME"),
+        program=_text(fields, "SYSLOG_IDENTIFIER") or _text(fields, "_COMM"),
+        pid=_number(fields, "SYSLOG_PID", 2**31) if pid is None else pid,
+        severity=None if level is None else severity_of(level),
+        raw=raw,
+        raw_bytes=exact,
+    )
+
+
+def _text(fields: dict[str, msgspec.Raw], name: str) -> str | None:
+    if name not in fields:
+        return None
+    value = msgspec.json.decode(fields[name])
+    if isinstance(value, list) and value and not isinstance(value[0], int):
+        value = value[0]  # the field was given more than once
+    if isinstance(value, list):
+        try:
+            return bytes(value).decode(errors="backslashreplace")
+        except (TypeError, ValueError):
+            return None
+    return value if isinstance(value, str) else None
+
+
+def _number(fields: dict[str, msgspec.Raw], name: str, most: int) -> int | None:
+    """Return a field as a number from 0 to `most`; None where it is anything else."""
+    text = _text(fields, name)
+    if text is None or not text.isascii() or not text.isdecimal() or len(text) > 20:
+        return None
+    number = int(text)
+    return number if number <= most else None

@@ -1,0 +1,10 @@
+"""Where bytes come from.
+
+General layout:
+    source      what a source is: Line, Reading, the Source protocol
+    journal     the systemd journal, through journalctl
+    tail        one text file: partial lines, rotation, truncation; rotation: which file was renamed to which
+    files       the text files of /var/log, watched
+    writer      values into a topic together with the positions they were read at: each once
+    system      follow_system: this machine's event log, parsed and written to a topic
+"""

@@ -1,0 +1,203 @@
+"""This machine's own event log: listener -> parser -> topic.
+
+Each source is followed by a thread of its own. A thread reads a bounded piece, parses it, and stores the events
+together with the position behind them in one transaction of the engine, before it reads on: a line appears once, also
+when the process is killed between any two steps, and when two processes follow this machine into one topic.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from collections.abc import Sequence
+from datetime import datetime
+from types import TracebackType
+from typing import Final, Protocol
+
+from millstream.clock import Clock
+from millstream.errors import ConflictError, MillstreamError
+from millstream.log.log import Log
+from millstream.log.topic import Topic
+from millstream.parsers import journal as journal_parser
+from millstream.parsers.syslog import LineParser
+from millstream.parsers.system_event import Severity, SystemEvent
+from millstream.records import time_from_us
+from millstream.sources.files import FileSource, program_of, system_files
+from millstream.sources.journal import JournalSource
+from millstream.sources.source import Line, Reading, Source
+from millstream.sources.writer import OnceWriter
+
+__all__ = ["Severity", "SystemEvent", "SystemFollower", "follow_system", "system_sources"]
+
+GROUP: Final = "system-follower"
+NOTES_MAX: Final = 100
+"""A note is for a person; more than this many are not read."""
+_PAUSE_SECONDS: Final = 2.0
+"""Before trying again after a full disk, or after another process was faster: it does the work meanwhile."""
+
+_log = logging.getLogger(__name__)
+
+
+class HasLog(Protocol):
+    """An App."""
+
+    @property
+    def log(self) -> Log: ...
+
+
+def follow_system(
+    log: Log | HasLog,
+    topic_name: str = "system",
+    *,
+    lines_first: int = 200,
+    sources: Sequence[Source] | None = None,
+) -> SystemFollower:
+    """Start to write this machine's event log to a topic, in the background; return at once.
+
+    Args:
+        log: An open log, or an app; must stay open until `stop` returned.
+        topic_name: Created if missing, with one partition, values `SystemEvent`, event time `time`.
+        lines_first: At the very first start, begin with this many of the newest lines of each file and journal.
+        sources: What to follow; None: `system_sources()`.
+
+    Guarantees:
+        Exactly once into the topic: one transaction of the engine stores lines and positions.
+        Never raises for a log that is missing or may not be read: see `SystemFollower.notes`.
+    """
+    opened = log if isinstance(log, Log) else log.log
+    notes = []
+    if sources is None:
+        sources = system_sources(lines_first=lines_first)
+        notes = [_UNREAD[sys.platform]] if sys.platform in _UNREAD else []
+    topic = opened.topic(topic_name, SystemEvent, time="time")
+    return SystemFollower(topic, sources, clock=opened.clock, notes=notes)
+
+
+def system_sources(*, lines_first: int = 200) -> list[Source]:
+    """Return what this version can follow on this operating system; may be nothing."""
+    if sys.platform == "win32":
+        return []
+    files = FileSource(system_files(), lines_first=lines_first)
+    return [JournalSource(lines_first=lines_first), files] if sys.platform == "linux" else [files]
+
+
+_UNREAD: Final = {
+    "win32": "the Windows event log is not read by this version",
+    "darwin": "the unified log of macOS is not read by this version; the text files in /var/log are",
+}
+
+
+class SystemFollower:
+    """Follows sources into a topic until stopped."""
+
+    def __init__(
+        self, topic: Topic[SystemEvent], sources: Sequence[Source], *, clock: Clock, notes: Sequence[str] = ()
+    ) -> None:
+        self.topic = topic
+        self._clock = clock
+        self._sources = tuple(sources)
+        self._notes = list(notes)
+        self._notes_lock = threading.Lock()
+        self._stop = threading.Event()
+        self._writer = OnceWriter(topic, GROUP)
+        if self._writer.is_new:
+            self._announce()
+        self._threads = [
+            threading.Thread(target=self._follow, args=(source,), name=f"millstream-{source.name}", daemon=True)
+            for source in self._sources
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What does not exist, may not be read or was lost, in sentences for a person; each once, in order."""
+        with self._notes_lock:
+            return tuple(self._notes)
+
+    @property
+    def following(self) -> tuple[str, ...]:
+        """What is being read now: `journal`, and paths."""
+        return tuple(origin for source in self._sources for origin in source.following())
+
+    @property
+    def records(self) -> int:
+        """Lines stored since this start."""
+        return self._writer.records
+
+    def stop(self, timeout: float = 10.0) -> bool:
+        """Store what was read, then end; True when that took no longer than `timeout` seconds. May be called twice."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(timeout)
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def __enter__(self) -> SystemFollower:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def note(self, sentence: str) -> None:
+        """Add a note, once."""
+        with self._notes_lock:
+            if sentence in self._notes or len(self._notes) >= NOTES_MAX:
+                return
+            self._notes.append(sentence)
+        _log.info("%s", sentence)
+
+    def _announce(self) -> None:
+        """Store one event of our own. From it on, every commit moves the group over at least one record, which is what
+        lets the engine refuse the slower of two processes."""
+        names = " and ".join(source.name for source in self._sources) or "nothing"
+        self.topic.append(
+            SystemEvent(
+                time=time_from_us(self._clock.now_us()),
+                source="millstream",
+                program="millstream",
+                severity=Severity.INFO,
+                message=f"began to follow the event log of this machine: {names}",
+            )
+        )
+        self._writer.reload()
+
+    def _follow(self, source: Source) -> None:
+        """Follow one source: the loop that logs, counts and decides."""
+        parsers: dict[str, LineParser] = {}
+        while not self._stop.is_set():
+            epoch, positions = self._writer.positions()
+            readings = source.read(positions, self._stop, self.note)
+            try:
+                for reading in readings:
+                    self._writer.store(self._parse(reading, parsers), reading.positions, epoch)
+                return  # told to stop, or nothing there to follow
+            except ConflictError:
+                self._writer.reload()
+                self.note("another process follows this machine into the same topic; each line is stored once")
+            except MillstreamError as error:
+                self.note(f"the {source.name} cannot be stored: {error}")
+                if not error.retryable:
+                    return
+            except Exception:  # noqa: BLE001 - a defect in one source must not end the others unseen
+                _log.exception("following the %s failed", source.name)
+                self.note(f"the {source.name} is no longer followed, because of a defect; see the program's log")
+                return
+            finally:
+                readings.close()
+            self._stop.wait(_PAUSE_SECONDS)
+
+    def _parse(self, reading: Reading, parsers: dict[str, LineParser]) -> list[SystemEvent]:
+        now = time_from_us(self._clock.now_us())
+        return [_parse(line, parsers, now) for line in reading.lines]
+
+
+def _parse(line: Line, parsers: dict[str, LineParser], now: datetime) -> SystemEvent:
+    if line.origin == journal_parser.SOURCE:
+        return journal_parser.parse_entry(line.data, now=now)
+    parser = parsers.get(line.origin)
+    if parser is None:
+        parser = parsers[line.origin] = LineParser(line.origin, program=program_of(line.origin))
+    return parser.parse(line.data, now=now)

@@ -1,0 +1,84 @@
+"""Lines into a topic, each once.
+
+A consumer group of the topic itself keeps the positions of the sources, as state. Events and positions are stored by
+one `Group.commit`. That commit also moves the group over the events of the commit before it, so two processes that both
+follow this machine exclude each other: the one whose view is old is refused, and reads its positions anew.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Final, Generic, TypeVar
+
+from millstream.engines.protocol import OffsetMove, StateChange
+from millstream.errors import CommitConflictError
+from millstream.log.topic import Topic
+
+T = TypeVar("T")
+
+_STATE_PARTITION: Final = 0
+
+
+class OnceWriter(Generic[T]):
+    """Stores values together with the positions they were read at. Safe to use from many threads, a source each."""
+
+    def __init__(self, topic: Topic[T], group: str) -> None:
+        self._topic = topic
+        self._group = topic.group(group)
+        self._lock = threading.Lock()
+        self._epoch = 0
+        """Counts reloads: positions read before the last one may be old."""
+        self._committed: dict[int, int] = {}
+        self._ends: dict[int, int] = {}
+        self.records = 0
+        """Values stored by this writer."""
+        self.reload()
+
+    def positions(self) -> tuple[int, Mapping[bytes, bytes]]:
+        """Return the stored positions of all sources, and the epoch to hand to `store`."""
+        with self._lock:
+            return self._epoch, self._group.state(_STATE_PARTITION)
+
+    @property
+    def is_new(self) -> bool:
+        """Whether nothing was ever stored in the topic."""
+        with self._lock:
+            return not any(self._ends.values())
+
+    def reload(self) -> None:
+        """Look again where the group stands, after a conflict or after somebody else's append."""
+        with self._lock:
+            info = self._group.info()
+            # Read before any position is: what another process stores in between makes the next commit fail, not lie.
+            self._committed = dict(info.committed)
+            self._ends = dict(info.end_offsets)
+            self._epoch += 1
+
+    def store(self, values: Sequence[T], positions: Mapping[bytes, bytes | None], epoch: int) -> None:
+        """Store values and positions, all or nothing.
+
+        Without values nothing is stored: their positions come with the next ones.
+
+        Raises:
+            CommitConflictError: Another process stored since `epoch`; nothing was changed. Reload and read positions.
+        """
+        if not values:
+            return
+        appends = self._topic.encode(values)
+        state = [StateChange(_STATE_PARTITION, key, value) for key, value in positions.items()]
+        with self._lock:
+            if epoch != self._epoch:
+                raise CommitConflictError(f"the positions kept for topic {self._topic.name!r} were read anew meanwhile")
+            moves = [
+                OffsetMove(partition, start, self._ends[partition])
+                for partition, start in self._committed.items()
+                if self._ends[partition] > start
+            ]
+            stored = self._group.commit(moves, state=state, appends=appends)
+            for move in moves:
+                self._committed[move.partition] = move.end
+            for position, append in zip(stored, appends, strict=True):
+                end = position.offset + append.batch.count
+                self._ends[position.partition] = max(end, self._ends[position.partition])
+            self.records += len(values)
