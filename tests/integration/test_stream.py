@@ -294,6 +294,25 @@ def test_a_window_has_its_keys_bounds_and_aggregates(app: App) -> None:
     assert per_minute.info().open_windows == 1
 
 
+def test_a_windows_results_become_the_type_that_the_target_was_given(app: App) -> None:
+    clicks = app.topic("clicks", Click)
+    click(clicks, 1, 2, 61)
+
+    class PageCount(msgspec.Struct):
+        page: str
+        window_start: datetime
+        views: int
+
+    counts = app.topic("counts", PageCount)
+
+    @app.stream(clicks)
+    def per_minute(s: Stream) -> None:
+        s.window(tumbling(minutes=1), by="page").agg(views=count()).to(counts)
+
+    app.run(until="now")
+    assert values(app, "counts") == [{"page": "/", "window_start": at(0), "views": 2}]
+
+
 def test_steps_may_follow_a_window(app: App) -> None:
     clicks = app.topic("clicks", Click)
     click(clicks, 1, 2, 61, 121)

@@ -5,18 +5,20 @@ Any number of processes may do so at once: each step is one transaction that doe
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import threading
 from collections.abc import Iterator
+from datetime import datetime
 
 from millstream import limits
 from millstream.clock import Clock
 from millstream.engines.protocol import BatchHeader, Engine, Maintenance, PartitionInfo, TopicInfo
 from millstream.errors import ClosedError, MillstreamError
-from millstream.log.batches import merge
+from millstream.log.batches import frame_of, merge
 from millstream.log.schema import RAW, Schema
-from millstream.records import StoredBatch
+from millstream.records import Coding, StoredBatch, time_to_us
 
 _logger = logging.getLogger("millstream.housekeeping")
 
@@ -105,11 +107,15 @@ class Housekeeping:
     def _trim(self, engine: Maintenance, info: TopicInfo, partition: PartitionInfo) -> bool:
         spec = info.spec
         before = partition.start_offset
-        now_us = self._clock.now_us()
         excess = 0 if spec.retention_bytes is None else partition.size_bytes - spec.retention_bytes
-        for header in self._headers(engine, spec.name, partition.partition, before, partition.end_offset):
+        oldest_us = None if spec.retention_age_us is None else self._clock.now_us() - spec.retention_age_us
+        headers = self._headers(engine, spec.name, partition.partition, before, partition.end_offset)
+        for header, following in itertools.pairwise(itertools.chain(headers, [None])):
+            assert header is not None
             too_old = (
-                spec.retention_age_us is not None and self._appended_until(header) < now_us - spec.retention_age_us
+                oldest_us is not None
+                and header.append_time_us < oldest_us
+                and self._appended_until(spec.name, header, following) < oldest_us
             )
             if not (too_old or excess > 0):
                 break
@@ -119,13 +125,18 @@ class Housekeeping:
             return False
         return engine.trim(spec.name, partition.partition, before) > partition.start_offset
 
-    def _appended_until(self, header: BatchHeader) -> int:
-        """Return a time at which all records of a batch had been appended.
-
-        A merged batch tells the first append time; it holds what one round of merging found, so the newest record in it
-        is not much younger. Event times that lie later are a bound as well.
-        """
-        return max(header.append_time_us, min(header.event_time_max_us or 0, self._clock.now_us()))
+    def _appended_until(self, topic: str, header: BatchHeader, following: BatchHeader | None) -> int:
+        """Return a time at which all records of a batch had been appended; a header tells only the first append."""
+        if header.coding == Coding.ROWS:
+            return header.append_time_us  # all at once: only merged batches are of several times
+        if following is not None:
+            return max(header.append_time_us, following.append_time_us)
+        [batch] = self._engine.read(topic, header.partition, header.offset, records_max=1)
+        schema = self._engine.describe_topic(topic).schemas
+        written = Schema.decode(schema[batch.schema_id]) if batch.schema_id else RAW
+        newest = frame_of(batch, written, written, ["_append_time"]).get_column("_append_time").max()
+        assert isinstance(newest, datetime)
+        return time_to_us(newest)
 
     # --- merging --------------------------------------------------------------------------------------------------
 

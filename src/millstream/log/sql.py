@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from millstream.errors import UsageError
+
+_READS = re.compile(r"(\s|--[^\n]*\n|\()*(select|with|show|explain)\b", re.IGNORECASE)
+"""Polars would also accept DROP and DELETE, which change its view of a topic and nothing else."""
 
 if TYPE_CHECKING:
     import polars as pl
@@ -19,6 +23,8 @@ def run_sql(query: str, tables: Mapping[str, Callable[[], pl.LazyFrame]]) -> pl.
     """
     import polars as pl
 
+    if not _READS.match(query):
+        raise UsageError("only queries that read work here: begin with SELECT, WITH, SHOW or EXPLAIN")
     frames = {name: make() for name, make in tables.items() if name in query}
     try:
         with pl.SQLContext(frames=frames) as context:

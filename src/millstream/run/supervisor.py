@@ -14,7 +14,7 @@ from typing import Final, Self
 import msgspec
 
 from millstream.durations import duration
-from millstream.errors import ClosedError
+from millstream.errors import ClosedError, CommitConflictError
 from millstream.run.reader import Reader
 
 _log = logging.getLogger("millstream.run")
@@ -97,6 +97,10 @@ class _Watched(threading.Thread):
                 self._reader.run(self._stop_event)
             except ClosedError:
                 break
+            except CommitConflictError as error:
+                # Another process runs the same reader: nothing is lost, one of the two is always ahead.
+                _log.info("%s %s: %s", self._reader.kind, self._reader.name, error)
+                self._stop_event.wait(delay_s)
             except Exception as error:  # noqa: BLE001 - whatever it was is logged, counted, shown, and tried again
                 if time.monotonic() - begun > HEALTHY_S:
                     delay_s = RESTART_DELAY_S

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from millstream.engines.protocol import Append
+from millstream.errors import SchemaError
 from millstream.log.topic import Topic
 from millstream.stream.description import WINDOW_COLUMNS, Each, MapBatches, Output, Step, ToTopic, WindowStep
 from millstream.stream.piece import Piece, empty_piece, fields_of
@@ -85,10 +86,15 @@ class Line:
         target = self._topic(type)
         if target.schema.open:
             values = [fields_of(value) for value in values]
+        elif self._makes_rows(piece) and target.type is not type:
+            values = _as_type(values, target)
         # A topic that takes its key or time from a field of its own goes on doing so.
         keys = None if target.schema.key else piece.carried["_key"].to_list()
         times = None if target.schema.time else piece.carried["_event_time"].to_list()
         return target.encode(values, keys=keys, times=times)
+
+    def _makes_rows(self, piece: Piece) -> bool:
+        return self.windows is not None and not piece.has_values
 
     def _values(self, piece: Piece) -> tuple[Sequence[Any], Any]:
         """Return values and the type that a topic of them has."""
@@ -119,6 +125,22 @@ class Line:
         if isinstance(self._sink, Each):
             return "row"
         return self._sink.target if isinstance(self._sink.target, str) else self._sink.target.name
+
+
+def _as_type(values: Sequence[Any], target: Topic[Any]) -> Sequence[Any]:
+    """Return a window's rows as values of the type that the target was given.
+
+    Raises:
+        SchemaError: A field is missing there, or of another type.
+    """
+    try:
+        made: Sequence[Any] = msgspec.convert(values, list[target.type], from_attributes=True)  # type: ignore[name-defined]
+    except msgspec.ValidationError as error:
+        names = ", ".join(type(values[0]).__struct_fields__)
+        raise SchemaError(
+            f"the window's results ({names}) do not fit topic {target.name!r} of {target.type.__name__}: {error}"
+        ) from error
+    return made
 
 
 def lines_of(source: Topic[Any], outputs: Iterable[Output]) -> list[Line]:

@@ -35,7 +35,15 @@ from millstream.engines.sqlite.file_lock import FileLock
 from millstream.engines.sqlite.group_commit import GroupCommit, Ticket
 from millstream.engines.sqlite.transaction import Transaction
 from millstream.engines.sqlite.waiting import Waiters
-from millstream.errors import ClosedError, LimitExceededError, MillstreamError, StorageReadOnlyError, UsageError
+from millstream.errors import (
+    ClosedError,
+    LimitExceededError,
+    MillstreamError,
+    StorageError,
+    StorageFullError,
+    StorageReadOnlyError,
+    UsageError,
+)
 from millstream.records import Position, StoredBatch
 
 R = TypeVar("R")
@@ -308,7 +316,7 @@ class SqliteEngine:
             finally:
                 connection.execute("ROLLBACK")
 
-    def _write_group(self, tickets: Sequence[Ticket]) -> None:  # type: ignore[type-arg]
+    def _write_group(self, tickets: Sequence[Ticket], *, made_room: bool = False) -> None:  # type: ignore[type-arg]
         """Run operations as one transaction; where that fails, each as its own, so that no one fails for another."""
         try:
             with driver.wrapped(self._path):
@@ -316,9 +324,11 @@ class SqliteEngine:
         except Exception as error:  # given to whoever waits for the operation
             if any(ticket.settled for ticket in tickets):
                 raise  # it is committed: to run it again would store it twice
-            if len(tickets) > 1:
+            if isinstance(error, StorageFullError) and not made_room and self._make_room():
+                self._write_group(tickets, made_room=True)
+            elif len(tickets) > 1:
                 for ticket in tickets:
-                    self._write_group([ticket])
+                    self._write_group([ticket], made_room=made_room)
             else:
                 tickets[0].error = error
                 tickets[0].settled = True
@@ -349,6 +359,18 @@ class SqliteEngine:
             if transaction.changed:
                 self._waiters.announce(transaction.changed)
             self._checkpoints.after_commit(connection)
+
+    def _make_room(self) -> bool:
+        """Copy all of the write-ahead log back, so that it begins anew in the room it has; False where that fails.
+
+        A full disk would else stay full for ever: no commit, so no copying; no copying, so no room for a commit.
+        """
+        try:
+            with self._lending() as connection:
+                pages, copied = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        except StorageError:
+            return False
+        return pages == copied
 
     def _checkpoint(self) -> None:
         with contextlib.suppress(MillstreamError), self._lending() as connection:

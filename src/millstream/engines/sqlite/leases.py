@@ -101,14 +101,8 @@ def _fresh(
         else:
             transaction.do("advance", end, group_id, partition_id)
         _keep_rest(transaction, group_id, partition_id, (first, start), 1, _SKIPPED_US)
-        kept = (start - first) + (past - end if was_skipped else 0)
-        _count(
-            transaction,
-            group_id,
-            partition_id,
-            leased=end - start,
-            skipped=kept - (past - first if was_skipped else 0),
-        )
+        skipped_more = start - end if was_skipped else start - first
+        _count(transaction, group_id, partition_id, leased=end - start, skipped=skipped_more)
         wanted -= end - start
         yield partition_id, number, start, end, 1
         if not wanted:
