@@ -14,13 +14,14 @@ CALL = 1000
 
 
 def measure(options: Options) -> Report:
+    total = options.records(500_000)
     report = Report(
         "extend",
         "Typed records go to disk, 1,000 a call, as fast as they go one by one into an in-memory queue.",
-        {"records": f"{options.records(500_000):,} of five fields, {CALL:,} a call, one thread, new file each run"},
+        {"records": f"{total:,} of five fields, {CALL:,} a call, one thread, new file each run"},
     )
-    values = page_views(options.records(500_000))
-    calls = [values[i : i + CALL] for i in range(0, len(values), CALL)]
+    values = page_views(total)
+    calls = [values[start : start + CALL] for start in range(0, total, CALL)]
     with folder(options) as directory:
         names = itertools.count()
 
@@ -31,7 +32,7 @@ def measure(options: Options) -> Report:
                 for value in values:
                     target.put(value)
 
-            return len(values) / seconds(put)
+            return total / seconds(put)
 
         def into_topic(durability: str) -> float:
             path = directory / f"{next(names)}.db"
@@ -42,8 +43,8 @@ def measure(options: Options) -> Report:
                     for call in calls:
                         topic.extend(call)
 
-                rate = len(values) / seconds(extend)
-                assert topic.end_offsets() == {0: len(values)}
+                rate = total / seconds(extend)
+                assert topic.end_offsets() == {0: total}
             remove(path)
             return rate
 

@@ -10,6 +10,7 @@
     │   ├── TopicExistsError        the topic exists with other settings
     │   ├── GroupNotFoundError
     │   └── OffsetOutOfRangeError   retention deleted the record; carries start_offset
+    ├── QueueFullError              the queue is at its bound; retrying helps once somebody has taken something
     ├── ConflictError               somebody else was there first; read the state anew, then retry
     │   ├── LeaseLostError          the lease expired or was settled; the record is someone else's
     │   └── CommitConflictError     another reader of the group moved the offset
@@ -107,6 +108,18 @@ class OffsetOutOfRangeError(UsageError):
         )
         self.start_offset = start_offset
         self.end_offset = end_offset
+
+
+class QueueFullError(MillstreamError):
+    """The queue would grow beyond its bound; nothing was stored."""
+
+    retryable = True
+    exit_code = 4
+
+    def __init__(self, topic: str, group: str, *, limit: int, size: int) -> None:
+        super().__init__(f"the queue {group!r} of {topic!r} is full: {size:,} records wait, its bound is {limit:,}")
+        self.limit = limit
+        self.size = size
 
 
 class ConflictError(MillstreamError):

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -56,6 +57,10 @@ def until(condition: Callable[[], bool], *, timeout_s: float = 30) -> None:
         time.sleep(0.005)
 
 
+def all_longer(files: list[Path], sizes: list[int]) -> bool:
+    return all(file.exists() and file.stat().st_size > size for file, size in zip(files, sizes, strict=True))
+
+
 def acknowledged_in(path: Path) -> list[tuple[int, int, int, int]]:
     """Return (producer, call, offset, count) of each whole line."""
     if not path.exists():
@@ -100,18 +105,14 @@ def test_killed_writers_lose_nothing_acknowledged(path: Path, tmp_path: Path, at
             durability = random.choice(list(Durability))  # a killed process loses nothing under either
             commands.append(["append", str(path), str(file), str(producer), str(THREADS), durability])
         with started(*commands) as processes:
-            until(lambda files=files: all(file.exists() and file.stat().st_size > 200 for file in files))
+            until(partial(all_longer, files, [200] * PROCESSES))
             time.sleep(random.uniform(0, 0.1))  # another moment each round
             for number, process in enumerate(processes):
                 process.kill()
                 if not at_once and number < PROCESSES - 1:
                     process.wait()
                     seen = [file.stat().st_size for file in files]
-                    until(
-                        lambda n=number, f=files, s=seen: all(
-                            f[i].stat().st_size > s[i] for i in range(n + 1, PROCESSES)
-                        )
-                    )
+                    until(partial(all_longer, files[number + 1 :], seen[number + 1 :]))
         for file in files:
             acknowledged += acknowledged_in(file)
         now_unacknowledged = check_log(path, acknowledged)

@@ -18,8 +18,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from random import Random
 
@@ -34,7 +33,8 @@ from millstream.records import Coding, StoredBatch
 from millstream.testing import FakeClock
 from millstream.testing.crash_vfs import CrashVFS
 from millstream.testing.disk import Disk
-from millstream.testing.raw_batches import raw_batch, read_values
+from millstream.testing.histories import Done, Event, History, check_queue, check_stream, lost_calls
+from millstream.testing.raw_batches import raw_batch
 
 CRASHES = int(os.environ.get("MILLSTREAM_CRASHES", "500"))
 CRASHES_RELAXED = CRASHES // 5
@@ -49,40 +49,6 @@ def chunks(crashes: int) -> list[range]:
     if ONE_SEED is not None:
         return [range(int(ONE_SEED), int(ONE_SEED) + 1)]
     return [range(start, min(start + CRASHES_A_TEST, crashes)) for start in range(0, crashes, CRASHES_A_TEST)]
-
-
-class Event(msgspec.Struct, frozen=True, array_like=True):
-    """A value of `events`: number `index` of the `count` that the producer's call wrote to each of its partitions."""
-
-    producer: int
-    call: int
-    index: int
-    count: int
-    partitions: tuple[int, ...]
-    filler: bytes = b""
-
-
-class Done(msgspec.Struct, frozen=True, array_like=True):
-    """A value of `results` or `totals`: the records [start, end) of `events` were settled or read."""
-
-    partition: int
-    start: int
-    end: int
-
-
-class History:
-    """What was asked for and what was answered in time."""
-
-    def __init__(self) -> None:
-        self.calls: dict[tuple[int, int], dict[int, int]] = {}
-        """Acknowledged appends: (producer, call) -> partition -> offset of the first record."""
-        self.settled: set[tuple[int, int]] = set()
-        """(partition, offset) whose end as done or dead was acknowledged."""
-        self.settling: set[tuple[int, int]] = set()
-        """The same, and those where it was asked for."""
-        self.committed: dict[int, int] = {}
-        self.acknowledged_ends: dict[tuple[int, int], int] = {}
-        """(producer, partition) -> end of its last acknowledged append."""
 
 
 class Scenario:
@@ -313,89 +279,6 @@ def crash(folder: Path, seed: int, durability: Durability) -> History:
 
 
 # --- what must hold afterwards ---------------------------------------------------------------------------------------
-
-
-def decoded(engine: SqliteEngine, topic: str, kind: type[msgspec.Struct]) -> Iterator[tuple[int, msgspec.Struct]]:
-    start, values = read_values(engine, topic)
-    return ((start + index, msgspec.msgpack.decode(value, type=kind)) for index, value in enumerate(values))
-
-
-def lost_calls(engine: SqliteEngine, history: History) -> int:
-    """Check `events` and return how many acknowledged appends are missing."""
-    found: dict[tuple[int, int], dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
-    starts = {}
-    shapes: dict[tuple[int, int], Event] = {}
-    for partition in range(PARTITIONS):
-        starts[partition], values = read_values(engine, "events", partition)
-        newest: dict[int, tuple[int, int]] = {}
-        for offset, value in enumerate(values, starts[partition]):
-            event = msgspec.msgpack.decode(value, type=Event)
-            place = (event.call, event.index)
-            assert place > newest.get(event.producer, (-1, -1)), f"{event.producer} {place} is twice or late"
-            newest[event.producer] = place
-            found[event.producer, event.call][partition].append(offset)
-            shapes[event.producer, event.call] = event
-    for call, places in found.items():
-        if call in history.calls:  # parts of others are not trimmed
-            continue
-        assert sorted(places) == list(shapes[call].partitions), f"unacknowledged {call} is in {sorted(places)} only"
-        assert {len(offsets) for offsets in places.values()} == {shapes[call].count}
-    lost = 0
-    for call, positions in history.calls.items():
-        for partition, offset in positions.items():
-            offsets = found[call].get(partition, [])
-            if not offsets:
-                lost += offset >= starts[partition]
-                continue
-            count = shapes[call].count
-            assert offsets == list(range(max(offset, starts[partition]), offset + count)), f"call {call} moved or torn"
-    return lost
-
-
-def check_queue(engine: SqliteEngine, history: History, clock: FakeClock, *, nothing_lost: bool) -> None:
-    """Every record is either delivered again or done, with its result; those whose settlement was answered are done."""
-    assert engine.describe_group("events", "workers").ledger.balanced
-    results = Counter(
-        (done.partition, offset)
-        for _, done in decoded(engine, "results", Done)
-        if isinstance(done, Done)
-        for offset in range(done.start, done.end)
-    )
-    assert not [place for place, count in results.items() if count > 1], "settled twice"
-    clock.advance("24h")
-    again: set[tuple[int, int]] = set()
-    while leases := engine.lease("events", "workers", worker="last", records_max=1000, duration_us=HOUR_US):
-        for lease in leases:
-            places = {(lease.partition, offset) for offset in range(lease.start, lease.end)}
-            assert not places & again, "leased twice"
-            again |= places
-    ends = {p.partition: p.end_offset for p in engine.describe_topic("events").partitions}
-    everything = {(partition, offset) for partition, end in ends.items() for offset in range(end)}
-    assert again | set(results) == everything
-    assert not again & set(results)
-    assert set(results) <= history.settling
-    if nothing_lost:
-        assert history.settled <= set(results)
-    ledger = engine.describe_group("events", "workers").ledger
-    assert (ledger.done + ledger.dead, ledger.leased) == (len(results), len(again))
-    assert ledger.balanced
-
-
-def check_stream(engine: SqliteEngine, history: History, *, nothing_lost: bool) -> None:
-    """Offsets, state and outputs of the group tell the same."""
-    info = engine.describe_group("events", "stream")
-    assert info.ledger.balanced
-    reached = dict.fromkeys(range(PARTITIONS), 0)
-    for _, done in decoded(engine, "totals", Done):
-        assert isinstance(done, Done)
-        assert done.start == reached[done.partition]
-        reached[done.partition] = done.end
-    assert dict(info.committed) == reached
-    for partition, offset in reached.items():
-        state = engine.state("events", "stream", partition)
-        assert state == ({b"next": b"%d" % offset} if offset else {})
-        if nothing_lost:
-            assert offset >= history.committed.get(partition, 0)
 
 
 def check_after(folder: Path, history: History, durability: Durability) -> int:

@@ -89,6 +89,18 @@ class Append(msgspec.Struct, frozen=True):
     topic: str
     partition: int
     batch: EncodedBatch
+    unique: bytes | None = None
+    """Append nothing where a batch with this value was appended to the topic before, and `unique_until_us` of that one
+    has not come; the position returned is the earlier one's."""
+    unique_until_us: int = 0
+
+
+class Bound(msgspec.Struct, frozen=True):
+    """A queue that is not to grow beyond a size: what a group has not settled yet, with what is appended."""
+
+    topic: str
+    group: str
+    records_max: int
 
 
 class StateChange(msgspec.Struct, frozen=True):
@@ -97,6 +109,8 @@ class StateChange(msgspec.Struct, frozen=True):
     partition: int
     key: bytes
     value: bytes | None
+    expires_us: int | None = None
+    """When the engine may forget it; it is not returned from then on."""
 
 
 class OffsetMove(msgspec.Struct, frozen=True):
@@ -122,6 +136,24 @@ class Lease(msgspec.Struct, frozen=True):
     worker: str
 
 
+class Entry(msgspec.Struct, frozen=True):
+    """What a group in sorted order knows of one record."""
+
+    key: bytes = b""
+    """Records of one key are handed over in their order; those without a key do not wait for one another."""
+    rank: int = 0
+    """Lower ranks first; within a rank by offset."""
+    due_us: int = 0
+    """Not handed over before."""
+
+
+class Rate(msgspec.Struct, frozen=True):
+    """At most so many deliveries of a key in a time, evenly spread after a burst of as many."""
+
+    records: int
+    per_us: int
+
+
 class Outcome(StrEnum):
     """How a leased record ended."""
 
@@ -130,7 +162,7 @@ class Outcome(StrEnum):
     NACK = "nack"
     """Give back, due at `due_us`, with the attempt counted."""
     RELEASE = "release"
-    """Give back at once without counting an attempt: it was never started."""
+    """Give back, due at `due_us`, without counting an attempt: it was never started, or has to wait for its time."""
     REJECT = "reject"
     """Dead: given up on. Its dead letter is one of the `appends` of the same call."""
 
@@ -178,10 +210,16 @@ class GroupInfo(msgspec.Struct, frozen=True):
     group: str
     committed: Mapping[int, int]
     """Committed offset by partition: everything below it is settled."""
+    next_offsets: Mapping[int, int]
+    """By partition: everything from here on has neither been handed over nor sorted."""
     end_offsets: Mapping[int, int]
     ledger: Ledger
     next_due_us: int | None
     """When the next waiting record is due or the next lease runs out; None when there is neither."""
+    paused: bool = False
+    """Nothing is handed over until it is resumed."""
+    parallel: int | None = None
+    """In sorted order: how many records of a key may be out at once; None hands over runs of offsets."""
 
     @property
     def lag(self) -> int:
@@ -243,15 +281,19 @@ class Engine(Protocol):
 
     # --- records --------------------------------------------------------------------------------------------------
 
-    def append(self, appends: Sequence[Append], *, durability: Durability | None = None) -> list[Position]:
+    def append(
+        self, appends: Sequence[Append], *, durability: Durability | None = None, bound: Bound | None = None
+    ) -> list[Position]:
         """Make batches durable, all or nothing; return the position of the first record of each.
 
         Appends of many threads share one commit. Batches of one partition keep the order of the call.
 
         Args:
             durability: None takes the engine's setting.
+            bound: Store nothing if the queue would grow beyond it.
 
         Raises:
+            QueueFullError: It would; carries how many records wait.
             TopicNotFoundError: A topic or partition does not exist.
             StorageFullError: Nothing was stored.
         """
@@ -298,11 +340,19 @@ class Engine(Protocol):
 
     # --- groups ---------------------------------------------------------------------------------------------------
 
-    def create_group(self, topic: str, group: str, *, start: Mapping[int, int] | None = None) -> GroupInfo:
+    def create_group(
+        self, topic: str, group: str, *, start: Mapping[int, int] | None = None, parallel: int | None = None
+    ) -> GroupInfo:
         """Create a consumer group, or return the existing one.
 
         Args:
             start: First offset by partition; None is the start of the log.
+            parallel: Sorted order: records are handed over as `sort` was told, of each key at most so many at once
+                (1: strictly one after another, also while one waits for its next attempt). None leaves an existing
+                group as it is, and makes one that hands over runs of offsets.
+
+        Raises:
+            UsageError: The group exists and hands over runs of offsets, and some are out or were given back.
         """
         ...
 
@@ -339,18 +389,47 @@ class Engine(Protocol):
         ...
 
     def state(self, topic: str, group: str, partition: int, keys: Sequence[bytes] | None = None) -> dict[bytes, bytes]:
-        """Return the group's state of a partition: all of it, or the given keys that exist."""
+        """Return the group's state of a partition: all of it, or the given keys that exist and have not expired."""
+        ...
+
+    def pause(self, topic: str, group: str, *, paused: bool = True) -> None:
+        """Hand over nothing more of a group, or (False) go on; what is out is settled as ever. Survives restarts."""
+        ...
+
+    def sort(self, topic: str, group: str, partition: int, start: int, entries: Sequence[Entry]) -> bool:
+        """Tell a group in sorted order about the records from `start` on, one entry each.
+
+        Returns:
+            False where the group knows them already (another worker was faster); nothing is changed then.
+
+        Raises:
+            UsageError: The group is not in sorted order.
+            OffsetOutOfRangeError: There are fewer records.
+        """
         ...
 
     # --- leases ---------------------------------------------------------------------------------------------------
 
     def lease(
-        self, topic: str, group: str, *, worker: str, records_max: int, duration_us: int, lifo: bool = False
+        self,
+        topic: str,
+        group: str,
+        *,
+        worker: str,
+        records_max: int,
+        duration_us: int,
+        lifo: bool = False,
+        rate: Rate | None = None,
     ) -> list[Lease]:
         """Hand records to a worker: first what is waiting and due, then what nobody had, oldest first.
 
-        Leases whose deadline passed are taken back first: the first record of such a lease counts as one more
-        attempt (the worker may have died of it), the others keep theirs.
+        A group in sorted order hands over, of what `sort` was told, what is due by rank and offset, and of each key the
+        next `parallel` only; records of one key may follow one another in one call. A worker handles what it gets in
+        the order of the result. `lifo` is not for it, and `rate` is for it alone: a record that comes too early gets a
+        later due time, no attempt.
+
+        Leases whose deadline passed, or whose process is known to have died, are taken back first: the first record of
+        such a lease counts as one more attempt (the worker may have died of it), the others keep theirs.
 
         Returns:
             Leases of `records_max` records in all at most; each is one run of offsets with one attempt number. Empty
@@ -358,8 +437,17 @@ class Engine(Protocol):
         """
         ...
 
-    def settle(self, settlements: Sequence[Settlement], *, appends: Sequence[Append] = ()) -> list[Position]:
-        """Record outcomes of leased records, and append (results, dead letters), in one transaction.
+    def settle(
+        self,
+        settlements: Sequence[Settlement],
+        *,
+        appends: Sequence[Append] = (),
+        state: Sequence[StateChange] = (),
+    ) -> list[Position]:
+        """Record outcomes of leased records, append (outputs, dead letters) and change state, in one transaction.
+
+        Args:
+            state: Of the group of the settlements, which must be of one group then.
 
         Returns:
             The position of each of `appends`.

@@ -6,6 +6,9 @@ General layout:
     engine_suite     every promise of `millstream.engines.protocol.Engine` as a test; an engine binds it in a few lines
     engine_machine   random histories of an engine, compared step by step with the memory engine (needs hypothesis)
     disk, crash_vfs  a disk that forgets what was not synced, for SQLite (needs apsw)
+    file_faults      full disks and I/O errors at a chosen file operation of SQLite (needs apsw)
+    raw_batches      bytes in and out of an engine
+    histories        what readers and writers were told, compared with what a log holds after a crash
 
 `EngineSuite` needs pytest, so it is imported when it is asked for.
 """

@@ -17,22 +17,26 @@ from millstream.clock import Clock, SystemClock
 from millstream.engines.protocol import (
     Append,
     BatchHeader,
+    Bound,
     Capabilities,
     Durability,
+    Entry,
     Finding,
     GroupInfo,
     Lease,
     OffsetMove,
+    Rate,
     Settlement,
     StateChange,
     TopicInfo,
     TopicSpec,
 )
-from millstream.engines.sqlite import check, driver, groups, leases, maintenance, records, topics
+from millstream.engines.sqlite import check, driver, groups, leases, maintenance, records, sorting, topics
 from millstream.engines.sqlite.checkpoints import Checkpoints
 from millstream.engines.sqlite.connections import Connections
 from millstream.engines.sqlite.file_lock import FileLock
 from millstream.engines.sqlite.group_commit import GroupCommit, Ticket
+from millstream.engines.sqlite.owners import Owners
 from millstream.engines.sqlite.transaction import Transaction
 from millstream.engines.sqlite.waiting import Waiters
 from millstream.errors import (
@@ -97,6 +101,7 @@ class SqliteEngine:
         self._connections = Connections(self._open)
         self._commits = GroupCommit(self._write_group)
         self._waiters = Waiters(self._path + "-wake")
+        self._owners = Owners(self._path + "-wake")
         self._checkpoints = Checkpoints(self._checkpoint)
         self._closed = False
         with driver.wrapped(self._path), self._connections.reader():
@@ -138,9 +143,11 @@ class SqliteEngine:
 
     # --- records --------------------------------------------------------------------------------------------------
 
-    def append(self, appends: Sequence[Append], *, durability: Durability | None = None) -> list[Position]:
+    def append(
+        self, appends: Sequence[Append], *, durability: Durability | None = None, bound: Bound | None = None
+    ) -> list[Position]:
         records.check_appends(appends)
-        return self._run(records.Appending(appends), durability=durability)
+        return self._run(records.Appending(appends, bound), durability=durability)
 
     def submit(
         self,
@@ -180,6 +187,7 @@ class SqliteEngine:
                     if any(number not in ends or ends[number] > end for number, end in seen.items()):
                         return True  # more is there, or the topic is not: reading on will tell
                     if thoroughly:
+                        self._owners.look(self._expire_owner)
                         row = transaction.row("topic_is_due", topic_ids[topic], transaction.now_us)
                         if row is not None and row[0]:
                             return True
@@ -192,8 +200,10 @@ class SqliteEngine:
 
     # --- groups ---------------------------------------------------------------------------------------------------
 
-    def create_group(self, topic: str, group: str, *, start: Mapping[int, int] | None = None) -> GroupInfo:
-        return self._run(lambda transaction: groups.create(transaction, topic, group, start))
+    def create_group(
+        self, topic: str, group: str, *, start: Mapping[int, int] | None = None, parallel: int | None = None
+    ) -> GroupInfo:
+        return self._run(lambda transaction: groups.create(transaction, topic, group, start, parallel))
 
     def describe_group(self, topic: str, group: str) -> GroupInfo:
         with self._reading() as transaction:
@@ -219,24 +229,58 @@ class SqliteEngine:
         with self._reading() as transaction:
             return groups.state(transaction, topic, group, partition, keys)
 
+    def pause(self, topic: str, group: str, *, paused: bool = True) -> None:
+        self._run(lambda transaction: groups.pause(transaction, topic, group, paused=paused))
+
+    def sort(self, topic: str, group: str, partition: int, start: int, entries: Sequence[Entry]) -> bool:
+        return self._run(
+            lambda transaction: sorting.sort(transaction, topic, group, partition, start, entries),
+            durability=Durability.RELAXED,
+        )
+
     # --- leases ---------------------------------------------------------------------------------------------------
 
     def lease(
-        self, topic: str, group: str, *, worker: str, records_max: int, duration_us: int, lifo: bool = False
+        self,
+        topic: str,
+        group: str,
+        *,
+        worker: str,
+        records_max: int,
+        duration_us: int,
+        lifo: bool = False,
+        rate: Rate | None = None,
     ) -> list[Lease]:
+        with driver.wrapped(self._path):
+            owner = self._owners.own_name()
+        self._owners.look(self._expire_owner)
         # Not synced: after a power loss the workers are gone too, and what they held is handed over again.
         return self._run(
             lambda transaction: leases.lease(
-                transaction, topic, group, worker=worker, records_max=records_max, duration_us=duration_us, lifo=lifo
+                transaction,
+                topic,
+                group,
+                worker=worker,
+                records_max=records_max,
+                duration_us=duration_us,
+                lifo=lifo,
+                rate=rate,
+                owner=owner,
             ),
             durability=Durability.RELAXED,
         )
 
-    def settle(self, settlements: Sequence[Settlement], *, appends: Sequence[Append] = ()) -> list[Position]:
+    def settle(
+        self,
+        settlements: Sequence[Settlement],
+        *,
+        appends: Sequence[Append] = (),
+        state: Sequence[StateChange] = (),
+    ) -> list[Position]:
         records.check_appends(appends)
         # An outcome that a power loss takes back is a redelivery, as at-least-once allows; outputs are appends.
         return self._run(
-            lambda transaction: leases.settle(transaction, settlements, appends),
+            lambda transaction: leases.settle(transaction, settlements, appends, state),
             durability=None if appends else Durability.RELAXED,
         )
 
@@ -265,9 +309,7 @@ class SqliteEngine:
         )
 
     def vacuum(self, bytes_max: int) -> int:
-        return self._run(
-            lambda transaction: maintenance.vacuum(transaction.connection, bytes_max), durability=Durability.RELAXED
-        )
+        return self._run(lambda transaction: maintenance.vacuum(transaction, bytes_max), durability=Durability.RELAXED)
 
     def check(self, progress: Callable[[int, int], None] | None = None) -> list[Finding]:
         with self._lending() as connection:
@@ -284,6 +326,7 @@ class SqliteEngine:
         self._waiters.close()
         self._commits.close()
         self._checkpoints.close()
+        self._owners.close()
         with driver.wrapped(self._path):
             self._connections.close()
         if self._lock is not None:
@@ -372,6 +415,13 @@ class SqliteEngine:
             return False
         return pages == copied
 
+    def _expire_owner(self, owner: str) -> None:
+        def expire(transaction: Transaction) -> None:
+            transaction.changed.update(row[0] for row in transaction.rows("topics_of_owner", owner).fetchall())
+            transaction.do("expire_owner", owner)
+
+        self._run(expire, durability=Durability.RELAXED)
+
     def _checkpoint(self) -> None:
         with contextlib.suppress(MillstreamError), self._lending() as connection:
             connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
@@ -419,6 +469,7 @@ class SqliteEngine:
         self._connections.thaw_in_child()
         self._commits.reset()
         self._waiters.reset_in_child()
+        self._owners.reset_in_child()
         self._checkpoints.reset()
 
 
@@ -433,12 +484,13 @@ def _run_all(transaction: Transaction, tickets: Sequence[Ticket]) -> None:  # ty
         waiting.clear()
 
     for ticket in tickets:
-        if isinstance(ticket.operation, records.Appending):
+        if isinstance(ticket.operation, records.Appending) and not ticket.operation.conditional:
             waiting.append((ticket, ticket.operation))
             continue
         if waiting:
             write()
         ticket.result = ticket.operation(transaction)
+        transaction.write_counts()
     if waiting:
         write()
 

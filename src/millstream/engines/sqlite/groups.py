@@ -7,15 +7,29 @@ from collections.abc import Mapping, Sequence
 from millstream.engines.protocol import Append, GroupInfo, Ledger, OffsetMove, StateChange
 from millstream.engines.sqlite.records import Appending
 from millstream.engines.sqlite.transaction import Transaction
-from millstream.errors import CommitConflictError, OffsetOutOfRangeError, TopicNotFoundError, UsageError
+from millstream.errors import (
+    CommitConflictError,
+    GroupNotFoundError,
+    OffsetOutOfRangeError,
+    TopicNotFoundError,
+    UsageError,
+)
 from millstream.records import Position, check_name
 
 
-def create(transaction: Transaction, topic: str, group: str, start: Mapping[int, int] | None) -> GroupInfo:
+def create(
+    transaction: Transaction, topic: str, group: str, start: Mapping[int, int] | None, parallel: int | None
+) -> GroupInfo:
     check_name("group", group)
+    if parallel is not None and parallel < 1:
+        raise UsageError(f"of a key at least one record has to be handed over at once, not {parallel}")
     topic_id = transaction.topic_id(topic)
-    if transaction.row("group_by_name", topic_id, group) is None:
-        inserted = transaction.row("insert_group", topic_id, group)
+    existing = transaction.row("group_by_name", topic_id, group)
+    if existing is not None:
+        if parallel is not None and existing[2] != parallel:
+            _sort_existing(transaction, topic, group, existing[0], existing[2], parallel)
+    else:
+        inserted = transaction.row("insert_group", topic_id, group, parallel)
         assert inserted is not None
         partitions = transaction.rows("partitions_of", topic_id).fetchall()
         unknown = set(start or ()) - {row[1] for row in partitions}
@@ -29,20 +43,44 @@ def create(transaction: Transaction, topic: str, group: str, start: Mapping[int,
     return describe(transaction, topic, group)
 
 
+def _sort_existing(
+    transaction: Transaction, topic: str, group: str, group_id: int, was: int | None, parallel: int
+) -> None:
+    ledger = describe(transaction, topic, group).ledger
+    ready = sum(end - following for _, end, _, following, *_ in transaction.rows("group_progress", group_id))
+    if was is None and ledger.in_progress != ready:
+        raise UsageError(
+            f"group {group!r} of {topic!r} hands over runs of offsets, and {ledger.in_progress - ready} records of it "
+            "are out or were given back: let it finish them before it changes to sorted order"
+        )
+    transaction.do("sort_group", parallel, group_id)
+    transaction.do("heads_of_key", parallel, group_id)
+
+
 def describe(transaction: Transaction, topic: str, group: str) -> GroupInfo:
-    _, group_id = transaction.group_id(topic, group)
+    topic_id = transaction.topic_id(topic)
+    row = transaction.row("group_by_name", topic_id, group)
+    if row is None:
+        raise GroupNotFoundError(topic, group)
+    group_id, paused, parallel = row
     lowest_lease: dict[int, int] = {}
     due: list[int] = []
     for number, first, deadline_us in transaction.rows("group_leases", group_id):
         lowest_lease[number] = first
         due.append(deadline_us)
     committed: dict[int, int] = {}
+    next_offsets: dict[int, int] = {}
     end_offsets: dict[int, int] = {}
     accepted = done = dead = expired = ready = leased = waiting = 0
-    for number, end, begin, following, *counts, lowest_waiting in transaction.rows("group_progress", group_id):
+    for number, end, begin, following, *counts, lowest_waiting, lowest_sorted in transaction.rows(
+        "group_progress", group_id
+    ):
         committed[number] = min(
-            offset for offset in (following, lowest_lease.get(number), lowest_waiting) if offset is not None
+            offset
+            for offset in (following, lowest_lease.get(number), lowest_waiting, lowest_sorted)
+            if offset is not None
         )
+        next_offsets[number] = following
         end_offsets[number] = end
         accepted += end - begin
         done += counts[0]
@@ -51,21 +89,32 @@ def describe(transaction: Transaction, topic: str, group: str) -> GroupInfo:
         leased += counts[3]
         waiting += counts[4]
         ready += end - following + counts[5]
-    row = transaction.row("next_waiting", group_id)
-    if row is not None:
-        due.append(row[0])
+    for statement in ("next_waiting", "next_sorted"):
+        row = transaction.row(statement, group_id)
+        # In sorted order what was never handed over is due at once, and nothing to wait for.
+        if row is not None and (statement == "next_waiting" or row[0] > 0 or waiting):
+            due.append(row[0])
     return GroupInfo(
         topic=topic,
         group=group,
         committed=committed,
+        next_offsets=next_offsets,
         end_offsets=end_offsets,
         ledger=Ledger(accepted, done, dead, expired, ready, leased, waiting),
         next_due_us=min(due, default=None),
+        paused=bool(paused),
+        parallel=parallel,
     )
 
 
 def names(transaction: Transaction, topic: str) -> list[str]:
     return [row[0] for row in transaction.rows("group_names", transaction.topic_id(topic))]
+
+
+def pause(transaction: Transaction, topic: str, group: str, *, paused: bool) -> None:
+    topic_id, group_id = transaction.group_id(topic, group)
+    transaction.do("pause_group", int(paused), group_id)
+    transaction.changed.add(topic_id)
 
 
 def commit(
@@ -83,15 +132,26 @@ def commit(
         if not transaction.do("move_offset", group_id, move.start, move.end, topic_id, move.partition):
             _explain_conflict(transaction, topic, group, move)
     if state:
-        partitions: dict[int, int] = dict(transaction.rows("group_partitions", group_id))
-        for change in state:
-            if change.partition not in partitions:
-                raise TopicNotFoundError(f"{topic}/{change.partition}", transaction.url)
-        # Of several changes of one key the last one wins.
-        last = {(partitions[change.partition], change.key): change.value for change in state}
-        transaction.do_many("put_state", ((group_id, *at, value) for at, value in last.items() if value is not None))
-        transaction.do_many("delete_state", ((group_id, *at) for at, value in last.items() if value is None))
+        change_state(transaction, topic, topic_id, group_id, state)
     return Appending(appends)(transaction) if appends else []
+
+
+def change_state(
+    transaction: Transaction, topic: str, topic_id: int, group_id: int, state: Sequence[StateChange]
+) -> None:
+    partitions: dict[int, int] = dict(transaction.rows("group_partitions", group_id))
+    # Of several changes of one key the last one wins.
+    last: dict[tuple[int, bytes], StateChange] = {}
+    for change in state:
+        if change.partition not in partitions:
+            raise TopicNotFoundError(f"{topic}/{change.partition}", transaction.url)
+        last[partitions[change.partition], change.key] = change
+    transaction.do_many(
+        "put_state",
+        ((group_id, *at, c.value, c.expires_us) for at, c in last.items() if c.value is not None),
+    )
+    transaction.do_many("delete_state", ((group_id, *at) for at, c in last.items() if c.value is None))
+    transaction.changed.add(topic_id)
 
 
 def _explain_conflict(transaction: Transaction, topic: str, group: str, move: OffsetMove) -> None:
@@ -113,10 +173,10 @@ def state(
     _, group_id = transaction.group_id(topic, group)
     _, partition_id = transaction.partition_id(topic, partition)
     if keys is None:
-        return dict(transaction.rows("read_state", group_id, partition_id))
+        return dict(transaction.rows("read_state", group_id, partition_id, transaction.now_us))
     found: dict[bytes, bytes] = {}
     for key in keys:
-        row = transaction.row("read_state_key", group_id, partition_id, key)
+        row = transaction.row("read_state_key", group_id, partition_id, key, transaction.now_us)
         if row is not None:
             found[key] = row[0]
     return found

@@ -9,10 +9,12 @@ import random
 from collections.abc import Iterator, Sequence
 
 from millstream import limits
-from millstream.engines.protocol import Append, Lease, Outcome, Settlement
+from millstream.engines.protocol import Append, Lease, Outcome, Rate, Settlement, StateChange
+from millstream.engines.sqlite import sorting
+from millstream.engines.sqlite.groups import change_state
 from millstream.engines.sqlite.records import Appending
 from millstream.engines.sqlite.transaction import Transaction
-from millstream.errors import LeaseLostError, LimitExceededError, UsageError
+from millstream.errors import GroupNotFoundError, LeaseLostError, LimitExceededError, UsageError
 from millstream.records import Position
 
 _RELEASED_US = 0
@@ -28,20 +30,53 @@ def lease(
     records_max: int,
     duration_us: int,
     lifo: bool,
+    rate: Rate | None,
+    owner: str,
 ) -> list[Lease]:
     if records_max < 1 or duration_us < 1:
         raise UsageError(f"a lease needs at least one record and microsecond, not {records_max} and {duration_us}")
     if records_max > limits.LEASE_RECORDS_MAX:
         raise LimitExceededError("a lease's records", limit=limits.LEASE_RECORDS_MAX, size=records_max)
-    _, group_id = transaction.group_id(topic, group)
+    row = transaction.row("group_by_name", transaction.topic_id(topic), group)
+    if row is None:
+        raise GroupNotFoundError(topic, group)
+    group_id, paused, parallel = row
     _take_back_expired(transaction, group_id)
+    if paused:
+        return []
     deadline_us = transaction.now_us + duration_us
+    if parallel is not None:
+        return sorting.lease(
+            transaction,
+            topic,
+            group,
+            group_id,
+            parallel,
+            worker=worker,
+            owner=owner,
+            records_max=records_max,
+            deadline_us=deadline_us,
+            rate=rate,
+        )
     leases: list[Lease] = []
     wanted = records_max
     for partition_id, number, start, end, attempt in _ranges(transaction, group_id, records_max, lifo=lifo):
         # Ids are random: nobody has to count, and an id is never given twice.
         lease_id = random.getrandbits(62)
-        transaction.do("insert_lease", lease_id, start, end, group_id, partition_id, attempt, deadline_us, worker)
+        transaction.do(
+            "insert_lease",
+            lease_id,
+            start,
+            end,
+            group_id,
+            partition_id,
+            attempt,
+            deadline_us,
+            worker,
+            owner,
+            start,
+            None,
+        )
         leases.append(Lease(lease_id, topic, group, number, start, end, attempt, deadline_us, worker))
         wanted -= end - start
         if wanted <= 0:
@@ -52,17 +87,33 @@ def lease(
 def _take_back_expired(transaction: Transaction, group_id: int) -> None:
     """Give back what expired. The first record still held may have killed the worker: that one counts an attempt."""
     blamed = 0
-    for lease_id, first, past, partition_id, attempt in transaction.rows(
+    for lease_id, first, past, partition_id, attempt, key in transaction.rows(
         "expired_leases", group_id, transaction.now_us
     ).fetchall():
         transaction.do("delete_lease", lease_id, first)
         rest = first
         if lease_id != blamed:
             blamed, rest = lease_id, first + 1
-            transaction.do("insert_waiting", group_id, partition_id, first, rest, attempt + 1, _RELEASED_US)
+            _give_back(transaction, group_id, partition_id, key, first, rest, attempt + 1, _RELEASED_US)
         if rest < past:
-            transaction.do("insert_waiting", group_id, partition_id, rest, past, attempt, _RELEASED_US)
-        _count(transaction, group_id, partition_id, leased=first - past, waiting=past - first)
+            _give_back(transaction, group_id, partition_id, key, rest, past, attempt, _RELEASED_US)
+        transaction.count(group_id, partition_id, leased=first - past, waiting=past - first)
+
+
+def _give_back(
+    transaction: Transaction,
+    group_id: int,
+    partition_id: int,
+    key: bytes | None,
+    first: int,
+    past: int,
+    attempt: int,
+    due_us: int,
+) -> None:
+    if key is None:
+        transaction.do("insert_waiting", group_id, partition_id, first, past, attempt, due_us)
+    else:
+        sorting.give_back(transaction, group_id, partition_id, key, first, past, attempt, due_us)
 
 
 def _ranges(
@@ -77,7 +128,7 @@ def _ranges(
         transaction.do("delete_waiting", group_id, partition_id, first)
         _keep_rest(transaction, group_id, partition_id, (first, start), attempt, _RELEASED_US)
         _keep_rest(transaction, group_id, partition_id, (end, past), attempt, _RELEASED_US)
-        _count(transaction, group_id, partition_id, leased=end - start, waiting=start - end)
+        transaction.count(group_id, partition_id, leased=end - start, waiting=start - end)
         wanted -= end - start
         yield partition_id, number, start, end, attempt
         if not wanted:
@@ -102,7 +153,7 @@ def _fresh(
             transaction.do("advance", end, group_id, partition_id)
         _keep_rest(transaction, group_id, partition_id, (first, start), 1, _SKIPPED_US)
         skipped_more = start - end if was_skipped else start - first
-        _count(transaction, group_id, partition_id, leased=end - start, skipped=skipped_more)
+        transaction.count(group_id, partition_id, leased=end - start, skipped=skipped_more)
         wanted -= end - start
         yield partition_id, number, start, end, 1
         if not wanted:
@@ -120,9 +171,20 @@ def _keep_rest(
         transaction.do("insert_waiting", group_id, partition_id, *rest, attempt, due_us)
 
 
-def settle(transaction: Transaction, settlements: Sequence[Settlement], appends: Sequence[Append]) -> list[Position]:
+def settle(
+    transaction: Transaction,
+    settlements: Sequence[Settlement],
+    appends: Sequence[Append],
+    state: Sequence[StateChange],
+) -> list[Position]:
     for settlement in settlements:
         _settle(transaction, settlement)
+    if state:
+        of = {(settlement.lease.topic, settlement.lease.group) for settlement in settlements}
+        if len(of) != 1:
+            raise UsageError("state is changed with settlements of one group, and these are of several or none")
+        [(topic, group)] = of
+        change_state(transaction, topic, *transaction.group_id(topic, group), state)
     return Appending(appends)(transaction) if appends else []
 
 
@@ -136,22 +198,36 @@ def _settle(transaction: Transaction, settlement: Settlement) -> None:
             f"the lease of {held.worker!r} on [{start}, {end}) of {held.topic}/{held.partition} is no longer held: it "
             "expired or was settled before; the records may be with another worker"
         )
-    first, past, group_id, partition_id, attempt, deadline_us, worker = row
+    first, past, group_id, partition_id, attempt, deadline_us, worker, owner, place, key, parallel = row
     transaction.do("delete_lease", held.lease_id, first)
     for rest in ((first, start), (end, past)):
         if rest[0] < rest[1]:
-            transaction.do("insert_lease", held.lease_id, *rest, group_id, partition_id, attempt, deadline_us, worker)
+            transaction.do(
+                "insert_lease",
+                held.lease_id,
+                *rest,
+                group_id,
+                partition_id,
+                attempt,
+                deadline_us,
+                worker,
+                owner,
+                rest[0] if key is None else place,
+                key,
+            )
     count = end - start
+    if key is not None and settlement.outcome in (Outcome.ACK, Outcome.REJECT):
+        sorting.settled(transaction, group_id, partition_id, key, start, end, parallel)
     match settlement.outcome:
         case Outcome.ACK:
-            _count(transaction, group_id, partition_id, done=count, leased=-count)
+            transaction.count(group_id, partition_id, done=count, leased=-count)
         case Outcome.REJECT:
-            _count(transaction, group_id, partition_id, dead=count, leased=-count)
+            transaction.count(group_id, partition_id, dead=count, leased=-count)
         case Outcome.NACK | Outcome.RELEASE:
             again = settlement.outcome is Outcome.NACK
-            due_us = settlement.due_us if again and settlement.due_us > transaction.now_us else _RELEASED_US
-            transaction.do("insert_waiting", group_id, partition_id, start, end, attempt + again, due_us)
-            _count(transaction, group_id, partition_id, leased=-count, waiting=count)
+            due_us = settlement.due_us if settlement.due_us > transaction.now_us else _RELEASED_US
+            _give_back(transaction, group_id, partition_id, key, start, end, attempt + again, due_us)
+            transaction.count(group_id, partition_id, leased=-count, waiting=count)
             transaction.changed.add(transaction.topic_id(held.topic))
 
 
@@ -179,17 +255,3 @@ def extend(transaction: Transaction, leases: Sequence[Lease], duration_us: int) 
                 )
             )
     return renewed
-
-
-def _count(
-    transaction: Transaction,
-    group_id: int,
-    partition_id: int,
-    *,
-    done: int = 0,
-    dead: int = 0,
-    leased: int = 0,
-    waiting: int = 0,
-    skipped: int = 0,
-) -> None:
-    transaction.do("count_progress", done, dead, 0, leased, waiting, skipped, group_id, partition_id)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import apsw
 
 from millstream.engines.protocol import BatchHeader
+from millstream.engines.sqlite import sorting
 from millstream.engines.sqlite.records import insert_stored
 from millstream.engines.sqlite.transaction import OFFSET_BITS, Transaction, first_id
 from millstream.errors import UsageError
@@ -90,24 +91,39 @@ def trim(transaction: Transaction, topic: str, partition: int, before: int, *, f
     transaction.do("delete_batches", floor, cut)
     transaction.do("shrink_partition", new_start, size_bytes, batches, partition_id)
     if force:
-        for group_id, following in transaction.rows("groups_of_partition", partition_id).fetchall():
-            _expire(transaction, group_id, partition_id, following, new_start)
+        for group_id, following, parallel in transaction.rows("groups_of_partition", partition_id).fetchall():
+            _expire(transaction, group_id, partition_id, following, parallel, new_start)
     return new_start
 
 
-def _expire(transaction: Transaction, group_id: int, partition_id: int, following: int, new_start: int) -> None:
+def _expire(
+    transaction: Transaction, group_id: int, partition_id: int, following: int, parallel: int | None, new_start: int
+) -> None:
     """Take records below the new start from a group and count them as expired."""
     expired = max(0, new_start - following)
     if expired:
         transaction.do("advance", new_start, group_id, partition_id)
     leased = waiting = skipped = 0
-    for lease_id, first, past, attempt, deadline_us, worker in transaction.rows(
+    if parallel is not None:
+        waiting, skipped = sorting.expire(transaction, group_id, partition_id, parallel, new_start)
+    for lease_id, first, past, attempt, deadline_us, worker, owner, place, key in transaction.rows(
         "leases_below", group_id, partition_id, new_start
     ).fetchall():
         transaction.do("delete_lease", lease_id, first)
         if past > new_start:
             transaction.do(
-                "insert_lease", lease_id, new_start, past, group_id, partition_id, attempt, deadline_us, worker
+                "insert_lease",
+                lease_id,
+                new_start,
+                past,
+                group_id,
+                partition_id,
+                attempt,
+                deadline_us,
+                worker,
+                owner,
+                place,
+                key,
             )
         leased += min(past, new_start) - first
     for first, past, attempt, due_us in transaction.rows("waiting_below", group_id, partition_id, new_start).fetchall():
@@ -119,25 +135,24 @@ def _expire(transaction: Transaction, group_id: int, partition_id: int, followin
             skipped += count
         else:
             waiting += count
-    transaction.do(
-        "count_progress",
-        0,
-        0,
-        expired + leased + waiting + skipped,
-        -leased,
-        -waiting,
-        -skipped,
+    transaction.count(
         group_id,
         partition_id,
+        expired=expired + leased + waiting + skipped,
+        leased=-leased,
+        waiting=-waiting,
+        skipped=-skipped,
     )
 
 
-def vacuum(connection: apsw.Connection, bytes_max: int) -> int:
-    """Give free pages back; return the bytes of those that are left. The caller holds the writers' lock."""
-    page_bytes = connection.pragma("page_size")
+def vacuum(transaction: Transaction, bytes_max: int) -> int:
+    """Forget what has expired, and give free pages back; return the bytes of those that are left."""
+    transaction.do("forget_state", transaction.now_us)
+    transaction.do("forget_once", transaction.now_us)
+    page_bytes = transaction.connection.pragma("page_size")
     # Stepping to the end matters: each step of this statement frees one page.
-    connection.execute(f"PRAGMA incremental_vacuum({max(1, bytes_max // page_bytes)})").fetchall()
-    return int(connection.pragma("freelist_count") * page_bytes)
+    transaction.connection.execute(f"PRAGMA incremental_vacuum({max(1, bytes_max // page_bytes)})").fetchall()
+    return int(transaction.connection.pragma("freelist_count") * page_bytes)
 
 
 def backup(connection: apsw.Connection, path: str, progress: Callable[[int, int], None] | None) -> None:

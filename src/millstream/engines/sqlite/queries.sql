@@ -25,6 +25,12 @@ INSERT INTO schema (topic_id, id, descriptor) VALUES (?, ?, ?);
 DELETE FROM batch WHERE id >= ? AND id < ?;
 -- delete_state_of: State of a topic's groups.
 DELETE FROM state WHERE group_id IN (SELECT id FROM consumer_group WHERE topic_id = ?);
+-- delete_sorted_of: Sorted records of a topic's groups.
+DELETE FROM sorted WHERE group_id IN (SELECT id FROM consumer_group WHERE topic_id = ?);
+-- delete_rate_of: Rates of a topic's groups.
+DELETE FROM rate WHERE group_id IN (SELECT id FROM consumer_group WHERE topic_id = ?);
+-- delete_once_of: What was to be unique in a topic.
+DELETE FROM once WHERE topic_id = ?;
 -- delete_waiting_of: Waiting records of a topic's groups.
 DELETE FROM waiting WHERE group_id IN (SELECT id FROM consumer_group WHERE topic_id = ?);
 -- delete_leases_of: Leases of a topic's groups.
@@ -49,45 +55,72 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 -- read_batches: Batches from the one that holds an offset on: (floor, offset, ceiling of the partition's ids).
 SELECT id, count, coding, schema_id, append_us, event_min_us, event_max_us, size_bytes, meta, data FROM batch
 WHERE id >= (SELECT max(id) FROM batch WHERE id >= ? AND id <= ?) AND id < ? ORDER BY id;
--- group_by_name: The id of a group.
-SELECT id FROM consumer_group WHERE topic_id = ? AND name = ?;
+-- group_by_name: A group.
+SELECT id, paused, parallel FROM consumer_group WHERE topic_id = ? AND name = ?;
 -- group_names: Groups of a topic, sorted.
 SELECT name FROM consumer_group WHERE topic_id = ? ORDER BY name;
 -- insert_group: A new group.
-INSERT INTO consumer_group (topic_id, name) VALUES (?, ?) RETURNING id;
+INSERT INTO consumer_group (topic_id, name, parallel) VALUES (?, ?, ?) RETURNING id;
+-- pause_group: Hand over nothing, or go on.
+UPDATE consumer_group SET paused = ? WHERE id = ?;
+-- sort_group: How many records of a key may be out at once.
+UPDATE consumer_group SET parallel = ? WHERE id = ?;
 -- insert_progress: Where a new group begins in a partition.
 INSERT INTO progress (group_id, partition_id, start_offset, next_offset) VALUES (?, ?, ?, ?);
 -- group_progress: Positions and ledger of a group, with the lowest waiting offset of each partition.
 SELECT p.number, p.end_offset, g.start_offset, g.next_offset, g.done, g.dead, g.expired, g.leased, g.waiting, g.skipped,
-       (SELECT min(w.first) FROM waiting w WHERE w.group_id = g.group_id AND w.partition_id = g.partition_id)
+       (SELECT min(w.first) FROM waiting w WHERE w.group_id = g.group_id AND w.partition_id = g.partition_id),
+       (SELECT min(s.first) FROM sorted s WHERE s.group_id = g.group_id AND s.partition_id = g.partition_id)
 FROM progress g JOIN partition p ON p.id = g.partition_id WHERE g.group_id = ? ORDER BY p.number;
 -- group_leases: The lowest leased offset of each partition, and the next deadline.
 SELECT p.number, min(l.first), min(l.deadline_us)
 FROM lease l JOIN partition p ON p.id = l.partition_id WHERE l.group_id = ? GROUP BY l.partition_id;
 -- next_waiting: When the next range that was given back is due.
 SELECT due_us FROM waiting WHERE group_id = ? AND due_us >= 0 ORDER BY due_us LIMIT 1;
+-- next_sorted: The same of a group in sorted order.
+SELECT due_us FROM sorted WHERE group_id = ? AND head = 1 AND leased = 0 ORDER BY due_us LIMIT 1;
 -- move_offset: A reader has read on; no row changes when another was faster.
 UPDATE progress SET next_offset = ?3, done = done + (?3 - ?2)
 WHERE group_id = ?1 AND next_offset = ?2
   AND partition_id = (SELECT id FROM partition WHERE topic_id = ?4 AND number = ?5 AND end_offset >= ?3);
 -- put_state: Set a key of a group's state.
-INSERT INTO state (group_id, partition_id, key, value) VALUES (?, ?, ?, ?)
-ON CONFLICT DO UPDATE SET value = excluded.value;
+INSERT INTO state (group_id, partition_id, key, value, expires_us) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET value = excluded.value, expires_us = excluded.expires_us;
 -- delete_state: Delete a key of a group's state.
 DELETE FROM state WHERE group_id = ? AND partition_id = ? AND key = ?;
 -- read_state: All state of a group's partition.
-SELECT key, value FROM state WHERE group_id = ? AND partition_id = ?;
+SELECT key, value FROM state WHERE group_id = ? AND partition_id = ? AND (expires_us IS NULL OR expires_us > ?);
 -- read_state_key: One key of it.
-SELECT value FROM state WHERE group_id = ? AND partition_id = ? AND key = ?;
+SELECT value FROM state WHERE group_id = ? AND partition_id = ? AND key = ? AND (expires_us IS NULL OR expires_us > ?);
+-- forget_state: Delete what has expired, some at a time.
+DELETE FROM state WHERE (group_id, partition_id, key) IN (
+    SELECT group_id, partition_id, key FROM state WHERE expires_us <= ? LIMIT 10000);
+-- forget_once: The same of what had to be unique.
+DELETE FROM once WHERE (topic_id, value) IN (SELECT topic_id, value FROM once WHERE until_us <= ? LIMIT 10000);
+-- find_once: Where a unique value was appended, if it still counts.
+SELECT partition, first FROM once WHERE topic_id = ? AND value = ? AND until_us > ?;
+-- put_once: Remember a unique value.
+INSERT INTO once (topic_id, value, until_us, partition, first) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET until_us = excluded.until_us, partition = excluded.partition, first = excluded.first;
+-- unsettled: How many records a group has not settled.
+SELECT coalesce(sum(p.end_offset - g.next_offset + g.leased + g.waiting + g.skipped), 0)
+FROM progress g JOIN partition p ON p.id = g.partition_id WHERE g.group_id = ?;
 
--- expired_leases: Ranges of leases of a group whose deadline has passed, lease by lease.
-SELECT id, first, past, partition_id, attempt FROM lease WHERE group_id = ? AND deadline_us <= ? ORDER BY id, first;
+-- expired_leases: Ranges of leases of a group whose deadline has passed, lease by lease in the worker's order.
+SELECT id, first, past, partition_id, attempt, key FROM lease
+WHERE group_id = ? AND deadline_us <= ? ORDER BY id, place, first;
+-- expire_owner: Let the leases of a dead process run out now.
+UPDATE lease SET deadline_us = 0 WHERE owner = ?;
+-- topics_of_owner: The topics it had leases of.
+SELECT DISTINCT p.topic_id FROM lease l JOIN partition p ON p.id = l.partition_id WHERE l.owner = ?;
 -- delete_lease: A range of a lease.
 DELETE FROM lease WHERE id = ? AND first = ?;
 -- insert_lease: A range of a lease.
-INSERT INTO lease (id, first, past, group_id, partition_id, attempt, deadline_us, worker) VALUES (?, ?, ?, ?, ?, ?, ?, ?);
+INSERT INTO lease (id, first, past, group_id, partition_id, attempt, deadline_us, worker, owner, place, key)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 -- lease_range: The range of a lease that holds an offset.
-SELECT first, past, group_id, partition_id, attempt, deadline_us, worker FROM lease
+SELECT first, past, group_id, partition_id, attempt, deadline_us, worker, owner, place, key,
+       (SELECT parallel FROM consumer_group WHERE id = group_id) FROM lease
 WHERE id = ? AND first <= ? ORDER BY first DESC LIMIT 1;
 -- lease_ranges: All ranges of a lease that is still held.
 SELECT first, past FROM lease WHERE id = ? AND deadline_us > ? ORDER BY first;
@@ -125,6 +158,7 @@ WHERE group_id = ? AND partition_id = ?;
 -- topic_is_due: Whether a group of a topic has something due that nobody holds.
 SELECT EXISTS (SELECT 1 FROM consumer_group g WHERE g.topic_id = ?1 AND (
     EXISTS (SELECT 1 FROM waiting w WHERE w.group_id = g.id AND w.due_us BETWEEN 0 AND ?2)
+    OR EXISTS (SELECT 1 FROM sorted s WHERE s.group_id = g.id AND s.head = 1 AND s.leased = 0 AND s.due_us <= ?2)
     OR EXISTS (SELECT 1 FROM lease l WHERE l.group_id = g.id AND l.deadline_us <= ?2)));
 
 -- needed_from: The lowest offset of a partition that some group still needs.
@@ -132,6 +166,8 @@ SELECT min(needed) FROM (
     SELECT next_offset AS needed FROM progress WHERE partition_id = ?1
     UNION ALL SELECT min(first) FROM lease WHERE partition_id = ?1
     UNION ALL SELECT min(w.first) FROM progress g JOIN waiting w ON w.group_id = g.group_id AND w.partition_id = ?1
+              WHERE g.partition_id = ?1
+    UNION ALL SELECT min(s.first) FROM progress g JOIN sorted s ON s.group_id = g.group_id AND s.partition_id = ?1
               WHERE g.partition_id = ?1);
 -- last_batch_start: The first offset, as an id, of the batch that holds an id: (floor, id).
 SELECT max(id) FROM batch WHERE id >= ? AND id <= ?;
@@ -142,9 +178,11 @@ UPDATE partition SET start_offset = ?, size_bytes = size_bytes - ?, batches = ba
 -- resize_partition: Account for replaced batches: change of bytes, of batches.
 UPDATE partition SET size_bytes = size_bytes + ?, batches = batches + ? WHERE id = ?;
 -- groups_of_partition: Positions of all groups in a partition.
-SELECT group_id, next_offset FROM progress WHERE partition_id = ?;
+SELECT g.group_id, g.next_offset, c.parallel FROM progress g JOIN consumer_group c ON c.id = g.group_id
+WHERE g.partition_id = ?;
 -- leases_below: Leased ranges that begin below an offset.
-SELECT id, first, past, attempt, deadline_us, worker FROM lease WHERE group_id = ? AND partition_id = ? AND first < ?;
+SELECT id, first, past, attempt, deadline_us, worker, owner, place, key FROM lease
+WHERE group_id = ? AND partition_id = ? AND first < ?;
 -- waiting_below: Waiting ranges that begin below an offset.
 SELECT first, past, attempt, due_us FROM waiting WHERE group_id = ? AND partition_id = ? AND first < ?;
 -- partition_by_name: Ids of a topic and of its partition.
@@ -154,3 +192,45 @@ SELECT p.number, p.id FROM progress g JOIN partition p ON p.id = g.partition_id 
 -- read_headers_from: Batches without their records: (first id, ceiling, how many).
 SELECT id, count, coding, schema_id, append_us, event_min_us, event_max_us, size_bytes FROM batch
 WHERE id >= ? AND id < ? ORDER BY id LIMIT ?;
+-- insert_sorted: A record of a group in sorted order.
+INSERT INTO sorted (group_id, key, first, partition_id, rank, due_us, attempt, head, leased, given_back)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1,
+        ?7 OR (SELECT count(*) FROM (SELECT 1 FROM sorted WHERE group_id = ?1 AND key = ?2 LIMIT ?8)) < ?8, 0, 0);
+-- promote_sorted: Put records that have become due in the order of the others.
+UPDATE sorted SET due_us = 0 WHERE (group_id, key, first, partition_id) IN (
+    SELECT group_id, key, first, partition_id FROM sorted
+    WHERE group_id = ? AND head = 1 AND leased = 0 AND due_us > 0 AND due_us <= ? ORDER BY due_us LIMIT 1000);
+-- due_sorted: What may be handed over, by rank and offset.
+SELECT s.key, s.first, s.partition_id, p.number, s.attempt, s.given_back
+FROM sorted s JOIN partition p ON p.id = s.partition_id
+WHERE s.group_id = ? AND s.head = 1 AND s.leased = 0 AND s.due_us = 0 ORDER BY s.rank, s.first LIMIT ?;
+-- followers: What comes after the head of a key, while it is neither leased nor waiting.
+SELECT s.first, s.partition_id, p.number, s.attempt, s.given_back, s.leased, s.due_us
+FROM sorted s JOIN partition p ON p.id = s.partition_id
+WHERE s.group_id = ? AND s.key = ? AND (s.first, s.partition_id) > (?, ?) ORDER BY s.first, s.partition_id LIMIT ?;
+-- take_sorted: Hand a record over.
+UPDATE sorted SET leased = 1 WHERE group_id = ? AND key = ? AND first = ? AND partition_id = ?;
+-- give_back_sorted: Take a record back.
+UPDATE sorted SET leased = 0, given_back = 1, attempt = ?, due_us = ?
+WHERE group_id = ? AND key = ? AND first = ? AND partition_id = ?;
+-- postpone_sorted: Not before a time.
+UPDATE sorted SET due_us = ? WHERE group_id = ? AND key = ? AND first = ? AND partition_id = ?;
+-- delete_sorted: A record is settled.
+DELETE FROM sorted WHERE group_id = ? AND key = ? AND first = ? AND partition_id = ?;
+-- promote_head: The record of a key that moves up when one before it is settled: the one at a place, 0 up.
+UPDATE sorted SET head = 1 WHERE (group_id, key, first, partition_id) = (
+    SELECT group_id, key, first, partition_id FROM sorted
+    WHERE group_id = ? AND key = ? ORDER BY first, partition_id LIMIT 1 OFFSET ?);
+-- sorted_below: Records below an offset that were not settled.
+SELECT key, first, leased, given_back FROM sorted WHERE group_id = ? AND partition_id = ? AND first < ?;
+-- rate_of: When a key is within its rate again.
+SELECT arrival_us FROM rate WHERE group_id = ? AND key = ?;
+-- put_rate: Remember a delivery of a key.
+INSERT INTO rate (group_id, key, arrival_us) VALUES (?, ?, ?)
+ON CONFLICT DO UPDATE SET arrival_us = excluded.arrival_us;
+-- heads_of_key: The first records of a key again, after the number of them has changed.
+UPDATE sorted SET head = ((SELECT count(*) FROM (SELECT 1 FROM sorted b WHERE b.group_id = sorted.group_id
+    AND b.key = sorted.key AND (b.first, b.partition_id) < (sorted.first, sorted.partition_id) LIMIT ?1)) < ?1)
+WHERE group_id = ?2 AND key != x'';
+-- next_offset: From where on a group has not been handed anything.
+SELECT next_offset FROM progress WHERE group_id = ? AND partition_id = ?;

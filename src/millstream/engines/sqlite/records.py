@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from millstream import limits
-from millstream.engines.protocol import Append
+from millstream.engines.protocol import Append, Bound
 from millstream.engines.sqlite.transaction import OFFSET_BITS, Transaction, first_id
-from millstream.errors import LimitExceededError, OffsetOutOfRangeError, TopicNotFoundError, UsageError
+from millstream.errors import LimitExceededError, OffsetOutOfRangeError, QueueFullError, TopicNotFoundError, UsageError
 from millstream.records import Coding, EncodedBatch, Position, StoredBatch
 
 _CODINGS = (Coding.ROWS, Coding.COLUMNS)
@@ -29,13 +29,41 @@ def check_appends(appends: Sequence[Append]) -> None:
 
 
 class Appending:
-    """The operation that appends; neighbours in a group are written together by `write`."""
+    """The operation that appends; neighbours in a group are written together by `write` unless they are conditional."""
 
-    def __init__(self, appends: Sequence[Append]) -> None:
+    def __init__(self, appends: Sequence[Append], bound: Bound | None = None) -> None:
         self.appends = appends
+        self.bound = bound
+        self.conditional = bound is not None or any(append.unique is not None for append in appends)
 
     def __call__(self, transaction: Transaction) -> list[Position]:
-        return write(transaction, [self])[0]
+        if self.bound is not None:
+            _check_bound(transaction, self.bound, self.appends)
+        if not self.conditional:
+            return write(transaction, [self])[0]
+        return [_append_once(transaction, append) for append in self.appends]
+
+
+def _check_bound(transaction: Transaction, bound: Bound, appends: Sequence[Append]) -> None:
+    _, group_id = transaction.group_id(bound.topic, bound.group)
+    row = transaction.row("unsettled", group_id)
+    assert row is not None
+    size = row[0] + sum(append.batch.count for append in appends if append.topic == bound.topic)
+    if size > bound.records_max:
+        raise QueueFullError(bound.topic, bound.group, limit=bound.records_max, size=size)
+
+
+def _append_once(transaction: Transaction, append: Append) -> Position:
+    if append.unique is None:
+        return write(transaction, [Appending([append])])[0][0]
+    topic_id = transaction.topic_id(append.topic)
+    row = transaction.row("find_once", topic_id, append.unique, transaction.now_us)
+    if row is not None:
+        return Position(*row)
+    plain = Append(append.topic, append.partition, append.batch)
+    position = write(transaction, [Appending([plain])])[0][0]
+    transaction.do("put_once", topic_id, append.unique, append.unique_until_us, position.partition, position.offset)
+    return position
 
 
 def write(transaction: Transaction, operations: Sequence[Appending]) -> list[list[Position]]:

@@ -46,6 +46,8 @@ CREATE TABLE consumer_group (
     id                INTEGER PRIMARY KEY AUTOINCREMENT,
     topic_id          INTEGER NOT NULL REFERENCES topic (id),
     name              TEXT NOT NULL,
+    paused            INTEGER NOT NULL DEFAULT 0,
+    parallel          INTEGER,                             -- NULL: hands over runs of offsets; else see sorted
     UNIQUE (topic_id, name)
 );
 
@@ -64,7 +66,8 @@ CREATE TABLE progress (
     PRIMARY KEY (group_id, partition_id)
 ) WITHOUT ROWID;
 
--- A lease that is settled in parts stays as several ranges under one id.
+-- A lease that is settled in parts stays as several ranges under one id. The owner is the process that holds it, known
+-- to live while it holds the lock of that name.
 CREATE TABLE lease (
     id                INTEGER NOT NULL,
     first             INTEGER NOT NULL,
@@ -74,6 +77,9 @@ CREATE TABLE lease (
     attempt           INTEGER NOT NULL,
     deadline_us       INTEGER NOT NULL,
     worker            TEXT NOT NULL,
+    owner             TEXT NOT NULL,
+    place             INTEGER NOT NULL,                    -- in the order in which the worker handles the lease
+    key               BLOB,                                -- NULL: a run of offsets; else of a group in sorted order
     PRIMARY KEY (id, first)
 ) WITHOUT ROWID;
 CREATE INDEX lease_deadline ON lease (group_id, deadline_us);
@@ -90,10 +96,49 @@ CREATE TABLE waiting (
 ) WITHOUT ROWID;
 CREATE INDEX waiting_due ON waiting (group_id, due_us, first);
 
+-- What a group in sorted order has not settled: one row a record. Of each key the first `parallel` rows are heads;
+-- only heads that are due (due_us 0, or past) and not leased are handed over.
+CREATE TABLE sorted (
+    group_id          INTEGER NOT NULL REFERENCES consumer_group (id),
+    key               BLOB NOT NULL,                       -- empty: none, and always a head
+    first             INTEGER NOT NULL,                    -- its offset
+    partition_id      INTEGER NOT NULL REFERENCES partition (id),
+    rank              INTEGER NOT NULL,
+    due_us            INTEGER NOT NULL,
+    attempt           INTEGER NOT NULL,
+    head              INTEGER NOT NULL,
+    leased            INTEGER NOT NULL,
+    given_back        INTEGER NOT NULL,                    -- counted as waiting; else as skipped
+    PRIMARY KEY (group_id, key, first, partition_id)
+) WITHOUT ROWID;
+CREATE INDEX sorted_ready ON sorted (group_id, due_us, rank, first) WHERE head = 1 AND leased = 0;
+CREATE INDEX sorted_place ON sorted (group_id, partition_id, first);
+
+-- The next moment at which a key of a group is within its rate (generic cell rate algorithm).
+CREATE TABLE rate (
+    group_id          INTEGER NOT NULL REFERENCES consumer_group (id),
+    key               BLOB NOT NULL,
+    arrival_us        INTEGER NOT NULL,                    -- theoretical arrival time of the next delivery
+    PRIMARY KEY (group_id, key)
+) WITHOUT ROWID;
+
+-- What must not be appended a second time before a moment.
+CREATE TABLE once (
+    topic_id          INTEGER NOT NULL REFERENCES topic (id),
+    value             BLOB NOT NULL,
+    until_us          INTEGER NOT NULL,
+    partition         INTEGER NOT NULL,
+    first             INTEGER NOT NULL,
+    PRIMARY KEY (topic_id, value)
+) WITHOUT ROWID;
+CREATE INDEX once_until ON once (until_us);
+
 CREATE TABLE state (
     group_id          INTEGER NOT NULL REFERENCES consumer_group (id),
     partition_id      INTEGER NOT NULL REFERENCES partition (id),
     key               BLOB NOT NULL,
     value             BLOB NOT NULL,
+    expires_us        INTEGER,
     PRIMARY KEY (group_id, partition_id, key)
 ) WITHOUT ROWID;
+CREATE INDEX state_expires ON state (expires_us) WHERE expires_us IS NOT NULL;

@@ -69,7 +69,18 @@ def delete(transaction: Transaction, topic: str) -> None:
     topic_id = transaction.topic_id(topic)
     for partition_id, *_ in transaction.rows("partitions_of", topic_id).fetchall():
         transaction.do("delete_batches", first_id(partition_id), first_id(partition_id + 1))
-    for table in ("state", "waiting", "leases", "progress", "groups", "schemas", "partitions"):
+    for table in (
+        "state",
+        "sorted",
+        "rate",
+        "once",
+        "waiting",
+        "leases",
+        "progress",
+        "groups",
+        "schemas",
+        "partitions",
+    ):
         transaction.do(f"delete_{table}_of", topic_id)
     transaction.do("delete_topic", topic_id)
     transaction.changed.add(topic_id)

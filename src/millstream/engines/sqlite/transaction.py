@@ -34,6 +34,7 @@ class Transaction:
         self.changed: set[int] = set()
         """Ids of topics with new records or other queue state."""
         self._statements = statements()
+        self._counts: dict[tuple[int, int], list[int]] = {}
 
     def rows(self, name: str, *values: Value) -> Rows:
         """Return the rows of a statement; `fetchall` before the next statement that writes."""
@@ -53,6 +54,29 @@ class Transaction:
     def do_many(self, name: str, rows: Iterable[Sequence[Value]]) -> None:
         self.connection.executemany(self._statements[name], rows)
 
+    def count(
+        self,
+        group_id: int,
+        partition_id: int,
+        *,
+        done: int = 0,
+        dead: int = 0,
+        expired: int = 0,
+        leased: int = 0,
+        waiting: int = 0,
+        skipped: int = 0,
+    ) -> None:
+        """Add to a group's ledger; written by `write_counts`, once for all that an operation adds."""
+        counts = self._counts.setdefault((group_id, partition_id), [0] * 6)
+        for place, more in enumerate((done, dead, expired, leased, waiting, skipped)):
+            counts[place] += more
+
+    def write_counts(self) -> None:
+        """Write what was added to ledgers; called at the end of every operation."""
+        for key, counts in self._counts.items():
+            self.do("count_progress", *counts, *key)
+        self._counts.clear()
+
     def topic_id(self, topic: str) -> int:
         row = self.row("topic_by_name", topic)
         if row is None:
@@ -69,11 +93,16 @@ class Transaction:
 
     def group_id(self, topic: str, group: str) -> tuple[int, int]:
         """Return the ids of a topic and of one of its groups."""
+        topic_id, group_id, _ = self.group(topic, group)
+        return topic_id, group_id
+
+    def group(self, topic: str, group: str) -> tuple[int, int, int | None]:
+        """Return the ids of a topic and of one of its groups, and how many of a key it hands over at once."""
         topic_id = self.topic_id(topic)
         row = self.row("group_by_name", topic_id, group)
         if row is None:
             raise GroupNotFoundError(topic, group)
-        return topic_id, row[0]
+        return topic_id, row[0], row[2]
 
 
 def first_id(partition_id: int) -> int:

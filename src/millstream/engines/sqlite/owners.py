@@ -1,0 +1,120 @@
+"""Which processes live: a lock for each that holds leases, which the system drops when the process ends.
+
+A process that dies, however it dies, loses its locks at once; whoever looks next finds its file unlocked and lets its
+leases run out. No timer decides, so a long task of a living process is never handed over a second time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+_LOOK_S = 1.0
+"""How often a process looks for dead ones."""
+
+_SUFFIX = ".alive"
+
+
+class Owners:
+    """The processes that share a log."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self.reset()
+
+    def reset(self) -> None:
+        """Become another process: after a fork the child is one of its own."""
+        self._mutex = threading.Lock()
+        self._name: str | None = None
+        self._file: int | None = None
+        self._looked = 0.0
+
+    def reset_in_child(self) -> None:
+        """The same, without dropping the parent's lock: it belongs to the open file, which is only closed here."""
+        if self._file is not None:
+            os.close(self._file)
+        self.reset()
+
+    def own_name(self) -> str:
+        """Return the name of this process, which holds its lock from now on.
+
+        Raises:
+            OSError: The folder cannot be used.
+        """
+        if self._name is not None:
+            return self._name
+        with self._mutex:
+            if self._name is None:
+                os.makedirs(self._folder, exist_ok=True)
+                name = f"{os.getpid()}-{secrets.token_hex(4)}"
+                self._file = _lock(self._path(name), wait=True)
+                self._name = name
+            return self._name
+
+    def look(self, dead: Callable[[str], None]) -> None:
+        """Call `dead` for every owner that lives no more; at most once a second."""
+        with self._mutex:
+            if time.monotonic() - self._looked < _LOOK_S:
+                return
+            self._looked = time.monotonic()
+        try:
+            there = os.listdir(self._folder)
+        except OSError:
+            return
+        for entry in there:
+            name = entry.removesuffix(_SUFFIX)
+            if entry == name or name == self._name:
+                continue
+            with contextlib.suppress(OSError):
+                file = _lock(self._path(name), wait=False)
+                if file is None:
+                    continue
+                # Its leases first, then the file: should we die between, the next one does it again.
+                dead(name)
+                with contextlib.suppress(OSError):
+                    os.unlink(self._path(name))
+                os.close(file)
+
+    def close(self) -> None:
+        """Say goodbye."""
+        with self._mutex:
+            if self._file is not None and self._name is not None:
+                with contextlib.suppress(OSError):
+                    os.unlink(self._path(self._name))
+                os.close(self._file)
+                self._file = None
+
+    def _path(self, name: str) -> str:
+        return os.path.join(self._folder, name + _SUFFIX)
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(path: str, *, wait: bool) -> int | None:
+        """Open and lock a file; None where another process holds it."""
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOINHERIT)
+        try:
+            msvcrt.locking(file, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
+        except OSError:
+            os.close(file)
+            return None
+        return file
+
+else:
+    import fcntl
+
+    def _lock(path: str, *, wait: bool) -> int | None:
+        """Open and lock a file; None where another process holds it."""
+        file = os.open(path, os.O_RDWR | (os.O_CREAT if wait else 0) | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except OSError:
+            os.close(file)
+            return None
+        return file
