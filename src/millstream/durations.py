@@ -52,6 +52,22 @@ def duration_us(value: timedelta | str | float) -> int:
     return duration(value) // timedelta(microseconds=1)
 
 
+def duration_text(seconds: float | None) -> str:
+    """Return a time as people read it: `-` (not known), `0.4 s`, `2 min 5 s`, `3 h 20 min`, `4 d 2 h`, `never`."""
+    if seconds is None:
+        return "-"
+    if math.isinf(seconds):
+        return "never"
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    for unit, size, below, part in (("d", 86_400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
+        if whole >= size:
+            rest = whole % size // part
+            return f"{whole // size} {unit} {rest} {below}" if rest else f"{whole // size} {unit}"
+    return f"{whole} s"
+
+
 def _microseconds(value: object) -> int | None:
     if isinstance(value, timedelta):
         return value // timedelta(microseconds=1)

@@ -9,7 +9,8 @@
     │   ├── TopicNotFoundError
     │   ├── TopicExistsError        the topic exists with other settings
     │   ├── GroupNotFoundError
-    │   └── OffsetOutOfRangeError   retention deleted the record; carries start_offset
+    │   ├── OffsetOutOfRangeError   retention deleted the record; carries start_offset
+    │   └── StatementError          a statement of a caller's own transaction was refused; carries statement, constraint
     ├── QueueFullError              the queue is at its bound; retrying helps once somebody has taken something
     ├── ConflictError               somebody else was there first; read the state anew, then retry
     │   ├── LeaseLostError          the lease expired or was settled; the record is someone else's
@@ -23,6 +24,11 @@
     │   ├── ForeignFileError        a file that is not ours
     │   └── NetworkFileSystemError
     ├── ClosedError                 the app, topic or engine was closed
+    ├── JobError                    a job has no result to give
+    │   ├── JobFailedError          it was given up on; carries error_type, error_message, remote_traceback, attempts
+    │   ├── JobCancelledError
+    │   ├── ResultNotReadyError     it has not ended in the time given; also a TimeoutError; ask again later
+    │   └── ResultGoneError         it has ended, and its result has expired or could not be kept
     └── HandlerError                control flow of queue handlers
         ├── Reject                  give up on this record now: to the dead letters
         └── RetryLater              try again after a stated time
@@ -110,6 +116,16 @@ class OffsetOutOfRangeError(UsageError):
         self.end_offset = end_offset
 
 
+class StatementError(UsageError):
+    """SQL of a caller's own transaction was refused; the transaction can go on without it unless it says otherwise."""
+
+    def __init__(self, message: str, statement: str, *, constraint: bool = False) -> None:
+        super().__init__(message)
+        self.statement = statement
+        self.constraint = constraint
+        """A constraint of the caller's own table does not hold (unique, not null, check, foreign key)."""
+
+
 class QueueFullError(MillstreamError):
     """The queue would grow beyond its bound; nothing was stored."""
 
@@ -176,6 +192,40 @@ class NetworkFileSystemError(StorageError):
 
 class ClosedError(MillstreamError):
     """The app or engine was closed before the call."""
+
+
+class JobError(MillstreamError):
+    """A job has no result to give."""
+
+
+class JobFailedError(JobError):
+    """A job was given up on; what its function raised last, in the worker's own words."""
+
+    def __init__(self, job: str, *, error_type: str, message: str, traceback: str, attempts: int) -> None:
+        times = "1 attempt" if attempts == 1 else f"{attempts} attempts"
+        super().__init__(f"job {job} failed after {times}: {error_type}" + (f": {message}" if message else ""))
+        self.error_type = error_type
+        """Name of the exception's class, with its module unless it is built in."""
+        self.error_message = message
+        self.remote_traceback = traceback
+        """As text; empty where nothing was run."""
+        self.attempts = attempts
+        if traceback:
+            self.add_note(f"In the worker:\n{traceback}")
+
+
+class JobCancelledError(JobError):
+    """A job was cancelled before it had ended."""
+
+
+class ResultNotReadyError(JobError, TimeoutError):
+    """A job has not ended in the time given; it goes on."""
+
+    retryable = True
+
+
+class ResultGoneError(JobError):
+    """A job has ended, and its result has expired or could not be kept."""
 
 
 class HandlerError(MillstreamError):

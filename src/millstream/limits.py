@@ -44,6 +44,10 @@ PARTITIONS_MAX: Final = 1024
 NAME_CHARACTERS_MAX: Final = 200
 """Topic and group names also become NATS subjects, Kafka topics (249) and file names (255)."""
 
+RESULT_BYTES_MAX: Final = 1024 * 1024
+"""What a job's function returns is kept as state beside the queue, read and written whole; larger things belong in a
+file or topic whose name is the result."""
+
 READ_RECORDS_MAX: Final = 1_000_000
 """Upper bound of one read call."""
 

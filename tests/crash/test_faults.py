@@ -74,6 +74,9 @@ class Seen:
             engine.describe_group(topic, group) for topic in topics for group in engine.groups(topic)
         ]
         self.state = engine.state("events", "stream", 0)
+        with engine.transaction() as tx:
+            there = tx.execute("SELECT 1 FROM sqlite_master WHERE name = 'orders'")
+            self.rows = tx.execute("SELECT number FROM orders") if there else []
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Seen) and vars(self) == vars(other)
@@ -171,6 +174,18 @@ def a_deleted_topic(engine: SqliteEngine) -> Callable[[], object]:
     return lambda: engine.delete_topic("short-lived")
 
 
+def a_transaction(engine: SqliteEngine) -> Callable[[], object]:
+    with engine.transaction() as tx:
+        tx.execute("CREATE TABLE IF NOT EXISTS orders (number INTEGER, filler BLOB)")
+
+    def operation() -> None:
+        with engine.transaction() as tx:
+            tx.append([Append("events", 0, raw_batch([b"an order"]))])
+            tx.execute("INSERT INTO orders SELECT count(*), zeroblob(9000) FROM orders")
+
+    return operation
+
+
 CALLS: dict[str, Callable[[SqliteEngine], Callable[[], object]]] = {
     "append": an_append,
     "large_append": a_large_append,
@@ -182,6 +197,7 @@ CALLS: dict[str, Callable[[SqliteEngine], Callable[[], object]]] = {
     "trim": a_trim,
     "create_topic": a_new_topic,
     "delete_topic": a_deleted_topic,
+    "transaction": a_transaction,
 }
 
 RELAXED = ("lease", "extend", "replace", "trim")

@@ -17,7 +17,7 @@ from millstream.engines.sqlite import SqliteEngine
 from millstream.testing import FakeClock
 from millstream.testing.engine_machine import EngineMachine
 
-EXAMPLES = {"ci": (150, 60), "full": (2000, 100)}
+EXAMPLES = {"ci": (200, 60), "full": (2000, 100)}
 """Histories, and steps of each."""
 
 _examples, _steps = EXAMPLES[os.environ.get("MILLSTREAM_EXAMPLES", "ci")]

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
 
@@ -31,27 +30,39 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from millstream.engines.memory import MemoryEngine
 from millstream.engines.protocol import (
     Append,
+    Bound,
     Engine,
-    GroupInfo,
+    Entry,
     Lease,
     Maintenance,
     OffsetMove,
     Outcome,
+    Rate,
     Settlement,
     StateChange,
-    TopicSpec,
 )
-from millstream.errors import MillstreamError
-from millstream.records import Position, StoredBatch
+from millstream.records import Position
+from millstream.testing.engine_views import (
+    TOPICS,
+    check_whole,
+    content_of,
+    group_of,
+    offsets_of,
+    outcome_of,
+    part_of,
+    seen,
+    spec_of,
+    without_ids,
+)
 from millstream.testing.fake_clock import FakeClock
 from millstream.testing.raw_rows import rows, values
 
 R = TypeVar("R")
 
-TOPICS = {"a": 1, "b": 2, "gone": 1}
-"""Topics and their partitions. Only "gone" is deleted, so that the histories of the others grow long."""
-
 GROUPS = ("g", "h")
+
+SORTED = "s"
+"""A group of "a" in sorted order; of one partition, so that every order of its records is defined."""
 
 SECOND_US = 1_000_000
 
@@ -63,6 +74,8 @@ _places = st.sampled_from([("a", 0)] * 4 + [("b", 0), ("b", 1)] * 2 + [("gone", 
 
 _topics = _places.map(lambda place: place[0])
 _groups = st.sampled_from(GROUPS)
+_readers = st.one_of(st.tuples(_topics, _groups), st.just(("a", SORTED)))
+"""Topic and group."""
 _fractions = st.integers(0, 4)
 _which = st.integers(0, 1)
 _few = st.sampled_from([1, 1, 1, 2, 3])
@@ -95,8 +108,6 @@ class EngineMachine(RuleBasedStateMachine):
         """What is thought to be held, newest last: the model's lease and the engine's, cut to what is not settled."""
         self.settled: list[tuple[Lease, Lease]] = []
         """Parts of leases that are not held any more, and what an engine must say so of."""
-        self.positions: dict[tuple[str, str, int], int] = {}
-        """Where each group's reading of a partition ended: from there on nothing was handed over."""
         self.records = 0
         """Records appended so far; the next one's value."""
 
@@ -104,7 +115,7 @@ class EngineMachine(RuleBasedStateMachine):
         try:
             for topic in self.model.topics():
                 for partition in range(TOPICS[topic]):
-                    self._compare(lambda engine, of=topic, at=partition: _content(engine, of, at))  # type: ignore[misc]
+                    self._compare(lambda engine, of=topic, at=partition: content_of(engine, of, at))  # type: ignore[misc]
             if isinstance(self.engines[0], Maintenance):
                 assert self.engines[0].check() == []
         finally:
@@ -119,21 +130,21 @@ class EngineMachine(RuleBasedStateMachine):
     def begin(self, counts: list[int]) -> None:
         """Have something to work on from the first step."""
         for place, count in zip((("a", 0), ("b", 0), ("b", 1)), counts, strict=True):
-            self._compare(lambda engine, topic=place[0]: engine.create_topic(_spec(topic)).spec)  # type: ignore[misc]
+            self._compare(lambda engine, topic=place[0]: engine.create_topic(spec_of(topic)).spec)  # type: ignore[misc]
             for group in GROUPS:
                 self.create_group(0, place[0], group, None)
-            self.append(0, [(place, count)])
+            self.append(0, [(place, count)], None, None)
+        self._compare(lambda engine: seen(engine.create_group("a", SORTED, parallel=1), self.clock))
 
     @rule(which=_which, topic=_topics, call=st.sampled_from(["create", "create", "keep less", "repartition", "delete"]))
     def change_topic(self, which: int, topic: str, call: str) -> None:
         if call == "delete":
             self._compare(lambda engine: engine.delete_topic("gone"), which)
-            self.positions = {of: offset for of, offset in self.positions.items() if of[0] != "gone"}
             return
         topic = "gone" if topic not in self.model.topics() else topic
         changes = {"keep less": {"retention_bytes": 1000}, "repartition": {"partitions": 5}}.get(call, {})
         if call != "repartition" or topic in self.model.topics():
-            spec = msgspec.structs.replace(_spec(topic), **changes)
+            spec = msgspec.structs.replace(spec_of(topic), **changes)
             self._compare(lambda engine: engine.create_topic(spec).spec, which)
 
     @rule(
@@ -148,14 +159,30 @@ class EngineMachine(RuleBasedStateMachine):
     @rule(which=_which, topic=_topics, group=_groups, fraction=st.one_of(st.none(), _fractions))
     def create_group(self, which: int, topic: str, group: str, fraction: int | None) -> None:
         start = None if fraction is None else {0: self._offset(topic, 0, fraction)}
-        self._compare(lambda engine: _seen(engine.create_group(topic, group, start=start), self.clock), which)
+        self._compare(lambda engine: seen(engine.create_group(topic, group, start=start), self.clock), which)
 
     # --- records --------------------------------------------------------------------------------------------------
 
-    @rule(which=_which, appends=_appends)
-    def append(self, which: int, appends: list[tuple[tuple[str, int], int]]) -> None:
+    @rule(
+        which=_which,
+        appends=_appends,
+        unique=st.sampled_from([None, None, None, b"1", b"2"]),
+        bound=st.sampled_from([None, None, None, 10, 30]),
+    )
+    def append(
+        self,
+        which: int,
+        appends: list[tuple[tuple[str, int], int]],
+        unique: bytes | None,
+        bound: int | None,
+    ) -> None:
         batches = self._batches(appends)
-        self._compare(lambda engine: engine.append(batches), which)
+        if unique is not None:
+            until_us = self.clock.now_us() + 5 * SECOND_US
+            batches = [msgspec.structs.replace(each, unique=unique, unique_until_us=until_us) for each in batches]
+        limit = None if bound is None else Bound("a", "g", bound)
+        expected, got = self._run(lambda engine: engine.append(batches, bound=limit), which, any_error=True)
+        assert got == expected
 
     @rule(which=_which, place=_places, fraction=st.integers(-1, 5), records_max=st.integers(1, 20))
     def read(self, which: int, place: tuple[str, int], fraction: int, records_max: int) -> None:
@@ -163,7 +190,7 @@ class EngineMachine(RuleBasedStateMachine):
 
         def read(engine: Engine) -> dict[int, bytes]:
             batches = engine.read(*place, offset, records_max=records_max)
-            _check_whole(batches, offset, records_max)
+            check_whole(batches, offset, records_max)
             return {at: value for at, value in values(batches).items() if offset <= at < offset + records_max}
 
         self._compare(read, which)
@@ -181,6 +208,7 @@ class EngineMachine(RuleBasedStateMachine):
         place=_places,
         group=_groups,
         late=st.sampled_from([0] * 8 + [-1, 1]),
+        expires=st.sampled_from([None, 1, 5]),
         count=st.integers(0, 6),
         changes=_changes,
         appends=_appends,
@@ -191,6 +219,7 @@ class EngineMachine(RuleBasedStateMachine):
         place: tuple[str, int],
         group: str,
         late: int,
+        expires: int | None,
         count: int,
         changes: list[tuple[int, bytes, bytes | None]],
         appends: list[tuple[tuple[str, int], int]],
@@ -198,7 +227,7 @@ class EngineMachine(RuleBasedStateMachine):
         topic, partition = place
         start = self._position(topic, group, partition) + late
         moves = [OffsetMove(partition, start, start + count)]
-        state = [StateChange(*change) for change in changes]
+        state = self._changes(changes, expires)
         batches = self._batches(appends)
 
         def commit(engine: Engine) -> list[Position]:
@@ -206,35 +235,74 @@ class EngineMachine(RuleBasedStateMachine):
 
         expected, got = self._run(commit, which, any_error=True)
         assert got == expected
-        if expected is not None:
-            self.positions[topic, group, partition] = start + count
 
     # --- queues ---------------------------------------------------------------------------------------------------
 
     @rule(
         which=_which,
-        topic=_topics,
-        group=_groups,
+        reader=_readers,
         records_max=st.integers(1, 8),
         seconds=st.sampled_from([1, 5, 60]),
         lifo=st.booleans(),
+        rate=st.sampled_from([None, None, Rate(1, 4 * SECOND_US), Rate(3, 3 * SECOND_US)]),
     )
-    def lease(self, which: int, topic: str, group: str, records_max: int, seconds: int, lifo: bool) -> None:
+    def lease(
+        self, which: int, reader: tuple[str, str], records_max: int, seconds: int, lifo: bool, rate: Rate | None
+    ) -> None:
         def lease(engine: Engine) -> list[Lease]:
             return engine.lease(
-                topic,
-                group,
+                *reader,
                 worker=f"w{which}",
                 records_max=records_max,
                 duration_us=seconds * SECOND_US,
-                lifo=lifo,
+                lifo=lifo and reader[1] != SORTED,
+                rate=rate if reader[1] == SORTED else None,
             )
 
         self._keep(*self._run(lease, which))
 
+    @rule(
+        which=_which,
+        late=st.sampled_from([0] * 8 + [-1, 1]),
+        entries=st.lists(
+            st.builds(
+                Entry,
+                key=st.sampled_from([b"", b"k", b"k", b"l"]),
+                rank=st.sampled_from([0, 0, 1, -1]),
+                due_us=st.sampled_from([0, 0, 0, 2 * SECOND_US]),
+            ),
+            max_size=8,
+        ),
+    )
+    def sort(self, which: int, late: int, entries: list[Entry]) -> None:
+        info = self.model.describe_group("a", SORTED)
+        start = info.next_offsets[0] + late
+        if late == 0:
+            entries = entries[: info.end_offsets[0] - start]
+        later = [
+            msgspec.structs.replace(entry, due_us=self.clock.now_us() + entry.due_us) if entry.due_us else entry
+            for entry in entries
+        ]
+        self._compare(lambda engine: engine.sort("a", SORTED, 0, start, later), which)
+
+    @rule(which=_which, reader=_readers, call=st.sampled_from(["pause", "resume", "resume", "one", "two", "runs"]))
+    def steer(self, which: int, reader: tuple[str, str], call: str) -> None:
+        if call in ("pause", "resume"):
+            self._compare(lambda engine: engine.pause(*reader, paused=call == "pause"), which)
+        elif reader[1] == SORTED:
+            parallel = {"one": 1, "two": 2}.get(call)
+            self._compare(lambda engine: seen(engine.create_group(*reader, parallel=parallel), self.clock), which)
+
     @precondition(lambda self: self.leases)
-    @rule(which=_which, data=st.data(), count=_few, appends=_appends)
-    def settle(self, which: int, data: st.DataObject, count: int, appends: list[tuple[tuple[str, int], int]]) -> None:
+    @rule(which=_which, data=st.data(), count=_few, appends=_appends, changes=_changes)
+    def settle(
+        self,
+        which: int,
+        data: st.DataObject,
+        count: int,
+        appends: list[tuple[tuple[str, int], int]],
+        changes: list[tuple[int, bytes, bytes | None]],
+    ) -> None:
         pairs = self._draw_leases(data, count)
         chosen = []
         for pair in pairs:
@@ -243,14 +311,14 @@ class EngineMachine(RuleBasedStateMachine):
             outcome = data.draw(_outcomes, label="outcome")
             due_us = self.clock.now_us() + data.draw(st.sampled_from([0, 1, 3, 30]), label="due in") * SECOND_US
             chosen.append((start, end, outcome, due_us))
-        self._settle(which, pairs, chosen, appends)
+        self._settle(which, pairs, chosen, appends, self._changes(changes, None))
 
     @precondition(lambda self: self.leases)
     @rule(which=_which, data=st.data(), count=_few, outcome=_outcomes)
     def settle_whole(self, which: int, data: st.DataObject, count: int, outcome: Outcome) -> None:
         pairs = self._draw_leases(data, count)
         due_us = self.clock.now_us() + SECOND_US
-        self._settle(which, pairs, [(pair[0].start, pair[0].end, outcome, due_us) for pair in pairs], [])
+        self._settle(which, pairs, [(pair[0].start, pair[0].end, outcome, due_us) for pair in pairs], [], [])
 
     @precondition(lambda self: self.leases)
     @rule(which=_which, data=st.data(), count=_few, seconds=st.sampled_from([1, 5, 60]))
@@ -261,7 +329,7 @@ class EngineMachine(RuleBasedStateMachine):
             return of.extend([pair[0 if of is self.model else 1] for pair in pairs], seconds * SECOND_US)
 
         expected, got = self._run(extend, which)
-        assert _without_ids(got) == _without_ids(expected)
+        assert without_ids(got) == without_ids(expected)
 
     @rule(seconds=st.sampled_from([0.5, 1, 4, 59, 60]))
     def advance(self, seconds: float) -> None:
@@ -319,11 +387,11 @@ class EngineMachine(RuleBasedStateMachine):
         which = self.records % 2
         self._compare(lambda engine: engine.topics(), which)
         for topic in self.model.topics():
-            self._compare(lambda engine, of=topic: _offsets(engine, of), which)  # type: ignore[misc]
+            self._compare(lambda engine, of=topic: offsets_of(engine, of), which)  # type: ignore[misc]
             self._compare(lambda engine, of=topic: engine.groups(of), which)  # type: ignore[misc]
             for group in self.model.groups(topic):
                 self._compare(
-                    lambda engine, of=topic, by=group: _group(engine, of, by, self.clock),  # type: ignore[misc]
+                    lambda engine, of=topic, by=group: group_of(engine, of, by, self.clock),  # type: ignore[misc]
                     which,
                 )
                 assert self.engines[which].describe_group(topic, group).ledger.balanced
@@ -342,8 +410,8 @@ class EngineMachine(RuleBasedStateMachine):
         Args:
             any_error: Where a call can be wrong in several ways, an engine may see any of them first.
         """
-        expected, refusal = _try(call, self.model)
-        got, error = _try(call, self.engines[which])
+        expected, refusal = outcome_of(call, self.model)
+        got, error = outcome_of(call, self.engines[which])
         same = (error is None) == (refusal is None) if any_error else type(error) is type(refusal)
         assert same, f"the model says {refusal or expected!r}, the engine {error or got!r}"
         return expected, got
@@ -354,10 +422,7 @@ class EngineMachine(RuleBasedStateMachine):
 
     def _keep(self, expected: list[Lease] | None, got: list[Lease] | None) -> None:
         """Compare leases in everything but their ids, and keep them for later."""
-        assert _without_ids(got) == _without_ids(expected)
-        for lease in expected or []:
-            of = (lease.topic, lease.group, lease.partition)
-            self.positions[of] = max(self.positions.get(of, 0), lease.end)
+        assert without_ids(got) == without_ids(expected)
         self.leases += zip(expected or [], got or [], strict=True)
         self.settled = [*self.settled, *self.leases[:-LEASES_KEPT]][-LEASES_KEPT:]
         self.leases = self.leases[-LEASES_KEPT:]
@@ -368,13 +433,16 @@ class EngineMachine(RuleBasedStateMachine):
         pairs: list[tuple[Lease, Lease]],
         chosen: list[tuple[int, int, Outcome, int]],
         appends: list[tuple[tuple[str, int], int]],
+        state: list[StateChange],
     ) -> None:
         batches = self._batches(appends)
 
         def settle(of: Engine) -> list[Position]:
             leases = [pair[0 if of is self.model else 1] for pair in pairs]
             return of.settle(
-                [Settlement(lease, *how) for lease, how in zip(leases, chosen, strict=True)], appends=batches
+                [Settlement(lease, *how) for lease, how in zip(leases, chosen, strict=True)],
+                appends=batches,
+                state=state,
             )
 
         expected, got = self._run(settle, which, any_error=True)
@@ -384,9 +452,9 @@ class EngineMachine(RuleBasedStateMachine):
         for pair, (start, end, _, _) in zip(pairs, chosen, strict=True):
             self.leases.remove(pair)
             self.leases += [
-                _part(pair, *rest) for rest in ((pair[0].start, start), (end, pair[0].end)) if rest[0] < rest[1]
+                part_of(pair, *rest) for rest in ((pair[0].start, start), (end, pair[0].end)) if rest[0] < rest[1]
             ]
-            self.settled = [*self.settled, _part(pair, start, end)][-LEASES_KEPT:]
+            self.settled = [*self.settled, part_of(pair, start, end)][-LEASES_KEPT:]
 
     # --- drawing --------------------------------------------------------------------------------------------------
 
@@ -405,6 +473,10 @@ class EngineMachine(RuleBasedStateMachine):
             self.records += count
         return batches
 
+    def _changes(self, changes: Sequence[tuple[int, bytes, bytes | None]], expires: int | None) -> list[StateChange]:
+        expires_us = None if expires is None else self.clock.now_us() + expires * SECOND_US
+        return [StateChange(*change, expires_us=expires_us) for change in changes]
+
     def _offset(self, topic: str, partition: int, quarters: int) -> int:
         """Return an offset so many quarters into what the partition holds; -1 and 5 are outside of it."""
         if not self._exists(topic, partition):
@@ -418,58 +490,7 @@ class EngineMachine(RuleBasedStateMachine):
         return topic in self.model.topics() and 0 <= partition < TOPICS[topic]
 
     def _position(self, topic: str, group: str, partition: int) -> int:
-        """Return where the group goes on as a stream: behind all that it was ever given."""
+        """Return where the group goes on as a stream."""
         if not self._exists(topic, partition) or group not in self.model.groups(topic):
             return 0
-        committed = self.model.describe_group(topic, group).committed[partition]
-        return max(committed, self.positions.get((topic, group, partition), 0))
-
-
-def _spec(topic: str) -> TopicSpec:
-    return TopicSpec(topic, partitions=TOPICS[topic])
-
-
-def _part(pair: tuple[Lease, Lease], start: int, end: int) -> tuple[Lease, Lease]:
-    return tuple(msgspec.structs.replace(lease, start=start, end=end) for lease in pair)  # type: ignore[return-value]
-
-
-def _without_ids(leases: Sequence[Lease] | None) -> list[Lease] | None:
-    return None if leases is None else [msgspec.structs.replace(lease, lease_id=0) for lease in leases]
-
-
-def _try(call: Callable[[Engine], R], engine: Engine) -> tuple[R | None, MillstreamError | None]:
-    try:
-        return call(engine), None
-    except MillstreamError as error:
-        return None, error
-
-
-def _seen(info: GroupInfo, clock: FakeClock) -> GroupInfo:
-    """Return what of a description engines agree on: all times that are past say "due now"."""
-    due_us = info.next_due_us
-    return msgspec.structs.replace(info, next_due_us=None if due_us is None else max(due_us, clock.now_us()))
-
-
-def _group(engine: Engine, topic: str, group: str, clock: FakeClock) -> tuple[GroupInfo, list[dict[bytes, bytes]]]:
-    states = [engine.state(topic, group, partition) for partition in range(TOPICS[topic])]
-    return _seen(engine.describe_group(topic, group), clock), states
-
-
-def _offsets(engine: Engine, topic: str) -> tuple[object, ...]:
-    info = engine.describe_topic(topic)
-    partitions = [(p.partition, p.start_offset, p.end_offset) for p in info.partitions]
-    return info.spec, info.created_us, dict(info.schemas), partitions, info.size_bytes
-
-
-def _content(engine: Engine, topic: str, partition: int) -> dict[int, bytes]:
-    start = engine.describe_topic(topic).partitions[partition].start_offset
-    return values(engine.read(topic, partition, start, records_max=1_000_000))
-
-
-def _check_whole(batches: Sequence[StoredBatch], offset: int, records_max: int) -> None:
-    """Assert that a read gave consecutive batches, from the one that holds the offset to the one that is enough."""
-    for batch, following in pairwise(batches):
-        assert batch.end_offset == following.offset
-        assert batch.end_offset < offset + records_max, "read went on after it had enough"
-    if batches:
-        assert batches[0].offset <= offset < batches[0].end_offset
+        return self.model.describe_group(topic, group).next_offsets[partition]

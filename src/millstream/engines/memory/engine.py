@@ -9,17 +9,22 @@ from concurrent.futures import ThreadPoolExecutor
 
 from millstream import limits
 from millstream.clock import Clock, SystemClock
-from millstream.engines.memory.group import Group, Place
+from millstream.engines.memory.checks import check_limit, tell
+from millstream.engines.memory.group import Group
 from millstream.engines.memory.topic import Partition, Topic
 from millstream.engines.protocol import (
     Append,
     BatchHeader,
+    Bound,
     Capabilities,
     Durability,
+    Entry,
     Finding,
+    Found,
     GroupInfo,
     Lease,
     OffsetMove,
+    Rate,
     Settlement,
     StateChange,
     TopicInfo,
@@ -34,6 +39,7 @@ from millstream.errors import (
     LeaseLostError,
     LimitExceededError,
     MillstreamError,
+    QueueFullError,
     TopicExistsError,
     TopicNotFoundError,
     UsageError,
@@ -74,12 +80,12 @@ class MemoryEngine:
 
     def create_topic(self, spec: TopicSpec) -> TopicInfo:
         check_name("topic", spec.name)
-        _check_limit(f"the number of partitions of topic {spec.name!r}", spec.partitions, limits.PARTITIONS_MAX)
+        check_limit(f"the number of partitions of topic {spec.name!r}", spec.partitions, limits.PARTITIONS_MAX)
         with self._changed:
             self._check_open()
             topic = self._topics.get(spec.name)
             if topic is None:
-                _check_limit("the number of topics", len(self._topics) + 1, limits.TOPICS_MAX)
+                check_limit("the number of topics", len(self._topics) + 1, limits.TOPICS_MAX)
                 partitions = [Partition(spec.name, number) for number in range(spec.partitions)]
                 self._topics[spec.name] = Topic(spec, self._clock.now_us(), partitions)
             elif topic.spec.partitions != spec.partitions:
@@ -119,9 +125,16 @@ class MemoryEngine:
 
     # --- records --------------------------------------------------------------------------------------------------
 
-    def append(self, appends: Sequence[Append], *, durability: Durability | None = None) -> list[Position]:
+    def append(
+        self, appends: Sequence[Append], *, durability: Durability | None = None, bound: Bound | None = None
+    ) -> list[Position]:
         with self._changed:
             self._check_open()
+            if bound is not None:
+                ledger = self._group(bound.topic, bound.group).ledger()
+                size = ledger.in_progress + sum(each.batch.count for each in appends if each.topic == bound.topic)
+                if size > bound.records_max:
+                    raise QueueFullError(bound.topic, bound.group, limit=bound.records_max, size=size)
             self._check_appends(appends)
             return self._store(appends)
 
@@ -139,24 +152,30 @@ class MemoryEngine:
                 positions = self.append(appends)
             except MillstreamError as raised:
                 error = raised
-            self._callbacks.submit(_tell, done, positions, error)
+            self._callbacks.submit(tell, done, positions, error)
 
     def read(
         self, topic: str, partition: int, offset: int, *, records_max: int, bytes_max: int = 64 * 1024 * 1024
     ) -> list[StoredBatch]:
-        _check_limit("the number of records of a read", records_max, limits.READ_RECORDS_MAX)
+        check_limit("the number of records of a read", records_max, limits.READ_RECORDS_MAX)
         with self._changed:
             found = self._partition(topic, partition)
             found.check_offset(offset)
             return found.read(offset, records_max, bytes_max)
 
-    def wait(self, positions: Mapping[str, Mapping[int, int]], timeout_us: int) -> bool:
+    def wait(
+        self,
+        positions: Mapping[str, Mapping[int, int]],
+        timeout_us: int,
+        *,
+        until: Callable[[], bool] | None = None,
+    ) -> bool:
         with self._changed:
-            settled = {name: self._topic(name).settled for name in positions}
+            changes = {name: self._topic(name).changes for name in positions}
 
             def something_new() -> bool:
-                return any(
-                    self._topic(name).settled != settled[name]
+                return (until is not None and until()) or any(
+                    self._topic(name).changes != changes[name]
                     or any(self._partition(name, partition).end_offset > seen for partition, seen in offsets.items())
                     for name, offsets in positions.items()
                 )
@@ -165,8 +184,12 @@ class MemoryEngine:
 
     # --- groups ---------------------------------------------------------------------------------------------------
 
-    def create_group(self, topic: str, group: str, *, start: Mapping[int, int] | None = None) -> GroupInfo:
+    def create_group(
+        self, topic: str, group: str, *, start: Mapping[int, int] | None = None, parallel: int | None = None
+    ) -> GroupInfo:
         check_name("group", group)
+        if parallel is not None and parallel < 1:
+            raise UsageError(f"of a key at least one record has to be handed over at once, not {parallel}")
         with self._changed:
             found = self._topic(topic)
             if group not in found.groups:
@@ -178,6 +201,9 @@ class MemoryEngine:
                     if offset < partition.end_offset:
                         new.grow(number, offset, partition.end_offset)
                 found.groups[group] = new
+                new.parallel = parallel
+            elif parallel is not None:
+                self._sort_existing(found, found.groups[group], parallel)
             return self.describe_group(topic, group)
 
     def describe_group(self, topic: str, group: str) -> GroupInfo:
@@ -188,10 +214,19 @@ class MemoryEngine:
                 topic=topic,
                 group=group,
                 committed={number: found.committed(number, end) for number, end in ends.items()},
+                next_offsets={number: found.tail(number, end) for number, end in ends.items()},
                 end_offsets=ends,
                 ledger=found.ledger(),
-                next_due_us=min((run.due_us for _, run in found.all_runs(Place.LEASED, Place.WAITING)), default=None),
+                next_due_us=found.next_due_us(),
+                paused=found.paused,
+                parallel=found.parallel,
             )
+
+    def find(self, topic: str, group: str, partition: int, offset: int) -> Found:
+        with self._changed:
+            if not 0 <= offset < self._partition(topic, partition).end_offset:
+                self._partition(topic, partition).check_offset(offset if offset < 0 else offset + 1)
+            return self._group(topic, group).find(partition, offset)
 
     def groups(self, topic: str) -> list[str]:
         with self._changed:
@@ -210,31 +245,50 @@ class MemoryEngine:
             draft = self._group(topic, group).draft()
             for move in moves:
                 self._move(draft, move)
-            for change in state:
-                self._partition(topic, change.partition)
+            self._check_state(topic, state)
             self._check_appends(appends)
             self._topic(topic).groups[group] = draft
-            for change in state:
-                if change.value is None:
-                    draft.state.pop((change.partition, change.key), None)
-                else:
-                    draft.state[change.partition, change.key] = change.value
+            draft.change_state(state)
+            self._topic(topic).changes += bool(state)
             return self._store(appends)
 
     def state(self, topic: str, group: str, partition: int, keys: Sequence[bytes] | None = None) -> dict[bytes, bytes]:
         with self._changed:
             self._partition(topic, partition)
-            state = self._group(topic, group).state
-            return {
-                key: value for (of, key), value in state.items() if of == partition and (keys is None or key in keys)
-            }
+            return self._group(topic, group).state_of(partition, keys, self._clock.now_us())
+
+    def pause(self, topic: str, group: str, *, paused: bool = True) -> None:
+        with self._changed:
+            self._group(topic, group).paused = paused
+            self._topic(topic).changes += 1
+            self._changed.notify_all()
+
+    def sort(self, topic: str, group: str, partition: int, start: int, entries: Sequence[Entry]) -> bool:
+        with self._changed:
+            found = self._group(topic, group)
+            if found.parallel is None:
+                raise UsageError(f"group {group!r} of {topic!r} hands over runs of offsets and sorts nothing")
+            records = self._partition(topic, partition)
+            if start != found.tail(partition, records.end_offset):
+                return False
+            records.check_offset(start + len(entries))
+            found.sort(partition, start, entries)
+            return True
 
     # --- leases ---------------------------------------------------------------------------------------------------
 
     def lease(
-        self, topic: str, group: str, *, worker: str, records_max: int, duration_us: int, lifo: bool = False
+        self,
+        topic: str,
+        group: str,
+        *,
+        worker: str,
+        records_max: int,
+        duration_us: int,
+        lifo: bool = False,
+        rate: Rate | None = None,
     ) -> list[Lease]:
-        _check_limit("the number of records of a lease", records_max, limits.LEASE_RECORDS_MAX)
+        check_limit("the number of records of a lease", records_max, limits.LEASE_RECORDS_MAX)
         if duration_us < 1:
             raise UsageError(f"a lease of {duration_us} microseconds is over before it begins")
         with self._changed:
@@ -246,11 +300,18 @@ class MemoryEngine:
                 now_us=now_us,
                 deadline_us=now_us + duration_us,
                 lifo=lifo,
+                rate=rate,
             )
-            self._leases += len(leases)
+            self._leases = max([self._leases, *(lease.lease_id for lease in leases)])
             return leases
 
-    def settle(self, settlements: Sequence[Settlement], *, appends: Sequence[Append] = ()) -> list[Position]:
+    def settle(
+        self,
+        settlements: Sequence[Settlement],
+        *,
+        appends: Sequence[Append] = (),
+        state: Sequence[StateChange] = (),
+    ) -> list[Position]:
         with self._changed:
             self._check_open()
             now_us = self._clock.now_us()
@@ -267,10 +328,14 @@ class MemoryEngine:
                         "another worker may have the records, so drop the result"
                     )
                 drafts[lease.topic, lease.group] = group
+            if state and len(drafts) != 1:
+                raise UsageError("state is changed with settlements of one group, and these are of several or none")
             self._check_appends(appends)
             for (topic, name), draft in drafts.items():
+                self._check_state(topic, state)
+                draft.change_state(state)
                 self._topics[topic].groups[name] = draft
-                self._topics[topic].settled += 1
+                self._topics[topic].changes += 1
             self._changed.notify_all()
             return self._store(appends)
 
@@ -366,6 +431,20 @@ class MemoryEngine:
         topic = self._topics.get(lease.topic)
         return topic.groups[lease.group].draft() if topic and lease.group in topic.groups else None
 
+    def _sort_existing(self, topic: Topic, group: Group, parallel: int) -> None:
+        ends = {number: partition.end_offset for number, partition in enumerate(topic.partitions)}
+        not_tail = group.ledger().in_progress - sum(end - group.tail(number, end) for number, end in ends.items())
+        if group.parallel is None and not_tail:
+            raise UsageError(
+                f"group {group.name!r} of {group.topic!r} hands over runs of offsets, and {not_tail} records of it are "
+                "out or were given back: let it finish them before it changes to sorted order"
+            )
+        group.parallel = parallel
+
+    def _check_state(self, topic: str, changes: Sequence[StateChange]) -> None:
+        for change in changes:
+            self._partition(topic, change.partition)
+
     def _move(self, group: Group, move: OffsetMove) -> None:
         where = f"{group.topic}/{move.partition}"
         partition = self._partition(group.topic, move.partition)
@@ -386,7 +465,7 @@ class MemoryEngine:
         for append in appends:
             self._partition(append.topic, append.partition)
             where = f"{append.topic}/{append.partition}"
-            _check_limit(f"the number of records of a batch for {where}", append.batch.count, limits.EXTEND_RECORDS_MAX)
+            check_limit(f"the number of records of a batch for {where}", append.batch.count, limits.EXTEND_RECORDS_MAX)
             if append.batch.size_bytes > limits.BATCH_BYTES_MAX:
                 raise LimitExceededError(
                     f"the number of bytes of a batch for {where}",
@@ -399,27 +478,14 @@ class MemoryEngine:
         positions = []
         for append in appends:
             topic = self._topics[append.topic]
+            if append.unique is not None and topic.once.get(append.unique, (0,))[0] > now_us:
+                positions.append(topic.once[append.unique][1])
+                continue
             stored = topic.partitions[append.partition].append(append.batch, now_us)
             for group in topic.groups.values():
                 group.grow(append.partition, stored.offset, stored.end_offset)
             positions.append(Position(append.partition, stored.offset))
+            if append.unique is not None:
+                topic.once[append.unique] = append.unique_until_us, positions[-1]
         self._changed.notify_all()
         return positions
-
-
-def _check_limit(what: str, size: int, limit: int) -> None:
-    if size < 1:
-        raise UsageError(f"{what} is {size}; it must be 1 to {limit:,}")
-    if size > limit:
-        raise LimitExceededError(what, limit=limit, size=size)
-
-
-def _tell(
-    done: Callable[[list[Position] | None, BaseException | None], None],
-    positions: list[Position] | None,
-    error: MillstreamError | None,
-) -> None:
-    try:
-        done(positions, error)
-    except Exception:  # noqa: BLE001 - the caller's code; the appends that follow must not suffer from it
-        _log.exception("the callback of an append failed")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from millstream.engines.memory.group import Group
 from millstream.engines.protocol import BatchHeader, Finding, PartitionInfo, TopicInfo, TopicSpec
 from millstream.errors import OffsetOutOfRangeError
-from millstream.records import EncodedBatch, StoredBatch
+from millstream.records import EncodedBatch, Position, StoredBatch
 
 
 @dataclass
@@ -93,8 +93,10 @@ class Topic:
     partitions: list[Partition]
     schemas: list[bytes] = field(default_factory=list)
     groups: dict[str, Group] = field(default_factory=dict)
-    settled: int = 0
-    """Counts calls of `settle`, so that `wait` sees that something was given back."""
+    once: dict[bytes, tuple[int, Position]] = field(default_factory=dict)
+    """Where a unique value was appended, and until when it counts."""
+    changes: int = 0
+    """Counts changes of the groups' queue state, for `wait`."""
 
     def info(self) -> TopicInfo:
         partitions = tuple(partition.info() for partition in self.partitions)

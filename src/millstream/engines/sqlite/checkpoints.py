@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 import apsw
 
+from millstream.engines.sqlite.wal_room import WalRoom
+
 BACKGROUND_PAGES = 1000
 """8 MB: a thread of our own copies while writers go on."""
 
@@ -18,9 +20,10 @@ INLINE_PAGES = 8192
 class Checkpoints:
     """Decides who copies, and when."""
 
-    def __init__(self, copy: Callable[[], None]) -> None:
-        """Take what copies without waiting for anybody."""
+    def __init__(self, copy: Callable[[], None], room: WalRoom | None) -> None:
+        """Take what copies without waiting for anybody, and what makes room for commits to come."""
         self._copy = copy
+        self._room = room
         self.reset()
 
     def reset(self) -> None:
@@ -31,6 +34,7 @@ class Checkpoints:
         self._thread: threading.Thread | None = None
         self._closing = False
         self._asked = False
+        self._nearly_done = False
 
     def note_pages(self, connection: apsw.Connection, schema: str, pages: int) -> int:
         """Remember the length of the write-ahead log; SQLite calls it after each commit."""
@@ -39,7 +43,11 @@ class Checkpoints:
 
     def after_commit(self, connection: apsw.Connection) -> None:
         """Start what is needed; the caller is the writer and still has its lock."""
-        if self._pages >= INLINE_PAGES:
+        if self._room is not None:
+            self._room.after_commit(self._pages)
+        if self._pages >= INLINE_PAGES or self._nearly_done:
+            # What the thread left is little, and with all of it copied the log begins anew, in the room it has.
+            self._nearly_done = False
             self._pages = self._copied_at = 0
             # Where it fails (a full disk), the commit before it holds all the same; the next commit tries again.
             with contextlib.suppress(apsw.Error):
@@ -69,4 +77,5 @@ class Checkpoints:
             if self._closing:
                 return
             self._copy()
+            self._nearly_done = True
             self._asked = False

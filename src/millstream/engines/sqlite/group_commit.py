@@ -2,18 +2,20 @@
 
 Whoever comes while nobody writes leads: it runs everything that is pending, its own included, then hands the lead to
 one of those who came meanwhile. A single writer therefore never changes threads, and many writers pay for one fsync
-together. (The scheme is LevelDB's writer queue.)
+together. (The scheme is LevelDB's writer queue.) Who wants a transaction of its own waits in the same line and leads
+`alone`: nobody else writes until its block ends.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 from millstream.engines.sqlite.transaction import Transaction
-from millstream.errors import ClosedError
+from millstream.errors import ClosedError, UsageError
 
 R = TypeVar("R")
 
@@ -29,12 +31,16 @@ _GROUP_MAX = 1024
 class Ticket(Generic[R]):
     """One operation that waits for its turn."""
 
-    __slots__ = ("error", "finished", "fsync", "leads", "notify", "operation", "result", "settled", "signal")
+    __slots__ = ("alone", "error", "finished", "fsync", "leads", "notify", "operation", "result", "settled", "signal")
 
-    def __init__(self, operation: Operation[R], *, fsync: bool, notify: Done[R] | None = None) -> None:
+    def __init__(
+        self, operation: Operation[R], *, fsync: bool, notify: Done[R] | None = None, alone: bool = False
+    ) -> None:
         self.operation = operation
         self.fsync = fsync
         self.notify = notify
+        self.alone = alone
+        """It stands for a block that leads alone; the operation is not run."""
         self.result: R | None = None
         self.error: BaseException | None = None
         self.settled = False
@@ -76,12 +82,19 @@ class GroupCommit:
         self._mutex = threading.Lock()
         self._pending: list[Ticket] = []  # type: ignore[type-arg]
         self._led = False
+        self._alone_waiting = 0
+        self._alone_thread: int | None = None
         self._helper: threading.Thread | None = None
         self._helper_signal = threading.Semaphore(0)
         self._helper_leads = False
 
     def run(self, operation: Operation[R], *, fsync: bool) -> R:
-        """Run an operation in a group and return its result."""
+        """Run an operation in a group and return its result.
+
+        Raises:
+            UsageError: This thread leads alone: it would wait for itself.
+        """
+        self.check_not_alone()
         ticket = Ticket(operation, fsync=fsync)
         with self._mutex:
             if self._closed:
@@ -100,6 +113,7 @@ class GroupCommit:
 
     def start(self, operation: Operation[R], notify: Done[R], *, fsync: bool) -> None:
         """Run an operation in a group from a thread of our own; `notify` gets the outcome there."""
+        self.check_not_alone()
         ticket = Ticket(operation, fsync=fsync, notify=notify)
         with self._mutex:
             if self._closed:
@@ -113,6 +127,40 @@ class GroupCommit:
                 self._helper.start()
         if leads:
             self._helper_signal.release()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Let nobody else of this process write until the end of the block; whoever comes meanwhile waits in line.
+
+        Raises:
+            UsageError: This thread is in such a block already.
+        """
+        self.check_not_alone()
+        ticket: Ticket[None] = Ticket(_nothing, fsync=False, alone=True)
+        with self._mutex:
+            if self._closed:
+                raise ClosedError("this log was closed")
+            if self._led:
+                self._pending.append(ticket)
+                self._alone_waiting += 1
+            else:
+                self._led = ticket.leads = True
+        if not ticket.leads:
+            self._wait(ticket)
+        try:
+            self._alone_thread = threading.get_ident()
+            yield
+        finally:
+            self._alone_thread = None
+            self._hand_over()
+
+    def check_not_alone(self) -> None:
+        """Raise UsageError where this thread would wait for the end of its own block."""
+        if self._alone_thread is not None and self._alone_thread == threading.get_ident():
+            raise UsageError(
+                "this thread has a transaction open and would wait for itself: write with transaction=, as in "
+                "`topic.append(value, transaction=tx)`, or after the end of the block"
+            )
 
     def close(self) -> None:
         """Take no more operations; those that wait are run."""
@@ -131,6 +179,7 @@ class GroupCommit:
             with self._mutex:
                 if ticket in self._pending:
                     self._pending.remove(ticket)
+                    self._alone_waiting -= ticket.alone
                 leads = ticket.leads and not ticket.finished
             if leads:
                 self._hand_over()
@@ -138,8 +187,9 @@ class GroupCommit:
 
     def _lead(self, own: Ticket[R] | None) -> None:
         with self._mutex:
-            group = self._pending[:_GROUP_MAX]
-            del self._pending[:_GROUP_MAX]
+            end = self._group_end()
+            group = self._pending[:end]
+            del self._pending[:end]
         try:
             if group:
                 self._execute(group)
@@ -158,7 +208,11 @@ class GroupCommit:
             if not self._pending:
                 self._led = False
                 return
-            heir = next((ticket for ticket in self._pending[:_GROUP_MAX] if ticket.notify is None), None)
+            if self._pending[0].alone:
+                heir: Ticket | None = self._pending.pop(0)  # type: ignore[type-arg]
+                self._alone_waiting -= 1
+            else:
+                heir = next((ticket for ticket in self._pending[: self._group_end()] if ticket.notify is None), None)
             if heir is not None:
                 heir.leads = True
             else:
@@ -167,6 +221,13 @@ class GroupCommit:
             heir.signal.release()
         else:
             self._helper_signal.release()
+
+    def _group_end(self) -> int:
+        """Return how many of those who wait run together: all before the first that leads alone."""
+        end = min(len(self._pending), _GROUP_MAX)
+        if not self._alone_waiting:
+            return end
+        return next((place for place in range(end) if self._pending[place].alone), end)
 
     def _help(self) -> None:
         while True:
@@ -179,3 +240,7 @@ class GroupCommit:
                 # What still waits is handed over to this thread, or to one that waits itself.
                 if self._closed and not self._pending:
                     return
+
+
+def _nothing(transaction: Transaction) -> None:
+    """What a block that leads alone has for an operation."""

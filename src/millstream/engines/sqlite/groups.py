@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from millstream.engines.protocol import Append, GroupInfo, Ledger, OffsetMove, StateChange
+from millstream.engines.protocol import Append, Found, GroupInfo, Ledger, OffsetMove, Place, StateChange
 from millstream.engines.sqlite.records import Appending
 from millstream.engines.sqlite.transaction import Transaction
 from millstream.errors import (
@@ -105,6 +105,27 @@ def describe(transaction: Transaction, topic: str, group: str) -> GroupInfo:
         paused=bool(paused),
         parallel=parallel,
     )
+
+
+def find(transaction: Transaction, topic: str, group: str, partition: int, offset: int) -> Found:
+    _, group_id = transaction.group_id(topic, group)
+    _, partition_id = transaction.partition_id(topic, partition)
+    start, end = transaction.row("partition_range", partition_id) or (0, 0)
+    if not 0 <= offset < end:
+        raise OffsetOutOfRangeError(topic, partition, offset, start_offset=start, end_offset=end)
+    if row := transaction.row("find_lease", group_id, partition_id, offset):
+        return Found(Place.LEASED, *row)
+    if row := transaction.row("find_sorted", group_id, partition_id, offset):
+        attempt, due_us, given_back = row
+        return Found(Place.WAITING if given_back else Place.READY, attempt, due_us)
+    row = transaction.row("find_waiting", group_id, partition_id, offset)
+    if row is not None and row[0] > offset:
+        _, attempt, due_us = row
+        return Found(Place.WAITING, attempt, due_us) if due_us >= 0 else Found(Place.READY, attempt)
+    row = transaction.row("next_offset", group_id, partition_id)
+    if row is not None and offset >= row[0]:
+        return Found(Place.READY, 1)
+    return Found(Place.SETTLED)
 
 
 def names(transaction: Transaction, topic: str) -> list[str]:

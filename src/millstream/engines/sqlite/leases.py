@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from millstream import limits
-from millstream.engines.protocol import Append, Lease, Outcome, Rate, Settlement, StateChange
+from millstream.engines.protocol import Lease, Rate
 from millstream.engines.sqlite import sorting
-from millstream.engines.sqlite.groups import change_state
-from millstream.engines.sqlite.records import Appending
 from millstream.engines.sqlite.transaction import Transaction
-from millstream.errors import GroupNotFoundError, LeaseLostError, LimitExceededError, UsageError
-from millstream.records import Position
+from millstream.errors import GroupNotFoundError, LimitExceededError, UsageError
 
-_RELEASED_US = 0
+RELEASED_US = 0
 _SKIPPED_US = -1
 
 
@@ -41,7 +39,12 @@ def lease(
     if row is None:
         raise GroupNotFoundError(topic, group)
     group_id, paused, parallel = row
-    _take_back_expired(transaction, group_id)
+    # Each table that has nothing of the group is left alone: after another process wrote, looking means reading pages.
+    counts = transaction.row("group_counts", group_id)
+    assert counts is not None
+    leased, waiting, skipped = counts
+    if leased:
+        waiting += _take_back_expired(transaction, group_id)
     if paused:
         return []
     deadline_us = transaction.now_us + duration_us
@@ -60,7 +63,9 @@ def lease(
         )
     leases: list[Lease] = []
     wanted = records_max
-    for partition_id, number, start, end, attempt in _ranges(transaction, group_id, records_max, lifo=lifo):
+    for partition_id, number, start, end, attempt in _ranges(
+        transaction, group_id, records_max, lifo=lifo, waiting=bool(waiting), skipped=bool(skipped)
+    ):
         # Ids are random: nobody has to count, and an id is never given twice.
         lease_id = random.getrandbits(62)
         transaction.do(
@@ -84,9 +89,12 @@ def lease(
     return leases
 
 
-def _take_back_expired(transaction: Transaction, group_id: int) -> None:
-    """Give back what expired. The first record still held may have killed the worker: that one counts an attempt."""
-    blamed = 0
+def _take_back_expired(transaction: Transaction, group_id: int) -> int:
+    """Give back what expired, and return how many records that is.
+
+    The first record still held may have killed the worker: that one counts an attempt.
+    """
+    blamed = taken = 0
     for lease_id, first, past, partition_id, attempt, key in transaction.rows(
         "expired_leases", group_id, transaction.now_us
     ).fetchall():
@@ -94,13 +102,15 @@ def _take_back_expired(transaction: Transaction, group_id: int) -> None:
         rest = first
         if lease_id != blamed:
             blamed, rest = lease_id, first + 1
-            _give_back(transaction, group_id, partition_id, key, first, rest, attempt + 1, _RELEASED_US)
+            give_back(transaction, group_id, partition_id, key, first, rest, attempt + 1, RELEASED_US)
         if rest < past:
-            _give_back(transaction, group_id, partition_id, key, rest, past, attempt, _RELEASED_US)
+            give_back(transaction, group_id, partition_id, key, rest, past, attempt, RELEASED_US)
         transaction.count(group_id, partition_id, leased=first - past, waiting=past - first)
+        taken += past - first
+    return taken
 
 
-def _give_back(
+def give_back(
     transaction: Transaction,
     group_id: int,
     partition_id: int,
@@ -117,32 +127,37 @@ def _give_back(
 
 
 def _ranges(
-    transaction: Transaction, group_id: int, records_max: int, *, lifo: bool
+    transaction: Transaction, group_id: int, records_max: int, *, lifo: bool, waiting: bool, skipped: bool
 ) -> Iterator[tuple[int, int, int, int, int]]:
     """Take ranges from where they are, in the order in which they are handed over, until the caller has enough."""
     wanted = records_max
-    transaction.do("promote_due", group_id, transaction.now_us)
-    due = transaction.rows("due_lifo" if lifo else "due_fifo", group_id, records_max).fetchall()
-    for partition_id, number, first, past, attempt in due:
+    for partition_id, number, first, past, attempt in _due(transaction, group_id, wanted, lifo=lifo) if waiting else ():
         start, end = _cut(first, past, wanted, lifo=lifo)
         transaction.do("delete_waiting", group_id, partition_id, first)
-        _keep_rest(transaction, group_id, partition_id, (first, start), attempt, _RELEASED_US)
-        _keep_rest(transaction, group_id, partition_id, (end, past), attempt, _RELEASED_US)
+        _keep_rest(transaction, group_id, partition_id, (first, start), attempt, RELEASED_US)
+        _keep_rest(transaction, group_id, partition_id, (end, past), attempt, RELEASED_US)
         transaction.count(group_id, partition_id, leased=end - start, waiting=start - end)
         wanted -= end - start
         yield partition_id, number, start, end, attempt
         if not wanted:
             return
-    yield from _fresh(transaction, group_id, wanted, lifo=lifo)
+    yield from _fresh(transaction, group_id, wanted, lifo=lifo, skipped=skipped)
+
+
+def _due(transaction: Transaction, group_id: int, wanted: int, *, lifo: bool) -> list[tuple[int, int, int, int, int]]:
+    transaction.do("promote_due", group_id, transaction.now_us)
+    due: list[Any] = transaction.rows("due_lifo" if lifo else "due_fifo", group_id, wanted).fetchall()
+    return due
 
 
 def _fresh(
-    transaction: Transaction, group_id: int, wanted: int, *, lifo: bool
+    transaction: Transaction, group_id: int, wanted: int, *, lifo: bool, skipped: bool
 ) -> Iterator[tuple[int, int, int, int, int]]:
     """What nobody had: what is new, and the skipped ranges that taking the newest first left below it."""
-    skipped = transaction.rows("skipped_lifo" if lifo else "skipped_fifo", group_id, wanted).fetchall()
-    new = transaction.rows("fresh_ranges", group_id).fetchall()
-    ranges = [(*of, True) for of in skipped] + [(*of, False) for of in new]
+    ranges: list[Any] = [(*of, False) for of in transaction.rows("fresh_ranges", group_id).fetchall()]
+    if skipped:
+        left = transaction.rows("skipped_lifo" if lifo else "skipped_fifo", group_id, wanted).fetchall()
+        ranges += [(*of, True) for of in left]
     ranges.sort(key=lambda of: (-of[2] if lifo else of[2], of[1]))
     for partition_id, number, first, past, was_skipped in ranges:
         start, end = _cut(first, past, wanted, lifo=lifo)
@@ -169,66 +184,6 @@ def _keep_rest(
 ) -> None:
     if rest[0] < rest[1]:
         transaction.do("insert_waiting", group_id, partition_id, *rest, attempt, due_us)
-
-
-def settle(
-    transaction: Transaction,
-    settlements: Sequence[Settlement],
-    appends: Sequence[Append],
-    state: Sequence[StateChange],
-) -> list[Position]:
-    for settlement in settlements:
-        _settle(transaction, settlement)
-    if state:
-        of = {(settlement.lease.topic, settlement.lease.group) for settlement in settlements}
-        if len(of) != 1:
-            raise UsageError("state is changed with settlements of one group, and these are of several or none")
-        [(topic, group)] = of
-        change_state(transaction, topic, *transaction.group_id(topic, group), state)
-    return Appending(appends)(transaction) if appends else []
-
-
-def _settle(transaction: Transaction, settlement: Settlement) -> None:
-    held, start, end = settlement.lease, settlement.start, settlement.end
-    if end <= start:
-        raise UsageError(f"a settlement needs at least one record, not [{start}, {end}) of {held.topic}")
-    row = transaction.row("lease_range", held.lease_id, start)
-    if row is None or row[1] < end or row[5] <= transaction.now_us:
-        raise LeaseLostError(
-            f"the lease of {held.worker!r} on [{start}, {end}) of {held.topic}/{held.partition} is no longer held: it "
-            "expired or was settled before; the records may be with another worker"
-        )
-    first, past, group_id, partition_id, attempt, deadline_us, worker, owner, place, key, parallel = row
-    transaction.do("delete_lease", held.lease_id, first)
-    for rest in ((first, start), (end, past)):
-        if rest[0] < rest[1]:
-            transaction.do(
-                "insert_lease",
-                held.lease_id,
-                *rest,
-                group_id,
-                partition_id,
-                attempt,
-                deadline_us,
-                worker,
-                owner,
-                rest[0] if key is None else place,
-                key,
-            )
-    count = end - start
-    if key is not None and settlement.outcome in (Outcome.ACK, Outcome.REJECT):
-        sorting.settled(transaction, group_id, partition_id, key, start, end, parallel)
-    match settlement.outcome:
-        case Outcome.ACK:
-            transaction.count(group_id, partition_id, done=count, leased=-count)
-        case Outcome.REJECT:
-            transaction.count(group_id, partition_id, dead=count, leased=-count)
-        case Outcome.NACK | Outcome.RELEASE:
-            again = settlement.outcome is Outcome.NACK
-            due_us = settlement.due_us if settlement.due_us > transaction.now_us else _RELEASED_US
-            _give_back(transaction, group_id, partition_id, key, start, end, attempt + again, due_us)
-            transaction.count(group_id, partition_id, leased=-count, waiting=count)
-            transaction.changed.add(transaction.topic_id(held.topic))
 
 
 def extend(transaction: Transaction, leases: Sequence[Lease], duration_us: int) -> list[Lease]:

@@ -12,7 +12,9 @@ import secrets
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+
+from millstream.engines.sqlite.handing import Tallies, read_tallies
 
 _LOOK_S = 1.0
 """How often a process looks for dead ones."""
@@ -32,6 +34,7 @@ class Owners:
         self._mutex = threading.Lock()
         self._name: str | None = None
         self._file: int | None = None
+        self._tallies: Tallies | None = None
         self._looked = 0.0
 
     def reset_in_child(self) -> None:
@@ -51,13 +54,31 @@ class Owners:
         with self._mutex:
             if self._name is None:
                 os.makedirs(self._folder, exist_ok=True)
-                name = f"{os.getpid()}-{secrets.token_hex(4)}"
-                self._file = _lock(self._path(name), wait=True)
-                self._name = name
+                while self._name is None:
+                    name = f"{os.getpid()}-{secrets.token_hex(4)}"
+                    file = _lock(self._path(name), wait=True)
+                    # Between its making and its lock, another process may have found the file unlocked, taken its owner
+                    # for dead, and removed it: nobody would ever notice our death by that one.
+                    if file is not None and _is_at(file, self._path(name)):
+                        self._file, self._name = file, name
+                    elif file is not None:
+                        os.close(file)
             return self._name
 
-    def look(self, dead: Callable[[str], None]) -> None:
-        """Call `dead` for every owner that lives no more; at most once a second."""
+    def tallies(self) -> Tallies:
+        """Return what this process notes about its leases; only once it has a name.
+
+        Raises:
+            OSError: There is no room for it.
+        """
+        with self._mutex:
+            if self._tallies is None:
+                assert self._file is not None
+                self._tallies = Tallies(self._file)
+            return self._tallies
+
+    def look(self, dead: Callable[[str, Mapping[int, tuple[int, int]]], None]) -> None:
+        """Call `dead` for every owner that lives no more, with its tallies; at most once a second."""
         with self._mutex:
             if time.monotonic() - self._looked < _LOOK_S:
                 return
@@ -75,7 +96,7 @@ class Owners:
                 if file is None:
                     continue
                 # Its leases first, then the file: should we die between, the next one does it again.
-                dead(name)
+                dead(name, read_tallies(file))
                 with contextlib.suppress(OSError):
                     os.unlink(self._path(name))
                 os.close(file)
@@ -91,6 +112,14 @@ class Owners:
 
     def _path(self, name: str) -> str:
         return os.path.join(self._folder, name + _SUFFIX)
+
+
+def _is_at(file: int, path: str) -> bool:
+    """True when an open file still has its name."""
+    try:
+        return os.path.samestat(os.fstat(file), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
 if sys.platform == "win32":

@@ -17,6 +17,7 @@ from collections.abc import Iterable
 _SUPPORTED = hasattr(socket, "AF_UNIX") and sys.platform != "win32"
 _PATH_BYTES_MAX = 100  # sun_path holds 104 (macOS) or 108 (Linux) bytes
 _DATAGRAM_BYTES_MAX = 4096
+_MESSAGES_MAX = 1000
 
 
 class Sender:
@@ -76,7 +77,7 @@ class Sender:
 
 
 class Listener:
-    """The waiting side. `receive` blocks until a datagram comes or `close` is called."""
+    """The waiting side."""
 
     def __init__(self, folder: str) -> None:
         """Bind a socket.
@@ -90,7 +91,6 @@ class Listener:
         self.name = f"{os.getpid()}-{secrets.token_hex(4)}.sock"
         self._path = os.path.join(folder, self.name)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._closing = False
         try:
             with _short_address(folder, self.name) as address:
                 self._socket.bind(address)
@@ -98,18 +98,23 @@ class Listener:
             self._socket.close()
             raise
 
-    def receive(self) -> set[int] | None:
-        """Return the ids of changed topics, empty for "any"; None when closed."""
-        message = self._socket.recv(_DATAGRAM_BYTES_MAX)
-        if self._closing:
-            return None
-        if message == b"*":
-            return set()
-        return {int(part) for part in message.split() if part.isdigit()}
+    def receive(self, timeout_s: float) -> list[set[int]]:
+        """Return the ids of changed topics, a set a message, empty for "any"; none when the time passes.
+
+        Called by one thread at a time.
+        """
+        messages: list[set[int]] = []
+        try:
+            self._socket.settimeout(timeout_s)
+            while len(messages) < _MESSAGES_MAX:
+                messages.append(_topic_ids(self._socket.recv(_DATAGRAM_BYTES_MAX)))
+                self._socket.settimeout(0)  # what else is there already
+        except OSError:
+            pass  # time is over, or the socket was closed
+        return messages
 
     def close(self) -> None:
         """Wake `receive` for the last time and remove the socket."""
-        self._closing = True
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as last:
@@ -120,7 +125,7 @@ class Listener:
             os.unlink(self._path)
 
     def release(self) -> None:
-        """Close the descriptor, after the receiving thread has ended."""
+        """Close the descriptor, when nobody receives any more."""
         self._socket.close()
 
 
@@ -144,6 +149,10 @@ class _short_address:  # noqa: N801 - used as a function
     def __exit__(self, *_: object) -> None:
         if self._descriptor is not None:
             os.close(self._descriptor)
+
+
+def _topic_ids(message: bytes) -> set[int]:
+    return set() if message == b"*" else {int(part) for part in message.split() if part.isdigit()}
 
 
 def _now_ns() -> int:

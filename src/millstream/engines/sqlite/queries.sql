@@ -106,6 +106,13 @@ ON CONFLICT DO UPDATE SET until_us = excluded.until_us, partition = excluded.par
 SELECT coalesce(sum(p.end_offset - g.next_offset + g.leased + g.waiting + g.skipped), 0)
 FROM progress g JOIN partition p ON p.id = g.partition_id WHERE g.group_id = ?;
 
+-- find_lease: Who holds a record, and until when.
+SELECT attempt, deadline_us, worker FROM lease WHERE group_id = ? AND partition_id = ? AND first <= ?3 AND past > ?3;
+-- find_sorted: How a record of a group in sorted order stands.
+SELECT attempt, due_us, given_back FROM sorted WHERE group_id = ? AND partition_id = ? AND first = ?;
+-- find_waiting: The range that was given back, or left behind, and may hold a record.
+SELECT past, attempt, due_us FROM waiting WHERE group_id = ? AND partition_id = ? AND first <= ?
+ORDER BY first DESC LIMIT 1;
 -- expired_leases: Ranges of leases of a group whose deadline has passed, lease by lease in the worker's order.
 SELECT id, first, past, partition_id, attempt, key FROM lease
 WHERE group_id = ? AND deadline_us <= ? ORDER BY id, place, first;
@@ -113,15 +120,25 @@ WHERE group_id = ? AND deadline_us <= ? ORDER BY id, place, first;
 UPDATE lease SET deadline_us = 0 WHERE owner = ?;
 -- topics_of_owner: The topics it had leases of.
 SELECT DISTINCT p.topic_id FROM lease l JOIN partition p ON p.id = l.partition_id WHERE l.owner = ?;
+-- leases_of_owner: What a process holds: range, and whose it is.
+SELECT l.id, l.first, l.past, l.place, l.attempt, l.deadline_us, l.worker, t.name, g.name, p.number FROM lease l
+JOIN consumer_group g ON g.id = l.group_id JOIN topic t ON t.id = g.topic_id JOIN partition p ON p.id = l.partition_id
+WHERE l.owner = ?;
+-- untold: What a group was not handed or told yet: (topic, group, partition).
+SELECT g.next_offset, p.end_offset FROM topic t
+JOIN consumer_group c ON c.topic_id = t.id AND c.name = ?2 JOIN partition p ON p.topic_id = t.id AND p.number = ?3
+JOIN progress g ON g.group_id = c.id AND g.partition_id = p.id WHERE t.name = ?1;
+-- accepted_by: How many records a group was given.
+SELECT coalesce(sum(p.end_offset - g.start_offset), 0) FROM progress g JOIN partition p ON p.id = g.partition_id
+WHERE g.group_id = ?;
 -- delete_lease: A range of a lease.
 DELETE FROM lease WHERE id = ? AND first = ?;
 -- insert_lease: A range of a lease.
 INSERT INTO lease (id, first, past, group_id, partition_id, attempt, deadline_us, worker, owner, place, key)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
--- lease_range: The range of a lease that holds an offset.
+-- ranges_of_lease: All ranges of a lease, held or not.
 SELECT first, past, group_id, partition_id, attempt, deadline_us, worker, owner, place, key,
-       (SELECT parallel FROM consumer_group WHERE id = group_id) FROM lease
-WHERE id = ? AND first <= ? ORDER BY first DESC LIMIT 1;
+       (SELECT parallel FROM consumer_group WHERE id = group_id) FROM lease WHERE id = ?;
 -- lease_ranges: All ranges of a lease that is still held.
 SELECT first, past FROM lease WHERE id = ? AND deadline_us > ? ORDER BY first;
 -- renew_lease: A later deadline.
@@ -217,10 +234,10 @@ WHERE group_id = ? AND key = ? AND first = ? AND partition_id = ?;
 UPDATE sorted SET due_us = ? WHERE group_id = ? AND key = ? AND first = ? AND partition_id = ?;
 -- delete_sorted: A record is settled.
 DELETE FROM sorted WHERE group_id = ? AND key = ? AND first = ? AND partition_id = ?;
--- promote_head: The record of a key that moves up when one before it is settled: the one at a place, 0 up.
-UPDATE sorted SET head = 1 WHERE (group_id, key, first, partition_id) = (
+-- promote_heads: The first records of a key come up when some before them are settled.
+UPDATE sorted SET head = 1 WHERE (group_id, key, first, partition_id) IN (
     SELECT group_id, key, first, partition_id FROM sorted
-    WHERE group_id = ? AND key = ? ORDER BY first, partition_id LIMIT 1 OFFSET ?);
+    WHERE group_id = ? AND key = ? ORDER BY first, partition_id LIMIT ?) AND head = 0;
 -- sorted_below: Records below an offset that were not settled.
 SELECT key, first, leased, given_back FROM sorted WHERE group_id = ? AND partition_id = ? AND first < ?;
 -- rate_of: When a key is within its rate again.
@@ -234,3 +251,5 @@ UPDATE sorted SET head = ((SELECT count(*) FROM (SELECT 1 FROM sorted b WHERE b.
 WHERE group_id = ?2 AND key != x'';
 -- next_offset: From where on a group has not been handed anything.
 SELECT next_offset FROM progress WHERE group_id = ? AND partition_id = ?;
+-- group_counts: What a group has out, given back and left behind.
+SELECT coalesce(sum(leased), 0), coalesce(sum(waiting), 0), coalesce(sum(skipped), 0) FROM progress WHERE group_id = ?;

@@ -56,7 +56,7 @@ def _check_bound(transaction: Transaction, bound: Bound, appends: Sequence[Appen
 def _append_once(transaction: Transaction, append: Append) -> Position:
     if append.unique is None:
         return write(transaction, [Appending([append])])[0][0]
-    topic_id = transaction.topic_id(append.topic)
+    topic_id, _ = transaction.partition_id(append.topic, append.partition)
     row = transaction.row("find_once", topic_id, append.unique, transaction.now_us)
     if row is not None:
         return Position(*row)

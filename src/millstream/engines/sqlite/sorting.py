@@ -58,27 +58,19 @@ def lease(
     transaction.do("promote_sorted", group_id, transaction.now_us)
     ids: dict[int, int] = {}
     leases: list[Lease] = []
+    taken: list[tuple[int | str | bytes | None, ...]] = []
     for key, offset, partition_id, number, attempt, given_back in _due(
         transaction, group_id, parallel, records_max, rate
     ):
-        lease_id = ids.setdefault(partition_id, random.getrandbits(62))
-        transaction.do("take_sorted", group_id, key, offset, partition_id)
-        transaction.do(
-            "insert_lease",
-            lease_id,
-            offset,
-            offset + 1,
-            group_id,
-            partition_id,
-            attempt,
-            deadline_us,
-            worker,
-            owner,
-            len(leases),
-            key,
+        lease_id = ids.get(partition_id) or ids.setdefault(partition_id, random.getrandbits(62))
+        place = len(leases)
+        taken.append(
+            (lease_id, offset, offset + 1, group_id, partition_id, attempt, deadline_us, worker, owner, place, key)
         )
         transaction.count(group_id, partition_id, leased=1, waiting=-given_back, skipped=given_back - 1)
         leases.append(Lease(lease_id, topic, group, number, offset, offset + 1, attempt, deadline_us, worker))
+    transaction.do_many("take_sorted", ((group_id, row[10], row[1], row[4]) for row in taken))
+    transaction.do_many("insert_lease", taken)
     return leases
 
 
@@ -149,14 +141,22 @@ def give_back(
         transaction.do("give_back_sorted", attempt, due_us, group_id, key, offset, partition_id)
 
 
-def settled(
-    transaction: Transaction, group_id: int, partition_id: int, key: bytes, first: int, past: int, parallel: int
-) -> None:
-    """Forget records that are done or dead, and let the next of their key come up."""
-    for offset in range(first, past):
-        transaction.do("delete_sorted", group_id, key, offset, partition_id)
+class Settled:
+    """Records of one call that are done or dead: forgotten together, and the next of each key come up."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+        self._gone: list[tuple[int, bytes, int, int]] = []
+        self._keys: dict[tuple[int, bytes], int] = {}
+
+    def add(self, group_id: int, partition_id: int, key: bytes, first: int, past: int, parallel: int) -> None:
+        self._gone += [(group_id, key, offset, partition_id) for offset in range(first, past)]
         if key:
-            transaction.do("promote_head", group_id, key, parallel - 1)
+            self._keys[group_id, key] = parallel
+
+    def write(self) -> None:
+        self._transaction.do_many("delete_sorted", self._gone)
+        self._transaction.do_many("promote_heads", ((*key, parallel) for key, parallel in self._keys.items()))
 
 
 def expire(
@@ -164,11 +164,13 @@ def expire(
 ) -> tuple[int, int]:
     """Forget unleased records below an offset; return how many were waiting and how many skipped."""
     waiting = skipped = 0
+    settled = Settled(transaction)
     for key, first, leased, given_back in transaction.rows(
         "sorted_below", group_id, partition_id, new_start
     ).fetchall():
-        settled(transaction, group_id, partition_id, key, first, first + 1, parallel)
+        settled.add(group_id, partition_id, key, first, first + 1, parallel)
         if not leased:
             waiting += given_back
             skipped += 1 - given_back
+    settled.write()
     return waiting, skipped

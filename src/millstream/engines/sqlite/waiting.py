@@ -1,4 +1,8 @@
-"""Waiting for news: from threads of this process by a condition, from other processes by a push."""
+"""Waiting for news: from threads of this process by a condition, from other processes by a push.
+
+Of the threads that wait, one receives the pushes itself, so that a record that another process appended wakes the very
+thread that will take it. The others wait on the condition; when the receiver leaves, one of them follows it.
+"""
 
 from __future__ import annotations
 
@@ -28,12 +32,12 @@ class Waiters:
         self._any = 0
         self._sender = Sender(self._folder)
         self._listener: Listener | None = None
-        self._thread: threading.Thread | None = None
+        self._receiving = False
         self._push_works = True
         self._closed = False
 
     def reset_in_child(self) -> None:
-        """Start anew in a forked child: socket and thread are the parent's."""
+        """Start anew in a forked child: the socket is the parent's."""
         if self._listener is not None:
             self._listener.release()
         self._sender.close()
@@ -41,20 +45,24 @@ class Waiters:
 
     def announce(self, topic_ids: Iterable[int]) -> None:
         """Wake everyone who waits for one of these topics, here and in other processes. One caller at a time."""
-        self._wake(topic_ids)
-        listener = self._listener
-        self._sender.send(topic_ids, but=listener.name if listener else None)
+        with self._changed:
+            self._count_up(topic_ids)
+            # The receiver sleeps in its socket, where a condition does not wake it.
+            own = self._listener.name if self._listener is not None and not self._receiving else None
+        self._sender.send(topic_ids, but=own)
 
     def wait(self, topic_ids: Iterable[int], look: Callable[[bool], bool], timeout_us: int) -> bool:
-        """Sleep until `look` finds something, or a change is announced for which it says so.
+        """Sleep until a change is announced, or `look` finds something.
 
         Args:
-            look: Called with whether a change was announced or a poll is due since the last call; not under a lock.
+            look: Called at the beginning with False, and with True when a poll is due; not under a lock.
         """
-        self._listen()
         ids = frozenset(topic_ids)
         until_us = _now_us() + timeout_us
-        seen = self._count(ids)
+        with self._changed:
+            self._listen()
+            self._catch_up()
+            seen = self._count(ids)
         if look(False):
             return True
         while True:
@@ -62,15 +70,9 @@ class Waiters:
             if left_us <= 0:
                 return False
             nap_us = min(left_us, POLL_US if self._push_works else POLL_WITHOUT_PUSH_US)
-            with self._changed:
-                if not self._closed and self._count_locked(ids) == seen:
-                    self._changed.wait(nap_us / 1e6)
-                if self._closed:
-                    return False
-                now_seen = self._count_locked(ids)
-            announced = now_seen != seen
-            seen = now_seen
-            if look(announced or nap_us < left_us) or announced:
+            if self._sleep(ids, seen, nap_us):
+                return not self._closed
+            if nap_us < left_us and look(True):
                 return True
 
     def close(self) -> None:
@@ -78,55 +80,72 @@ class Waiters:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-        if self._listener is not None:
-            self._listener.close()
-        if self._thread is not None:
-            self._thread.join()
-        if self._listener is not None:
-            self._listener.release()
+            listener = self._listener
+        if listener is not None:
+            listener.close()
+            with self._changed:
+                self._changed.wait_for(lambda: not self._receiving)
+            listener.release()
         self._sender.close()
 
-    def _count(self, ids: frozenset[int]) -> int:
+    def _sleep(self, ids: frozenset[int], seen: int, nap_us: int) -> bool:
+        """Return True as soon as something is announced, or at the end of all waiting; False after the nap."""
         with self._changed:
-            return self._count_locked(ids)
+            until_us = _now_us() + nap_us
+            while not self._closed and self._count(ids) == seen:
+                left_us = until_us - _now_us()
+                if left_us <= 0:
+                    self._changed.notify()  # for whom the place in the socket may have been meant
+                    return False
+                if self._listener is None or self._receiving:
+                    self._changed.wait(left_us / 1e6)
+                else:
+                    self._receive(self._listener, left_us)
+            self._changed.notify()
+            return True
 
-    def _count_locked(self, ids: frozenset[int]) -> int:
+    def _receive(self, listener: Listener, nap_us: int) -> None:
+        """Sleep in the socket; the lock is held before and after, and not meanwhile."""
+        self._receiving = True
+        self._changed.release()
+        messages: list[set[int]] = []
+        try:
+            messages = listener.receive(nap_us / 1e6)
+        finally:
+            self._changed.acquire()
+            self._receiving = False
+            self._note(messages)
+            if self._closed:
+                self._changed.notify_all()
+
+    def _catch_up(self) -> None:
+        """Take in what came while nobody waited, so that it does not end the wait that begins; the lock is held."""
+        if self._listener is not None and not self._receiving:
+            self._note(self._listener.receive(0))
+
+    def _note(self, messages: Iterable[set[int]]) -> None:
+        for topic_ids in messages:
+            self._count_up(topic_ids)
+
+    def _count_up(self, topic_ids: Iterable[int]) -> None:
+        known = False
+        for topic_id in topic_ids:
+            known = True
+            self._counts[topic_id] = self._counts.get(topic_id, 0) + 1
+        if not known:
+            self._any += 1
+        self._changed.notify_all()
+
+    def _count(self, ids: frozenset[int]) -> int:
         return self._any + sum(self._counts.get(topic_id, 0) for topic_id in ids)
 
-    def _wake(self, topic_ids: Iterable[int]) -> None:
-        with self._changed:
-            for topic_id in topic_ids:
-                self._counts[topic_id] = self._counts.get(topic_id, 0) + 1
-            self._changed.notify_all()
-
     def _listen(self) -> None:
-        with self._changed:
-            if self._listener is not None or not self._push_works or self._closed:
-                return
-            try:
-                self._listener = Listener(self._folder)
-            except OSError:
-                self._push_works = False
-                return
-            self._thread = threading.Thread(
-                target=self._receive, args=(self._listener,), name="millstream-wake", daemon=True
-            )
-            self._thread.start()
-
-    def _receive(self, listener: Listener) -> None:
-        while True:
-            try:
-                topic_ids = listener.receive()
-            except OSError:
-                return
-            if topic_ids is None:
-                return
-            if topic_ids:
-                self._wake(topic_ids)
-            else:
-                with self._changed:
-                    self._any += 1
-                    self._changed.notify_all()
+        if self._listener is not None or not self._push_works or self._closed:
+            return
+        try:
+            self._listener = Listener(self._folder)
+        except OSError:
+            self._push_works = False
 
 
 def _now_us() -> int:

@@ -19,18 +19,22 @@ General layout:
     groups        groups, commit, state
     leases        lease, settle, extend
     order         LIFO, partitions, attempts, competing workers
+    sorting       keys, ranks, due times, rates; pausing
+    finding       how one record stands
     keeping       what a durable engine keeps, and two engines on one log
     maintenance   merging, retention, check, backup
 """
 
 from __future__ import annotations
 
+from millstream.testing.engine_suite.finding import FindTests
 from millstream.testing.engine_suite.groups import GroupTests
 from millstream.testing.engine_suite.keeping import KeepingTests
 from millstream.testing.engine_suite.leases import LeaseTests
 from millstream.testing.engine_suite.maintenance import MaintenanceTests
 from millstream.testing.engine_suite.order import OrderTests
 from millstream.testing.engine_suite.records import RecordTests
+from millstream.testing.engine_suite.sorting import SortingTests
 from millstream.testing.engine_suite.subject import EngineFactory
 from millstream.testing.engine_suite.topics import TopicTests
 from millstream.testing.engine_suite.waiting import WaitTests
@@ -39,6 +43,15 @@ __all__ = ["EngineFactory", "EngineSuite"]
 
 
 class EngineSuite(
-    TopicTests, RecordTests, WaitTests, GroupTests, LeaseTests, OrderTests, KeepingTests, MaintenanceTests
+    TopicTests,
+    RecordTests,
+    WaitTests,
+    GroupTests,
+    LeaseTests,
+    OrderTests,
+    SortingTests,
+    FindTests,
+    KeepingTests,
+    MaintenanceTests,
 ):
     """All promises; subclass it as `Test...` and give it a fixture `make_engine`."""

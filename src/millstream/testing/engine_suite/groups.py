@@ -29,6 +29,7 @@ from millstream.testing.engine_suite.subject import (
     settled,
     take,
 )
+from millstream.testing.fake_clock import FakeClock
 from millstream.testing.raw_rows import rows
 
 
@@ -40,7 +41,8 @@ class GroupTests(EngineTests):
         fill(engine, 3)
         info = engine.create_group("t", "g")
         assert (info.topic, info.group) == ("t", "g")
-        assert info.committed == {0: 0, 1: 0}
+        assert info.committed == info.next_offsets == {0: 0, 1: 0}
+        assert (info.paused, info.parallel) == (False, None)
         assert info.end_offsets == {0: 3, 1: 0}
         assert info.lag == 3
         assert info.next_due_us is None
@@ -291,6 +293,19 @@ class GroupTests(EngineTests):
         engine.commit("t", "g", [], state=[StateChange(0, b"%d" % n, b"v") for n in range(5)])
         assert engine.state("t", "g", 0, [b"1", b"9", b"3", b"1"]) == {b"1": b"v", b"3": b"v"}
         assert engine.state("t", "g", 0, []) == {}
+
+    def test_state_that_has_expired_is_not_returned(self, engine: Engine, clock: FakeClock) -> None:
+        create(engine, group="g")
+        soon_us = clock.now_us() + 1_000_000
+        engine.commit(
+            "t", "g", [], state=[StateChange(0, b"soon", b"v", expires_us=soon_us), StateChange(0, b"never", b"v")]
+        )
+        assert set(engine.state("t", "g", 0)) == {b"soon", b"never"}
+        clock.advance(1)
+        assert engine.state("t", "g", 0) == {b"never": b"v"}
+        assert engine.state("t", "g", 0, [b"soon"]) == {}
+        engine.commit("t", "g", [], state=[StateChange(0, b"soon", b"again")])
+        assert engine.state("t", "g", 0, [b"soon"]) == {b"soon": b"again"}
 
     def test_returned_state_is_a_copy(self, engine: Engine) -> None:
         create(engine, group="g")

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from millstream.engines.protocol import Append, Engine, OffsetMove, Outcome, StateChange, TopicSpec
+from millstream.engines.protocol import Append, Engine, Entry, OffsetMove, Outcome, StateChange, TopicSpec
 from millstream.errors import CommitConflictError, LeaseLostError
+from millstream.records import Position
 from millstream.testing.engine_suite.subject import (
     MINUTE_US,
     PATIENCE_S,
@@ -87,6 +88,25 @@ class KeepingTests(EngineTests):
         with pytest.raises(LeaseLostError):
             again.settle([settled(lease, Outcome.ACK, 6, 7)])
         assert (1, 2, 2) in runs(take(again))
+
+    def test_sorted_order_pauses_and_unique_values_are_kept(
+        self, engine: Engine, reopen: Callable[[], Engine], clock: FakeClock
+    ) -> None:
+        create(engine)
+        engine.create_group("t", "g", parallel=1)
+        once = Append("t", 0, rows(b"a"), unique=b"k", unique_until_us=clock.now_us() + MINUTE_US)
+        assert engine.append([once]) == [Position(0, 0)]
+        fill(engine, 3)
+        engine.sort("t", "g", 0, 0, [Entry(b"k", rank=9), Entry(b"k"), Entry(b"l"), Entry()])
+        take(engine, 1)
+        engine.pause("t", "g")
+        before = engine.describe_group("t", "g")
+        again = reopen()
+        assert again.describe_group("t", "g") == before
+        assert again.append([once]) == [Position(0, 0)]
+        assert take(again) == []
+        again.pause("t", "g", paused=False)
+        assert handed(take(again, 9)) == [(0, 3), (0, 0), (0, 1)]
 
     def test_lease_ids_are_not_reused_after_reopening(self, engine: Engine, reopen: Callable[[], Engine]) -> None:
         create(engine, group="g")

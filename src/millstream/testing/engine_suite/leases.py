@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from millstream import limits
-from millstream.engines.protocol import Append, Engine, Outcome
+from millstream.engines.protocol import Append, Engine, Outcome, StateChange
 from millstream.errors import LeaseLostError, LimitExceededError, TopicNotFoundError, UsageError
 from millstream.records import Position
 from millstream.testing.engine_suite.subject import (
@@ -36,7 +36,9 @@ class LeaseTests(EngineTests):
         assert (lease.attempt, lease.worker) == (1, "host:12")
         assert lease.deadline_us == clock.now_us() + 5 * MINUTE_US
         assert counts(queue) == {"leased": 4, "ready": 6}
-        assert queue.describe_group("t", "g").next_due_us == lease.deadline_us
+        info = queue.describe_group("t", "g")
+        assert info.next_due_us == lease.deadline_us
+        assert info.next_offsets == {0: 4}
 
     def test_records_are_handed_over_oldest_first_and_once(self, queue: Engine) -> None:
         assert runs(take(queue, 4)) == [(0, 4, 1)]
@@ -135,6 +137,13 @@ class LeaseTests(EngineTests):
         assert counts(queue) == {"leased": 5, "waiting": 5}
         assert runs(take(queue)) == [(5, 10, 2)]
 
+    def test_released_record_comes_back_when_it_is_due(self, queue: Engine, clock: FakeClock) -> None:
+        [lease] = take(queue, 10)
+        queue.settle([settled(lease, Outcome.RELEASE, due_us=clock.now_us() + 1_000_000)])
+        assert take(queue) == []
+        clock.advance(1)
+        assert runs(take(queue)) == [(0, 10, 1)]
+
     def test_records_that_wait_and_are_due_come_before_fresh_ones(self, queue: Engine) -> None:
         [lease] = take(queue, 5)
         queue.settle([settled(lease, Outcome.RELEASE, 2, 4)])
@@ -188,6 +197,22 @@ class LeaseTests(EngineTests):
         assert positions == [Position(1, 0), Position(1, 2), Position(0, 10)]
         assert content(queue, "dead", 1) == {0: b"x", 1: b"y", 2: b"z"}
         assert counts(queue) == {"dead": 2, "ready": 9}
+
+    def test_settle_changes_state_in_the_same_transaction(self, queue: Engine) -> None:
+        [lease] = take(queue, 2)
+        queue.settle([settled(lease, end=1)], state=[StateChange(0, b"k", b"v")])
+        assert queue.state("t", "g", 0) == {b"k": b"v"}
+        for settlements, change in (
+            ([settled(lease)], StateChange(0, b"k", b"lost")),
+            ([settled(lease, start=1)], StateChange(7, b"k", b"no such partition")),
+            ([], StateChange(0, b"k", b"of which group?")),
+        ):
+            with pytest.raises((LeaseLostError, UsageError)):
+                queue.settle(settlements, state=[change], appends=[Append("t", 0, rows(b"x"))])
+        assert queue.state("t", "g", 0) == {b"k": b"v"}
+        assert counts(queue) == {"done": 1, "leased": 1, "ready": 8}
+        queue.settle([settled(lease, start=1)], state=[StateChange(0, b"k", None)])
+        assert queue.state("t", "g", 0) == {}
 
     def test_settle_of_several_groups_is_one_transaction(self, queue: Engine) -> None:
         create(queue, "u", group="h")

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from millstream.engines.protocol import BatchHeader, Engine, Maintenance, OffsetMove, Outcome
+from millstream.engines.protocol import BatchHeader, Engine, Entry, Maintenance, OffsetMove, Outcome
 from millstream.errors import (
     CapabilityError,
     LeaseLostError,
@@ -205,6 +205,19 @@ class MaintenanceTests(EngineTests):
         assert counts(engine) == {"expired": 12}
         assert engine.extend([lease], 1) == []
         assert take(engine) == []
+
+    def test_forced_trim_of_a_sorted_group_is_counted(self, engine: Engine, storage: Maintenance) -> None:
+        engine.create_group("t", "g", parallel=1)
+        engine.sort("t", "g", 1, 0, [Entry(b"k") for _ in range(10)])
+        [first, *_] = leases = take(engine, 3)
+        engine.settle([settled(leases[2], Outcome.NACK)])
+        assert storage.trim("t", 1, END) == 0
+        assert storage.trim("t", 1, 4, force=True) == 4
+        assert counts(engine) == {"expired": 4, "ready": 8}
+        with pytest.raises(LeaseLostError):
+            engine.settle([settled(first)])
+        assert [lease.start for lease in take(engine, 50)] == [4, 5, 6, 7, 8, 9]
+        assert storage.check() == []
 
     def test_new_group_starts_where_retention_left_off(self, engine: Engine, storage: Maintenance) -> None:
         storage.trim("t", 1, 8)

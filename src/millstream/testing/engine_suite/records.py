@@ -8,8 +8,15 @@ from queue import Queue
 import pytest
 
 from millstream import limits
-from millstream.engines.protocol import Append, Durability, Engine
-from millstream.errors import LimitExceededError, OffsetOutOfRangeError, TopicNotFoundError, UsageError
+from millstream.engines.protocol import Append, Bound, Durability, Engine
+from millstream.errors import (
+    GroupNotFoundError,
+    LimitExceededError,
+    OffsetOutOfRangeError,
+    QueueFullError,
+    TopicNotFoundError,
+    UsageError,
+)
 from millstream.records import Coding, EncodedBatch, Position
 from millstream.testing.engine_suite.subject import (
     PATIENCE_S,
@@ -20,6 +27,8 @@ from millstream.testing.engine_suite.subject import (
     fill,
     put,
     read_all,
+    settled,
+    take,
 )
 from millstream.testing.fake_clock import FakeClock
 from millstream.testing.raw_rows import rows, values
@@ -152,6 +161,61 @@ class RecordTests(EngineTests):
             for position, value in written:
                 here = stored[position.partition]
                 assert (here[position.offset], here[position.offset + 1]) == (value, value)
+
+    def test_unique_batch_is_appended_once(self, engine: Engine, clock: FakeClock) -> None:
+        create(engine, "t", partitions=2)
+        create(engine, "u")
+        until_us = clock.now_us() + 10
+
+        def once(value: bytes, topic: str = "t", partition: int = 0) -> Append:
+            return Append(topic, partition, rows(value), unique=b"job 1", unique_until_us=until_us)
+
+        assert engine.append([once(b"a"), Append("t", 0, rows(b"b")), once(b"c")]) == [
+            Position(0, 0),
+            Position(0, 1),
+            Position(0, 0),
+        ]
+        assert engine.append([once(b"d", partition=1)]) == [Position(0, 0)]
+        assert engine.append([once(b"e", topic="u")]) == [Position(0, 0)]
+        with pytest.raises(TopicNotFoundError):
+            engine.append([once(b"f", partition=2)])
+        assert content(engine) == {0: b"a", 1: b"b"}
+        assert content(engine, partition=1) == {}
+        assert content(engine, "u") == {0: b"e"}
+
+    def test_unique_value_is_free_again_when_its_time_has_come(self, engine: Engine, clock: FakeClock) -> None:
+        create(engine)
+
+        def once(value: bytes) -> Position:
+            [position] = engine.append(
+                [Append("t", 0, rows(value), unique=b"k", unique_until_us=clock.now_us() + 1_000_000)]
+            )
+            return position
+
+        assert once(b"a") == Position(0, 0)
+        clock.advance(0.5)
+        assert once(b"b") == Position(0, 0)
+        clock.advance(0.5)
+        assert once(b"c") == Position(0, 1)
+        assert once(b"d") == Position(0, 1)
+        assert content(engine) == {0: b"a", 1: b"c"}
+
+    def test_queue_does_not_grow_beyond_its_bound(self, engine: Engine) -> None:
+        create(engine, group="g")
+        bound = Bound("t", "g", records_max=3)
+        engine.append([Append("t", 0, rows(b"a", b"b"))], bound=bound)
+        with pytest.raises(QueueFullError) as caught:
+            engine.append([Append("t", 0, rows(b"c", b"d"))], bound=bound)
+        assert (caught.value.limit, caught.value.size) == (3, 4)
+        assert content(engine) == {0: b"a", 1: b"b"}
+        engine.append([Append("t", 0, rows(b"c"))], bound=bound)
+        [lease] = take(engine, 2)
+        with pytest.raises(QueueFullError):
+            engine.append([Append("t", 0, rows(b"d"))], bound=bound)
+        engine.settle([settled(lease)])
+        assert engine.append([Append("t", 0, rows(b"d", b"e"))], bound=bound) == [Position(0, 3)]
+        with pytest.raises(GroupNotFoundError):
+            engine.append([Append("t", 0, rows(b"x"))], bound=Bound("t", "nobody", records_max=9))
 
     # --- submit ---------------------------------------------------------------------------------------------------
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
-from millstream.engines.protocol import Append, Engine, Outcome, TopicSpec
+from millstream.engines.protocol import Append, Engine, Outcome, StateChange, TopicSpec
 from millstream.errors import ClosedError, TopicNotFoundError
 from millstream.testing.engine_suite.subject import (
     PATIENCE_S,
@@ -62,6 +63,19 @@ class WaitTests(EngineTests):
         waiter = spawn(engine.wait, {"out": {0: 1}}, PATIENCE_US)
         engine.settle([], appends=[Append("out", 0, rows(b"x"))])
         assert waiter.result(PATIENCE_S / 2) is True
+
+    def test_wait_ends_as_soon_as_it_is_told_to(self, engine: Engine, spawn: Spawn) -> None:
+        create(engine, group="g")
+        far = {"t": {0: 2**40}}
+        assert engine.wait(far, PATIENCE_US, until=lambda: True)
+        assert engine.wait(far, 0, until=lambda: False) is False
+        for round_number in range(50):
+            key = b"%d" % round_number
+            until = partial(_is_set, engine, key)
+            waiter = spawn(partial(engine.wait, until=until), far, PATIENCE_US)
+            # At any moment: before the wait, between its look and its sleep, or in it.
+            engine.commit("t", "g", [], state=[StateChange(0, key, b"x")])
+            assert waiter.result(PATIENCE_S / 2) is True
 
     def test_append_to_another_topic_is_nothing_to_read(self, engine: Engine, spawn: Spawn) -> None:
         create(engine, "t")
@@ -127,6 +141,8 @@ class WaitTests(EngineTests):
             lambda: engine.groups("t"),
             lambda: engine.commit("t", "g", []),
             lambda: engine.state("t", "g", 0),
+            lambda: engine.pause("t", "g"),
+            lambda: engine.sort("t", "g", 0, 0, []),
             lambda: take(engine),
             lambda: engine.settle([settled(lease)]),
             lambda: engine.extend([lease], 1),
@@ -138,3 +154,7 @@ class WaitTests(EngineTests):
     def test_closing_twice_is_fine(self, engine: Engine) -> None:
         engine.close()
         engine.close()
+
+
+def _is_set(engine: Engine, key: bytes) -> bool:
+    return bool(engine.state("t", "g", 0, [key]))

@@ -1,0 +1,296 @@
+"""One log file, opened: its connections, who writes when, who is woken, and what happens around a fork.
+
+Operations are functions of a `Transaction`; here they become transactions of the file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+import apsw
+
+from millstream.clock import Clock, SystemClock
+from millstream.engines.protocol import (
+    Durability,
+)
+from millstream.engines.sqlite import (
+    driver,
+    records,
+)
+from millstream.engines.sqlite.checkpoints import Checkpoints
+from millstream.engines.sqlite.connections import Connections
+from millstream.engines.sqlite.file_lock import FileLock
+from millstream.engines.sqlite.group_commit import GroupCommit, Ticket
+from millstream.engines.sqlite.owners import Owners
+from millstream.engines.sqlite.transaction import Transaction
+from millstream.engines.sqlite.waiting import Waiters
+from millstream.engines.sqlite.wal_room import WalRoom
+from millstream.errors import (
+    MillstreamError,
+    StorageError,
+    StorageFullError,
+    StorageReadOnlyError,
+)
+
+R = TypeVar("R")
+
+
+class LogFile:
+    """What every method of the engine stands on."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        durability: Durability | str = Durability.FSYNC,
+        clock: Clock | None = None,
+        vfs: str | None = None,
+        read_only: bool = False,
+    ) -> None:
+        """Open a log, and make it where there is none.
+
+        Args:
+            path: The file; two more (`-wal`, `-shm`) and the locks live beside it.
+            vfs: Name of a registered APSW file layer; for tests of power loss.
+            read_only: Never write; the file must exist.
+
+        Raises:
+            StorageError: Of the kind that says what is wrong with the file or its place.
+        """
+        self._path = os.path.realpath(path)
+        self._durability = Durability(durability)
+        self._clock: Clock = clock or SystemClock()
+        self._vfs = vfs
+        self._read_only = read_only
+        driver.check_place(self._path)
+        self._prepared = False
+        self._lock: FileLock | None = None
+        self._lock_mutex = threading.Lock()
+        self._connections = Connections(self._open)
+        self._commits = GroupCommit(self._write_group)
+        self._waiters = Waiters(self._path + "-wake")
+        self._owners = Owners(self._path + "-wake")
+        self._checkpoints = Checkpoints(
+            self._checkpoint, None if vfs else WalRoom(self._path + "-wal", driver.PAGE_BYTES)
+        )
+        self._closed = False
+        with driver.wrapped(self._path), self._connections.reader():
+            pass  # opens: problems with the file show now
+        _survive_forks(self)
+
+    @property
+    def url(self) -> str:
+        return f"sqlite:///{self._path}"
+
+    @property
+    def path(self) -> str:
+        """The file, as an absolute path without links."""
+        return self._path
+
+    @property
+    def clock(self) -> Clock:
+        return self._clock
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._commits.check_not_alone()
+        self._closed = True
+        self._waiters.close()
+        self._commits.close()
+        self._checkpoints.close()
+        self._owners.close()
+        with driver.wrapped(self._path):
+            self._connections.close()
+        if self._lock is not None:
+            self._lock.close()
+        _ENGINES.discard(self)
+
+    # --- how it runs ----------------------------------------------------------------------------------------------
+
+    def _run(self, operation: Callable[[Transaction], R], *, durability: Durability | None = None) -> R:
+        self._check_writable()
+        fsync = (durability or self._durability) is Durability.FSYNC
+        return self._commits.run(operation, fsync=fsync)
+
+    def _check_writable(self) -> None:
+        if self._read_only:
+            raise StorageReadOnlyError(f"{self._path} was opened for reading only")
+
+    @contextmanager
+    def _lending(self) -> Iterator[apsw.Connection]:
+        with driver.wrapped(self._path), self._connections.reader() as connection:
+            yield connection
+
+    @contextmanager
+    def _reading(self) -> Iterator[Transaction]:
+        """One consistent view of the file."""
+        with self._lending() as connection:
+            connection.execute("BEGIN")
+            try:
+                yield Transaction(connection, self._clock.now_us(), self.url)
+            finally:
+                connection.execute("ROLLBACK")
+
+    def _write_group(self, tickets: Sequence[Ticket], *, made_room: bool = False) -> None:  # type: ignore[type-arg]
+        """Run operations as one transaction; where that fails, each as its own, so that no one fails for another."""
+        try:
+            with driver.wrapped(self._path):
+                self._transact(tickets)
+        except Exception as error:  # given to whoever waits for the operation
+            if any(ticket.settled for ticket in tickets):
+                raise  # it is committed: to run it again would store it twice
+            if isinstance(error, StorageFullError) and not made_room and self._make_room():
+                self._write_group(tickets, made_room=True)
+            elif len(tickets) > 1:
+                for ticket in tickets:
+                    self._write_group([ticket], made_room=made_room)
+            else:
+                tickets[0].error = error
+                tickets[0].settled = True
+
+    def _transact(self, tickets: Sequence[Ticket]) -> None:  # type: ignore[type-arg]
+        fsync = any(ticket.fsync for ticket in tickets)
+        with self._connections.writer() as connection, self._writers_lock():
+            committing = False
+            try:
+                connection.sync_by(fsync)
+                connection.execute("BEGIN IMMEDIATE")
+                transaction = Transaction(connection, self._clock.now_us(), self.url)
+                _run_all(transaction, tickets)
+                committing = True
+                connection.execute("COMMIT")
+            except BaseException as error:
+                if connection.in_transaction:
+                    with contextlib.suppress(apsw.Error):
+                        connection.execute("ROLLBACK")
+                elif committing and not isinstance(error, Exception):
+                    for ticket in tickets:  # interrupted just after the commit: it holds
+                        ticket.settled = True
+                if isinstance(error, apsw.Error) or connection.in_transaction:
+                    self._connections.drop_writer()
+                raise
+            for ticket in tickets:
+                ticket.settled = True
+            if transaction.changed:
+                self._waiters.announce(transaction.changed)
+            self._checkpoints.after_commit(connection)
+
+    def _make_room(self) -> bool:
+        """Copy all of the write-ahead log back, so that it begins anew in the room it has; False where that fails.
+
+        A full disk would else stay full for ever: no commit, so no copying; no copying, so no room for a commit.
+        """
+        try:
+            with self._lending() as connection:
+                pages, copied = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        except StorageError:
+            return False
+        return pages == copied
+
+    def _checkpoint(self) -> None:
+        with contextlib.suppress(MillstreamError), self._lending() as connection:
+            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+
+    def _writers_lock(self) -> FileLock:
+        with self._lock_mutex:
+            if self._lock is None:
+                self._lock = FileLock(self._path + "-lock")
+            return self._lock
+
+    def _open(self) -> driver.LogConnection:
+        connection = driver.connect(self._path, vfs=self._vfs, read_only=self._read_only)
+        try:
+            if not self._prepared:
+                self._prepare(connection)
+            connection.set_wal_hook(self._checkpoints.note_pages)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _prepare(self, connection: apsw.Connection) -> None:
+        if not driver.is_prepared(connection, self._path):
+            if self._read_only:
+                raise StorageReadOnlyError(
+                    f"{self._path} is empty or of an older format: open it once without read_only"
+                )
+            with self._writers_lock():
+                driver.prepare_file(connection, self._path)
+        self._prepared = True
+
+    # --- forks ----------------------------------------------------------------------------------------------------
+
+    def _before_fork(self) -> None:
+        self._connections.freeze()
+
+    def _after_fork_in_parent(self) -> None:
+        self._connections.thaw()
+
+    def _after_fork_in_child(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+        self._lock_mutex = threading.Lock()
+        self._connections.thaw_in_child()
+        self._commits.reset()
+        self._waiters.reset_in_child()
+        self._owners.reset_in_child()
+        self._checkpoints.reset()
+
+
+def _run_all(transaction: Transaction, tickets: Sequence[Ticket]) -> None:  # type: ignore[type-arg]
+    """Run operations in order; appends that follow one another are written together."""
+    waiting: list[tuple[Ticket, records.Appending]] = []  # type: ignore[type-arg]
+
+    def write() -> None:
+        positions = records.write(transaction, [operation for _, operation in waiting])
+        for (ticket, _), result in zip(waiting, positions, strict=True):
+            ticket.result = result
+        waiting.clear()
+
+    for ticket in tickets:
+        if isinstance(ticket.operation, records.Appending) and not ticket.operation.conditional:
+            waiting.append((ticket, ticket.operation))
+            continue
+        if waiting:
+            write()
+        ticket.result = ticket.operation(transaction)
+        transaction.write_counts()
+    if waiting:
+        write()
+
+
+_ENGINES: weakref.WeakSet[LogFile] = weakref.WeakSet()
+_fork_hooks_set = False
+
+
+def _survive_forks(engine: LogFile) -> None:
+    """Have the engine let go of its connections around every fork of this process."""
+    global _fork_hooks_set
+    _ENGINES.add(engine)
+    if _fork_hooks_set or not hasattr(os, "register_at_fork"):
+        return
+    _fork_hooks_set = True
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_in_parent, after_in_child=_after_in_child)
+
+
+def _before_fork() -> None:
+    for engine in list(_ENGINES):
+        engine._before_fork()
+
+
+def _after_in_parent() -> None:
+    for engine in list(_ENGINES):
+        engine._after_fork_in_parent()
+
+
+def _after_in_child() -> None:
+    for engine in list(_ENGINES):
+        engine._after_fork_in_child()
