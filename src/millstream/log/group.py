@@ -7,7 +7,19 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from millstream.durations import duration as as_duration
-from millstream.engines.protocol import Append, GroupInfo, Lease, OffsetMove, Settlement, StateChange
+from millstream.engines.handing import HandingOver, Tally, TallyOrder
+from millstream.engines.protocol import (
+    Append,
+    Entry,
+    Found,
+    GroupInfo,
+    Lease,
+    OffsetMove,
+    Rate,
+    Settlement,
+    StateChange,
+)
+from millstream.errors import LimitExceededError
 from millstream.log.batches import BadRecord
 from millstream.log.reading import BatchReader
 from millstream.records import Position, Record
@@ -34,8 +46,26 @@ class Group(Generic[T]):
         """Return committed offsets, the ledger and when something is due next, without a scan."""
         return self._engine.describe_group(self.topic.name, self.name)
 
+    def find(self, partition: int, offset: int) -> Found:
+        """Return how one record stands, without a scan."""
+        return self._engine.find(self.topic.name, self.name, partition, offset)
+
+    def pause(self, *, paused: bool = True) -> None:
+        """Hand over nothing more, in any process, or (False) go on; survives restarts."""
+        self._engine.pause(self.topic.name, self.name, paused=paused)
+
+    def sort(self, partition: int, start: int, entries: Sequence[Entry]) -> bool:
+        """Tell a group in sorted order about the records from `start` on; False: another was faster."""
+        return self._engine.sort(self.topic.name, self.name, partition, start, entries)
+
     def lease(
-        self, *, worker: str, records_max: int, duration: timedelta | str | float, lifo: bool = False
+        self,
+        *,
+        worker: str,
+        records_max: int,
+        duration: timedelta | str | float,
+        lifo: bool = False,
+        rate: Rate | None = None,
     ) -> list[Lease]:
         """Take records for a worker; see `Engine.lease`."""
         return self._engine.lease(
@@ -45,19 +75,39 @@ class Group(Generic[T]):
             records_max=records_max,
             duration_us=_us(duration),
             lifo=lifo,
+            rate=rate,
         )
 
     def records(self, lease: Lease) -> list[Record[T] | BadRecord]:
         """Return the records of a lease; those that the topic's type refuses as `BadRecord`."""
         return self._reader.records_each(lease.partition, lease.start, lease.end)
 
-    def settle(self, settlements: Sequence[Settlement], *, appends: Sequence[Append] = ()) -> list[Position]:
-        """Record outcomes, with appends in the same transaction; see `Engine.settle`."""
-        return self._engine.settle(settlements, appends=appends)
+    def peek(self, partition: int, start: int, end: int) -> list[Record[T] | BadRecord]:
+        """Return the records [start, end) of a partition, leased or not; those that are refused as `BadRecord`."""
+        return self._reader.records_each(partition, start, end)
+
+    def settle(
+        self,
+        settlements: Sequence[Settlement],
+        *,
+        appends: Sequence[Append] = (),
+        state: Sequence[StateChange] = (),
+    ) -> list[Position]:
+        """Record outcomes, with appends and changes of state in the same transaction; see `Engine.settle`."""
+        return self._engine.settle(settlements, appends=appends, state=state)
 
     def extend(self, leases: Sequence[Lease], duration: timedelta | str | float) -> list[Lease]:
         """Keep leases longer; return those still held; see `Engine.extend`."""
         return self._engine.extend(leases, _us(duration))
+
+    def tally(self, lease: Lease, order: TallyOrder) -> Tally | None:
+        """Open a tally of a lease of this process; None where the engine keeps none, or has no room for one more."""
+        if not isinstance(self._engine, HandingOver):
+            return None
+        try:
+            return self._engine.tally(lease, order)
+        except LimitExceededError:
+            return None
 
     def commit(
         self, moves: Sequence[OffsetMove], *, state: Sequence[StateChange] = (), appends: Sequence[Append] = ()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from datetime import datetime
@@ -28,6 +29,9 @@ ROUND_S = 2.0
 IDLE_US = 2_000_000
 """A partition without an append for so long is merged whatever it holds: its writers will not feel it."""
 
+IDLE_WITHOUT_POLARS_US = 60_000_000
+"""The same in a process that has not imported Polars yet (0.2 s, 50 MB): another process may do it sooner."""
+
 BUSY_RECORDS = 1_000_000
 """While records keep coming, merging waits until so many are in small batches: it would take time from the writers."""
 
@@ -40,6 +44,8 @@ SMALL_RECORDS = limits.COLUMNS_RECORDS_MAX // 2
 _HEADERS_AT_ONCE = 4096
 _MERGE_BYTES = 16 * 1024 * 1024
 _VACUUM_BYTES = 16 * 1024 * 1024
+_SPARE_BYTES = 4 * 1024 * 1024
+"""Free space that stays in the file: new records take it again at once."""
 
 
 class Housekeeping:
@@ -75,7 +81,7 @@ class Housekeeping:
     def _work(self) -> None:
         while not self._wake.wait(ROUND_S):
             try:
-                self.run_once(idle_us=IDLE_US)
+                self.run_once(idle_us=IDLE_US if "polars" in sys.modules else IDLE_WITHOUT_POLARS_US)
             except ClosedError:
                 return
             except MillstreamError as error:
@@ -100,7 +106,9 @@ class Housekeeping:
                 self._merge(engine, info, partition, idle_us)
                 if self._wake.is_set():
                     return
-        engine.vacuum(_VACUUM_BYTES)
+        # A piece at a time, so that writers get in between.
+        while engine.vacuum(_VACUUM_BYTES) > _SPARE_BYTES and not self._wake.is_set():
+            pass
 
     # --- retention ------------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from millstream.errors import TopicNotFoundError
 from millstream.log.housekeeping import Housekeeping
 from millstream.log.retention import Retention
 from millstream.log.topic import Topic
+from millstream.log.transaction import Transaction, open_transaction
 from millstream.records import check_name
 
 if TYPE_CHECKING:
@@ -79,6 +81,10 @@ class Log:
 
     def _frame(self, name: str) -> pl.LazyFrame:
         return Topic[Any](self, self.engine.describe_topic(name), None, key=None, time=None).frame()
+
+    def transaction(self) -> AbstractContextManager[Transaction]:
+        """Begin a transaction of the program's own; see `App.transaction`."""
+        return open_transaction(self)
 
     def keep_house(self) -> None:
         """Merge and trim now what is due, instead of in the background."""

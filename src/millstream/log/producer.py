@@ -45,6 +45,10 @@ class Extras:
             None if times is None else [None if moment is None else time_to_us(moment) for moment in times]
         )
 
+    @property
+    def empty(self) -> bool:
+        return self.keys is None and self.headers is None and self.times is None
+
     def at(self, places: Sequence[int]) -> dict[str, Any]:
         """Return the part for some of the values, as keywords of `RecordCoding.encode`."""
         return {name: _pick(getattr(self, name), places) for name in ("keys", "times", "headers")}
@@ -73,6 +77,10 @@ class Producer(Generic[T]):
         if count > limits.EXTEND_RECORDS_MAX:
             raise _too_many(self._topic, count)
         coding = self._schemas.coding_to_write(values)
+        if extras.empty and count < limits.ROWS_RECORDS_MAX and self._partitioner.single:
+            batch = coding.encode(values)
+            if batch.size_bytes <= limits.ROWS_BYTES_MAX:
+                return [Append(self._topic, 0, batch)]
         places = self._places(count, extras, lambda: coding.keys(values))
         appends: list[Append] = []
         if isinstance(places, int):
@@ -132,7 +140,7 @@ class Producer(Generic[T]):
         places: Sequence[int],
         extras: Extras,
     ) -> None:
-        plain = extras.keys is None and extras.headers is None and extras.times is None
+        plain = extras.empty
         for start in range(0, len(values), limits.COLUMNS_RECORDS_MAX):
             stop = min(start + limits.COLUMNS_RECORDS_MAX, len(values))
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from millstream.engines.protocol import Engine, TopicInfo
+from millstream.engines.protocol import TopicInfo
 from millstream.errors import ConflictError, SchemaError
 from millstream.log.batches import RecordCoding
 from millstream.log.infer import widen, widen_frame
@@ -19,16 +19,24 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+class SchemaStore(Protocol):
+    """Where schemas are registered: an engine, or a transaction of one."""
+
+    def describe_topic(self, topic: str) -> TopicInfo: ...
+
+    def put_schema(self, topic: str, schema: bytes, *, after: int | None = None) -> int: ...
+
+
 class TopicSchemas(Generic[T]):
     """Keeps the coding of a topic current: its own schema is registered at the first append, others are looked up."""
 
-    def __init__(self, engine: Engine, info: TopicInfo, type: Any, *, key: str | None, time: str | None) -> None:
+    def __init__(self, store: SchemaStore, info: TopicInfo, type: Any, *, key: str | None, time: str | None) -> None:
         """Compare the type with what is registered.
 
         Raises:
             SchemaError: The type cannot be a schema, or cannot follow the newest registered one.
         """
-        self._engine = engine
+        self._store = store
         self._topic = info.spec.name
         self._type = type
         self._mutex = threading.Lock()
@@ -68,6 +76,20 @@ class TopicSchemas(Generic[T]):
     def raw(self) -> bool:
         return self._coding.schema.raw
 
+    def beside(self, store: SchemaStore) -> TopicSchemas[T]:
+        """Return the same with another place to register: what is found out there is not known here."""
+        coding = self._coding
+        roles = coding.schema.key, coding.schema.time
+        return TopicSchemas(store, store.describe_topic(self._topic), self._type, key=roles[0], time=roles[1])
+
+    def can_write(self, values: Any) -> bool:
+        """Whether these values, or the rows of a frame, can be written without registering anything."""
+        coding = self._coding
+        if coding.schema.open:
+            widened = widen_frame if hasattr(values, "schema") else widen
+            return widened(coding.schema, values, topic=self._topic) is coding.schema
+        return coding.schema.raw or coding.schema_id != 0
+
     def coding_to_write(self, values: Sequence[Any]) -> RecordCoding[T]:
         """Return the coding for these values: registered, and widened by new fields where the topic is open."""
         return self._to_write(lambda schema: widen(schema, values, topic=self._topic))
@@ -98,7 +120,7 @@ class TopicSchemas(Generic[T]):
 
     def refresh(self) -> None:
         """Look which schemas others have registered; an open topic is read as the newest of them."""
-        known = _decoded(self._engine.describe_topic(self._topic))
+        known = _decoded(self._store.describe_topic(self._topic))
         with self._mutex:
             self._known = known
             newest_id = max(known, default=0)
@@ -124,7 +146,7 @@ class TopicSchemas(Generic[T]):
                 return self._coding
 
     def _register(self, schema: Schema, *, after: int | None = None) -> int:
-        schema_id = self._engine.put_schema(self._topic, schema.encode(), after=after)
+        schema_id = self._store.put_schema(self._topic, schema.encode(), after=after)
         self._known = {**self._known, schema_id: schema}
         return schema_id
 

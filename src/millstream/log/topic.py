@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
+import copy
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from millstream.durations import duration
-from millstream.engines.protocol import Append, Engine, GroupInfo, PartitionInfo, TopicInfo
+from millstream.engines.protocol import Append, Bound, Engine, GroupInfo, PartitionInfo, TopicInfo
 from millstream.errors import UsageError
+from millstream.log.delivery import UNIQUE_WINDOW, Delivery, Due, Unique, check_each, delivery_headers
 from millstream.log.group import Group
 from millstream.log.producer import Extras, Headers, Key, Producer
 from millstream.log.ranges import OffsetRange, ranges_of
@@ -20,9 +21,12 @@ from millstream.log.schemas import TopicSchemas
 from millstream.records import Position, Record
 
 if TYPE_CHECKING:
+    import asyncio
+
     import polars as pl
 
     from millstream.log.log import Log
+    from millstream.log.transaction import Transaction
 
 
 T = TypeVar("T")
@@ -77,7 +81,20 @@ class Topic(Generic[T]):
 
     # --- append ---------------------------------------------------------------------------------------------------
 
-    def append(self, value: T, *, key: Key = None, headers: Headers = None, time: datetime | None = None) -> Position:
+    def append(
+        self,
+        value: T,
+        *,
+        key: Key = None,
+        headers: Headers = None,
+        time: datetime | None = None,
+        due: Due = None,
+        priority: int = 0,
+        unique: Unique = None,
+        unique_window: timedelta | str | float = UNIQUE_WINDOW,
+        bound: Bound | None = None,
+        transaction: Transaction | None = None,
+    ) -> Position:
         """Append one record; it is durable when this returns.
 
         Threads that append at the same moment share one fsync.
@@ -85,19 +102,45 @@ class Topic(Generic[T]):
         Args:
             key: In place of the key field's value.
             time: Event time, in place of the time field's value; None without a time field is the append time.
+            due: Queues do not hand it over before: a moment, or how long from now. Kept on disk, not in memory.
+            priority: Queues declared with a priority hand over higher numbers first.
+            unique: Append nothing where a record of this topic was appended with the same value less than
+                `unique_window` ago, and return the position of that one.
+            bound: Append nothing where a queue would grow beyond it.
+            transaction: Append with the caller's own rows, or not at all; see `App.transaction`.
 
         Raises:
             SchemaError: The value does not fit the topic's type.
             LimitExceededError: It is too large.
+            QueueFullError: The queue of `bound` is full.
             StorageError: It was not stored.
         """
-        return self._engine.append(self._encode_one(value, key, headers, time))[0]
+        if transaction is not None:
+            wishes = Delivery(due, priority, unique, unique_window)
+            appends = self._within(transaction, [value])._encode_wished(value, key, headers, time, wishes)
+            return transaction.append(self._log, appends, bound=bound)[0]
+        if due is None and not priority and unique is None:
+            return self._engine.append(self._encode_one(value, key, headers, time), bound=bound)[0]
+        wishes = Delivery(due, priority, unique, unique_window)
+        return self._engine.append(self._encode_wished(value, key, headers, time, wishes), bound=bound)[0]
 
     async def append_async(
-        self, value: T, *, key: Key = None, headers: Headers = None, time: datetime | None = None
+        self,
+        value: T,
+        *,
+        key: Key = None,
+        headers: Headers = None,
+        time: datetime | None = None,
+        due: Due = None,
+        priority: int = 0,
+        unique: Unique = None,
+        unique_window: timedelta | str | float = UNIQUE_WINDOW,
+        bound: Bound | None = None,
     ) -> Position:
         """`append` for asyncio: tasks that append at the same moment share one fsync."""
-        return (await self._submit(self._encode_one(value, key, headers, time)))[0]
+        wishes = Delivery(due, priority, unique, unique_window)
+        appends = self._encode_wished(value, key, headers, time, wishes)
+        return (await self._submit(appends, bound))[0]
 
     def extend(
         self,
@@ -106,12 +149,20 @@ class Topic(Generic[T]):
         keys: Sequence[Key] | None = None,
         headers: Sequence[Headers] | None = None,
         times: Sequence[datetime | None] | None = None,
+        due: Due = None,
+        priority: int = 0,
+        unique: Sequence[Unique] | None = None,
+        unique_window: timedelta | str | float = UNIQUE_WINDOW,
+        bound: Bound | None = None,
+        transaction: Transaction | None = None,
     ) -> list[OffsetRange]:
         """Append many records, all or nothing; they are durable when this returns.
 
         Args:
             values: Values of the topic's type, or a Polars frame with a column for each field.
-            keys: One for each value, as for `append`; the same for headers and times.
+            keys: One for each value, as for `append`; the same for headers, times and unique.
+            due: Of all of them; the same for priority.
+            transaction: As for `append`.
 
         Returns:
             Where they are: one range for each partition that got some.
@@ -119,9 +170,25 @@ class Topic(Generic[T]):
         Raises:
             SchemaError: A value does not fit; `index` is its place. Nothing was stored.
             LimitExceededError: Too many or too large for one call. Nothing was stored.
+            QueueFullError: The queue of `bound` would grow beyond it. Nothing was stored.
         """
-        appends = self._encode_many(values, keys, headers, times)
-        return ranges_of(appends, self._engine.append(appends))
+        topic = self
+        if transaction is not None:
+            values = values if _is_frame(values) else list(values)  # type: ignore[arg-type]
+            topic = self._within(transaction, values)
+        appends = topic.encode(
+            values,
+            keys=keys,
+            headers=headers,
+            times=times,
+            due=due,
+            priority=priority,
+            unique=unique,
+            unique_window=unique_window,
+        )
+        if transaction is not None:
+            return ranges_of(appends, transaction.append(self._log, appends, bound=bound))
+        return ranges_of(appends, self._engine.append(appends, bound=bound))
 
     async def extend_async(
         self,
@@ -130,10 +197,24 @@ class Topic(Generic[T]):
         keys: Sequence[Key] | None = None,
         headers: Sequence[Headers] | None = None,
         times: Sequence[datetime | None] | None = None,
+        due: Due = None,
+        priority: int = 0,
+        unique: Sequence[Unique] | None = None,
+        unique_window: timedelta | str | float = UNIQUE_WINDOW,
+        bound: Bound | None = None,
     ) -> list[OffsetRange]:
         """`extend` for asyncio."""
-        appends = self._encode_many(values, keys, headers, times)
-        return ranges_of(appends, await self._submit(appends)) if appends else []
+        appends = self.encode(
+            values,
+            keys=keys,
+            headers=headers,
+            times=times,
+            due=due,
+            priority=priority,
+            unique=unique,
+            unique_window=unique_window,
+        )
+        return ranges_of(appends, await self._submit(appends, bound)) if appends else []
 
     def encode(
         self,
@@ -142,9 +223,50 @@ class Topic(Generic[T]):
         keys: Sequence[Key] | None = None,
         headers: Sequence[Headers] | None = None,
         times: Sequence[datetime | None] | None = None,
+        due: Due = None,
+        priority: int = 0,
+        unique: Sequence[Unique] | None = None,
+        unique_window: timedelta | str | float = UNIQUE_WINDOW,
     ) -> list[Append]:
         """Return values as appends for another transaction: `Group.commit(appends=)`, `Group.settle(appends=)`."""
-        return self._encode_many(values, keys, headers, times)
+        if due is None and not priority and unique is None:
+            return self._encode_many(values, keys, headers, times)
+        if _is_frame(values):
+            raise UsageError("due, priority and unique are for values one by one; give values, not a frame")
+        listed: list[T] = list(values)  # type: ignore[arg-type]
+        if unique is None:
+            wishes = delivery_headers(due=due, priority=priority, clock=self._log.clock)
+            with_wishes = [{**(given or {}), **wishes} for given in headers or [None] * len(listed)]
+            return self._encode_many(listed, keys, with_wishes, times)
+        for name, given in (("keys", keys), ("headers", headers), ("times", times), ("unique", unique)):
+            if given is not None:
+                check_each(name, len(listed), given)
+        return [
+            append
+            for place, value in enumerate(listed)
+            for append in self._encode_wished(
+                value,
+                keys[place] if keys else None,
+                headers[place] if headers else None,
+                times[place] if times else None,
+                Delivery(due, priority, unique[place], unique_window),
+            )
+        ]
+
+    def _within(self, transaction: Transaction, values: Any) -> Topic[T]:
+        """Return what encodes values in a transaction: a schema that is new is registered with it, or not at all."""
+        if self._schemas.can_write(values):
+            return self
+        other = copy.copy(self)
+        other._producer = transaction.producer(self._name, self._schemas, self._partitions)
+        return other
+
+    def _encode_wished(
+        self, value: T, key: Key, headers: Headers, moment: datetime | None, wishes: Delivery
+    ) -> list[Append]:
+        clock = self._log.clock
+        appends = self._encode_one(value, key, wishes.headers(headers, clock), moment)
+        return [wishes.once(append, clock) for append in appends]
 
     def _encode_one(self, value: T, key: Key, headers: Headers, moment: datetime | None) -> list[Append]:
         if key is None and headers is None and moment is None:
@@ -163,8 +285,7 @@ class Topic(Generic[T]):
         headers: Sequence[Headers] | None,
         times: Sequence[datetime | None] | None,
     ) -> list[Append]:
-        # A Polars frame, told by its class's name: asking for the class itself would import Polars for every append.
-        if type(values).__name__ in ("DataFrame", "LazyFrame") and type(values).__module__.startswith("polars"):
+        if _is_frame(values):
             if not (keys is None and headers is None and times is None):
                 raise UsageError("with a frame, give keys and times as columns `_key` and `_event_time` of it")
             frame: Any = values
@@ -173,7 +294,11 @@ class Topic(Generic[T]):
             return self._producer.encode(values, _NOTHING)  # type: ignore[arg-type]
         return self._producer.encode(values, Extras(keys, headers, times))  # type: ignore[arg-type]
 
-    async def _submit(self, appends: list[Append]) -> list[Position]:
+    async def _submit(self, appends: list[Append], bound: Bound | None = None) -> list[Position]:
+        import asyncio  # late: most programs never need it, and it takes 20 ms
+
+        if bound is not None:
+            return await asyncio.to_thread(self._engine.append, appends, bound=bound)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[list[Position]] = loop.create_future()
 
@@ -306,13 +431,22 @@ class Topic(Generic[T]):
 
         return run_sql(query, {self._name: self.frame, "topic": self.frame})
 
-    def wait(self, seen: Mapping[int, int], timeout: timedelta | str | float) -> bool:
+    def wait(
+        self,
+        seen: Mapping[int, int],
+        timeout: timedelta | str | float,
+        *,
+        until: Callable[[], bool] | None = None,
+    ) -> bool:
         """Block until a partition ends beyond the offset given for it, or queue state of the topic changes.
+
+        Args:
+            until: Ends the wait as well; asked after each change, and once before: nothing is missed in between.
 
         Returns:
             False when the time passed without news. After True there may still be nothing: another took it.
         """
-        return self._engine.wait({self._name: seen}, round(duration(timeout).total_seconds() * 1e6))
+        return self._engine.wait({self._name: seen}, round(duration(timeout).total_seconds() * 1e6), until=until)
 
     # --- about ----------------------------------------------------------------------------------------------------
 
@@ -324,10 +458,14 @@ class Topic(Generic[T]):
         """Return the offset that the next record of each partition gets."""
         return {p.partition: p.end_offset for p in self.info().partitions}
 
-    def group(self, name: str, *, start: Literal["start", "end"] = "start") -> Group[T]:
-        """Return a consumer group; made, to begin at the start or the end of the log, where there is none."""
+    def group(self, name: str, *, start: Literal["start", "end"] = "start", parallel: int | None = None) -> Group[T]:
+        """Return a consumer group; made, to begin at the start or the end of the log, where there is none.
+
+        Args:
+            parallel: Make it one in sorted order, with so many records of a key out at once; see `Engine.create_group`.
+        """
         begin = None if start == "start" else self.end_offsets()
-        self._engine.create_group(self._name, name, start=begin)
+        self._engine.create_group(self._name, name, start=begin, parallel=parallel)
         return Group(self, name, self._reader)
 
     def groups(self) -> dict[str, GroupInfo]:
@@ -340,6 +478,11 @@ class Topic(Generic[T]):
 
 
 _NOTHING = Extras()
+
+
+def _is_frame(values: object) -> bool:
+    """True for a Polars frame, told by its class's name: to ask for the class would import Polars for every append."""
+    return type(values).__name__ in ("DataFrame", "LazyFrame") and type(values).__module__.startswith("polars")
 
 
 def _from(offset: int, partition: PartitionInfo) -> int:
