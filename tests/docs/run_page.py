@@ -93,10 +93,11 @@ def main() -> None:
     module = ModuleType("page")
     sys.modules["page"] = module
     with tempfile.TemporaryDirectory() as folder:
-        # `millstream` is that of this Python, whatever else is installed.
-        command = Path(folder, "millstream")
-        command.write_text(f"#!/bin/sh\nexec '{sys.executable}' -m millstream \"$@\"\n")
-        command.chmod(0o755)
+        # `millstream` and `python` are those of this Python, whatever else is installed.
+        for name, arguments in (("millstream", " -m millstream"), ("python", "")):
+            command = Path(folder, name)
+            command.write_text(f"#!/bin/sh\nexec '{sys.executable}'{arguments} \"$@\"\n")
+            command.chmod(0o755)
         os.environ["PATH"] = f"{folder}{os.pathsep}{os.environ['PATH']}"
         for block in blocks_of(page.read_text()):
             if block.language == "python":

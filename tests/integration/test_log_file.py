@@ -208,6 +208,28 @@ def test_unknown_durability_says_what_there_is(tmp_path: Path) -> None:
         connect(str(tmp_path / "log.db"), durability="maybe")
 
 
+def test_room_made_in_the_write_ahead_log_is_no_record(tmp_path: Path) -> None:
+    path = tmp_path / "log.db"
+    engine = SqliteEngine(path)
+    engine.create_topic(TopicSpec("t"))
+    for i in range(50):
+        engine.append(one(b"%d" % i))
+    wal = Path(f"{path}-wal").read_bytes()
+    assert wal.endswith(bytes(64 * 1024)), "no room was made"
+    # What a killed process leaves: the file and its log as they are at this moment.
+    for name in ("log.db", "log.db-wal"):
+        shutil.copy(tmp_path / name, tmp_path / name.replace("log", "copy"))
+    copy = SqliteEngine(tmp_path / "copy.db")
+    assert copy.check() == []
+    assert copy.describe_topic("t").records == 50
+    assert copy.append(one())[0].offset == 50
+    copy.close()
+    for i in range(500):
+        engine.append(one(b"%d" % i))
+    assert engine.check() == []
+    engine.close()
+
+
 # --- one file, many users -----------------------------------------------------------------------------------------
 
 

@@ -73,7 +73,7 @@ def start(*arguments: str, folder: Path) -> subprocess.Popen[str]:
 def test_help_lists_every_command(millstream: Command) -> None:
     result = millstream("--help")
     assert result.code == 0
-    for name in ("demo", "topics", "put", "tail", "sql", "run", "doctor", "backup"):
+    for name in ("demo", "topics", "put", "tail", "sql", "run", "queue", "dead", "top", "doctor", "backup"):
         assert f"  {name} " in result.out
 
 
@@ -513,5 +513,5 @@ def test_a_shell_completes_commands_and_topics(folder: Path) -> None:
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
         return done.stdout.split()
 
-    assert complete("millstream to", 1) == ["topics"]
+    assert complete("millstream topi", 1) == ["topics"]
     assert complete("millstream tail ", 2) == ["n"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -30,6 +32,17 @@ def run(
     until: Annotated[
         str | None, typer.Option("--until", metavar="now", help="now: handle all there is, then stop.")
     ] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option("--metrics", metavar="ADDRESS", help="Answer monitors there, such as 127.0.0.1:9464."),
+    ] = None,
+    metrics_token: Annotated[
+        str | None,
+        typer.Option("--metrics-token", metavar="TOKEN", help="Monitors need it; made up where others reach them."),
+    ] = None,
+    stall: Annotated[
+        str, typer.Option("--stall", metavar="TIME", help="A queue that does not move for so long is unhealthy.")
+    ] = "10m",
     url: UrlOption = None,
     data: DataOption = None,
     json: JsonOption = False,
@@ -42,6 +55,8 @@ def run(
     shell = Shell.of(context, url, data, json, debug)
     if until not in (None, "now"):
         raise UsageError(f'--until is {until!r}; give "now", or leave it out to run until stopped')
+    if metrics_token is not None and metrics is None:
+        raise UsageError("--metrics-token is for --metrics; say where with it, such as --metrics 0.0.0.0:9464")
     import logging
     import threading
 
@@ -54,12 +69,34 @@ def run(
         stop = threading.Event()
         try:
             _announce(loaded, shell, app)
-            loaded.run(until="now" if until else None, stop=stop)
+            with _monitored(loaded, shell, metrics, token=metrics_token, stall=stall):
+                loaded.run(until="now" if until else None, stop=stop)
         except KeyboardInterrupt:
             # Came before the application listened for it: nothing was begun.
             stop.set()
     # To run until stopped ends well when it is stopped; to handle all there is does not.
     raise typer.Exit(EXIT_INTERRUPTED if until and stop.is_set() else 0)
+
+
+@contextmanager
+def _monitored(app: App, shell: Shell, address: str | None, *, token: str | None, stall: str) -> Iterator[None]:
+    """Answer monitors meanwhile, where an address is given."""
+    if address is None:
+        yield
+        return
+    from millstream.web.operations import address_of, serve_operations
+
+    host, port = address_of(address)
+    own = [(queue.topic.name, queue.name) for queue in app.queues.values()]
+    with serve_operations(app.log, own, host=host, port=port, token=token, stall=stall) as serving:
+        if shell.json:
+            print_json({"metrics": f"{serving.url}/metrics", "token": serving.token})
+        else:
+            print(f"metrics at {serving.url}/metrics, health at {serving.url}/health", flush=True)
+            if serving.token is not None and token is None:
+                print(f"with the header Authorization: Bearer {serving.token}", flush=True)
+        sys.stdout.flush()
+        yield
 
 
 def _keep(app: App, names: list[str]) -> None:

@@ -9,13 +9,46 @@ General layout, in the order a record passes:
     retry.py      Retry and the pure decision what happens to a failed record
     dead.py       DeadLetter: a record given up on
     events.py     what observers see
+
+and of tasks, functions as job types:
+
+    task.py       Task: what `@app.task` makes of a function; sending
+    arguments.py  a function's arguments as data, checked both ways
+    tasks.py      TaskQueue: the tasks of one queue, and the handler that calls them
+    job.py        Job: the handle of one; what its function sees of itself
+    results.py    outcomes and progress, kept with the queue for a time
+
+and of the standard library's queue, on disk:
+
+    standard.py         Queue, LifoQueue, PriorityQueue: what users see
+    standard_taker.py   how items leave the file in runs; what is at hand, what is leased
+    standard_hand.py    a run of items, handed out one by one; how long the next run is
+    standard_keeper.py  the thread that gives back what lies too long at hand
+    standard_store.py   the topic, the group, and the marks beside them
+    standard_items.py   items as data, and back
+    standard_order.py   items as bytes in Python's order
 """
 
 from __future__ import annotations
 
 from millstream.queue.dead import DeadLetter
 from millstream.queue.events import QueueEvent, QueueEventKind, QueueObserver, WorkerState
+from millstream.queue.job import Job, JobStatus, current_job, progress
 from millstream.queue.reader import QueueReader
 from millstream.queue.retry import Retry
+from millstream.queue.task import Task
 
-__all__ = ["DeadLetter", "QueueEvent", "QueueEventKind", "QueueObserver", "QueueReader", "Retry", "WorkerState"]
+__all__ = [
+    "DeadLetter",
+    "Job",
+    "JobStatus",
+    "QueueEvent",
+    "QueueEventKind",
+    "QueueObserver",
+    "QueueReader",
+    "Retry",
+    "Task",
+    "WorkerState",
+    "current_job",
+    "progress",
+]

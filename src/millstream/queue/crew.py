@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 import logging
 import random
 import threading
@@ -12,38 +10,39 @@ from datetime import timedelta
 from typing import Any, Final
 
 from millstream.clock import Clock
-from millstream.engines.protocol import Append, Lease, Outcome, Settlement
-from millstream.errors import LeaseLostError, StorageError
+from millstream.durations import duration_us
+from millstream.engines.protocol import Lease, Outcome, Settlement, StateChange
+from millstream.errors import LeaseLostError, StorageError, UsageError
+from millstream.log.batches import BadRecord
 from millstream.log.group import Group
 from millstream.log.topic import Topic
-from millstream.queue.dead import DeadLetter, Failure, dead_topic_name
+from millstream.queue.async_team import AsyncTeam
+from millstream.queue.autoscale import Scaling
+from millstream.queue.cancelling import Cancelled
+from millstream.queue.dead import DeadLetter, Failure, Origin, dead_letter_append, dead_topic_name
+from millstream.queue.ended import WORKER_DIED, Ended
 from millstream.queue.events import QueueEvent, QueueEventKind, WorkerState
-from millstream.queue.handler import EventLoop, Handler
-from millstream.queue.retry import Retry
-from millstream.queue.worker import Ended, Item, Worker
-from millstream.records import Record
+from millstream.queue.feed import Feed
+from millstream.queue.handler import Handler
+from millstream.queue.keeper import Keeper
+from millstream.queue.memory import resident_bytes
+from millstream.queue.opening import open_leases
+from millstream.queue.options import Kind, QueueOptions
+from millstream.queue.outcome import HandlerOutcome, OutcomeHook
+from millstream.queue.part import Run
+from millstream.queue.retry import Retry, decide
+from millstream.queue.team import Team, ThreadTeam
+from millstream.queue.worker import Worker
+from millstream.records import Position, Record, time_from_us
 
 _log = logging.getLogger("millstream.queue")
-
-LOOK_US: Final = 1_000_000
-"""An idle crew looks for work this often even if nothing wakes it: a record that was given back between a look and the
-wait for news would otherwise stay there."""
-
-LOOK_US_MIN: Final = 10_000
-"""And not more often than this, whatever is due: another worker may be about to take it."""
-
-STOP_US: Final = 200_000
-"""An idle crew notices within this time that it should stop."""
-
-BUSY_US: Final = 250_000
-"""A record that takes longer than this no longer holds up the ones leased with it."""
 
 SETTLE_DELAY_MAX: Final = 5.0
 """Seconds between tries to record outcomes while the disk is full; the leases are kept alive meanwhile."""
 
 
 class Crew:
-    """Worker threads that share one consumer group, and one keeper thread that renews their leases.
+    """Workers that share one consumer group, and one keeper thread that renews their leases.
 
     A stop is soft: every worker finishes the record it is busy with, gives the unstarted ones back, and ends.
     """
@@ -55,30 +54,49 @@ class Crew:
         *,
         workers: int,
         retry: Retry,
+        options: QueueOptions,
         lease: timedelta,
-        observe: Callable[[QueueEvent], None],
+        hook: OutcomeHook | None,
+        notify: Callable[[QueueEvent], None],
+        observed: Callable[[], bool],
         stop: threading.Event,
         until_empty: bool = False,
+        prefix: str | None = None,
+        overrun: Callable[[], None] | None = None,
+        scaling: Scaling | None = None,
     ) -> None:
         self.name = group.name
+        self.prefix = prefix or group.name
+        self.overrun = overrun
+        self.scaling = scaling
+        self.recycled = False
+        """It stopped at a limit of `Recycle`."""
+        self.group = group
+        self.topic: Topic[Any] = group.topic
+        self.handler = handler
         self.retry = retry
+        self.options = options
+        self.lease = lease
+        self.hook = hook
+        self.observed = observed
+        self.until_empty = until_empty
         self.clock: Clock = group.topic.log.clock
-        self._group = group
+        self.at_once = handler.batches or handler.is_async
+        """A worker has several records in the handler at the same time."""
+        self._notify = notify
         self._stop = stop
-        self._handler = handler
-        self._lease = lease
-        self._observe = observe
-        self._until_empty = until_empty
+        self._aborted = threading.Event()
         self._random = random.Random()
-        self._turn = threading.Lock()
-        self._ended = threading.Event()
         self._dead: Topic[DeadLetter] | None = None
         self._errors: list[BaseException] = []
-        self._loop = EventLoop(f"{self.name}-loop") if handler.is_async else None
-        self._workers = [Worker(self, f"{self.name}-{number}") for number in range(1, workers + 1)]
+        self.feed = Feed(group, options, lease=lease, stopping=self.stopping, until_empty=until_empty)
+        kind = options.kind or (Kind.ASYNC if handler.is_async else Kind.THREADS)
+        self.team: Team = AsyncTeam(self, workers) if handler.is_async else ThreadTeam(self, workers)
+        if kind == Kind.ASYNC and not handler.is_async:
+            raise UsageError(f'queue {self.name!r}: kind="async" needs an `async def` handler')
 
     def states(self) -> list[WorkerState]:
-        return [worker.state for worker in self._workers]
+        return self.team.states()
 
     def run(self) -> int:
         """Work until stopped (or empty); return how many deliveries were handled.
@@ -86,84 +104,173 @@ class Crew:
         Raises:
             MillstreamError: The log could not be used; every worker has ended.
         """
-        threads = [
-            threading.Thread(target=self._guarded, args=(worker.work,), name=worker.name, daemon=True)
-            for worker in self._workers
-        ]
-        keeper = threading.Thread(target=self._guarded, args=(self._keep,), name=f"{self.name}-keeper", daemon=True)
-        for thread in (*threads, keeper):
-            thread.start()
+        keeper = Keeper(self)
+        self.team.start()
+        keeper.start()
         # Order of a stop: workers end first and settle what they did while the keeper still renews their leases.
-        for thread in threads:
-            thread.join()
-        self._ended.set()
-        keeper.join()
-        if self._loop is not None:
-            self._loop.close()
+        self.team.join(self._aborted)
+        keeper.stop()
+        self.team.close()
         if self._errors:
             raise self._errors[0]
-        return sum(worker.handled for worker in self._workers)
+        return self.team.handled
 
     def stopping(self) -> bool:
         """True when workers should end: told so, or one of them cannot use the log."""
         return self._stop.is_set() or bool(self._errors)
 
+    def abort(self) -> None:
+        """Stop hard: what is unfinished is given back, and `run` returns; handlers that go on do so for nothing."""
+        self._stop.set()
+        self.team.abort()
+        self._aborted.set()
+
+    def cancel(self, position: Position, error: BaseException) -> bool:
+        """Take a record from its handler, if one has it; that counts as given up on."""
+        return self.team.take_over(lambda record: record.position == position, error)
+
     # --- what workers use -------------------------------------------------------------------------------------------
 
-    def fetch(self, worker: str, records_max: int) -> list[Lease]:
-        """Return leased records, waiting for some; empty: the worker is to end.
+    def next_run(self, worker: Worker, records_max: int) -> Run | None:
+        """Return records for a worker, waiting for some; None: it is to end."""
+        batching = self.options.batching
+        wanted = batching.records if batching is not None and self.handler.batches else records_max
+        if self._at_limit():
+            self.recycled = True
+            self._stop.set()
+            return None
+        recycle = self.options.recycle
+        if recycle is not None and recycle.jobs is not None and self.prefix != self.name:
+            wanted = max(1, min(wanted, recycle.jobs - self.team.handled))
+        leases = self.feed.next(worker.name, wanted, ended=lambda: worker.unwanted)
+        if not leases:
+            return None
+        if batching is not None and self.handler.batches:
+            until_us = self.clock.monotonic_us() + duration_us(batching.wait)
+            while (left := wanted - sum(lease.end - lease.start for lease in leases)) > 0 and batching.wait:
+                # Those held while waiting are renewed by the keeper: it has to know them.
+                worker.hold(leases)
+                more = self.feed.more(worker.name, left, until_us=until_us)
+                if not more:
+                    break
+                leases += more
+        return self.open(leases, worker.name)
 
-        One idle worker at a time looks and waits, the others wait for their turn: a new record wakes one thread.
-        """
-        with self._turn:
-            while not self.stopping():
-                seen = self._group.topic.end_offsets()
-                leases = self._group.lease(worker=worker, records_max=records_max, duration=self._lease)
-                if leases or self._until_empty:
-                    return leases
-                self._wait(seen)
-        return []
+    def _at_limit(self) -> bool:
+        """True when this process has done its share; `Recycle` is for workers of their own process only."""
+        recycle = self.options.recycle
+        if recycle is None or self.prefix == self.name:
+            return False
+        full = recycle.jobs is not None and self.team.handled >= recycle.jobs
+        return full or (recycle.bytes is not None and resident_bytes() > recycle.bytes)
 
-    def open(self, lease: Lease) -> list[Item]:
-        """Return the records of a lease; settles at once what the log no longer has."""
-        records = self._group.records(lease)
-        items: list[Item] = []
-        start = lease.start
-        for record in records:
-            item = Item(lease, record, start, lease.end)
-            end = lease.end if record is records[-1] else item.position.offset + 1
-            items.append(Item(lease, record, start, end))
-            start = end
-        if not items:
-            with contextlib.suppress(LeaseLostError):
-                self.settle([Settlement(lease, lease.start, lease.end, Outcome.ACK)], [])
-        return items
+    def open(self, leases: Sequence[Lease], worker: str) -> Run:
+        return open_leases(self, leases, worker)
 
-    def call(self, record: Record[Any]) -> None:
-        self._handler.call(record, self._loop)
+    def guarded(self, work: Callable[[], None]) -> None:
+        """Run a thread of the crew; its error stops the others and is raised by `run`."""
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001 - kept and raised by `run`, in the thread that can decide
+            self._errors.append(error)
 
-    def draw(self) -> float:
-        return self._random.random()
+    # --- outcomes ---------------------------------------------------------------------------------------------------
 
-    def dead_topic(self) -> Topic[DeadLetter]:
-        """Return the topic of the dead letters, made with the first of them."""
-        if self._dead is None:
-            topic = self._group.topic
-            self._dead = topic.log.topic(dead_topic_name(topic.name), DeadLetter)
-        return self._dead
+    def failed(
+        self, lease: Lease, start: int, end: int, record: Record[Any], error: BaseException, worker: str
+    ) -> Ended:
+        """Return what a record's failure means: another try, or the dead letters."""
+        try:
+            decision = decide(self.retry, attempt=lease.attempt, error=error, draw=self._random.random())
+        except UsageError as unusable:
+            # RetryLater("soon"): the handler failed in failing; that is a failure like any other.
+            error = unusable
+            decision = decide(self.retry, attempt=lease.attempt, error=error, draw=self._random.random())
+        cancelled = isinstance(error, Cancelled)
+        failure = Failure(Cancelled.__name__, str(error), "") if cancelled else Failure.of(error)
+        if decision.outcome is Outcome.REJECT:
+            return self.dead(Settlement(lease, start, end, Outcome.REJECT), record, failure, worker)
+        due_us = self.clock.now_us() + decision.delay_us
+        settlement = Settlement(lease, start, end, Outcome.NACK, due_us)
+        outcome = HandlerOutcome(QueueEventKind.RETRY, failure=failure, attempt=lease.attempt, due_us=due_us)
+        return Ended(settlement, [record], failure, state=self._kept(record, outcome))
 
-    def settle(self, settlements: Sequence[Settlement], appends: Sequence[Append]) -> None:
-        """Record outcomes; tries again while the log says that trying again helps, as the work is done.
+    def dead(self, settlement: Settlement, record: Record[Any] | BadRecord, failure: Failure, worker: str) -> Ended:
+        """Return what giving up on a record means."""
+        attempt = settlement.lease.attempt
+        if failure.error_type == WORKER_DIED:
+            attempt -= 1  # this one does not reach the handler
+        origin = Origin(group=self.name, worker=worker, attempts=attempt, failed_at=time_from_us(self.clock.now_us()))
+        appends = dead_letter_append(self._dead_topic(), record, failure, origin)
+        state: Sequence[StateChange] = ()
+        if not isinstance(record, BadRecord):
+            state = self._kept(record, HandlerOutcome(QueueEventKind.DEAD, failure=failure, attempt=attempt))
+        return Ended(settlement, [record], failure, appends, state)
+
+    def settle(self, ended: Sequence[Ended], worker: str) -> None:
+        """Record outcomes; those whose lease was lost are told and left out.
 
         Raises:
-            LeaseLostError: Somebody else has the records now.
             StorageError: The log cannot be written.
         """
+        try:
+            self._store(ended)
+        except LeaseLostError as error:
+            if len(ended) > 1:
+                for one in ended:
+                    self.settle([one], worker)
+                return
+            _log.warning("queue %s, worker %s: an outcome came too late: %s", self.name, worker, error)
+            for record in ended[0].records:
+                self.emit(QueueEventKind.LOST, worker, record, ended[0].settlement.lease.attempt)
+            return
+        if not self.observed():
+            return
+        for one in ended:
+            for record in one.records:
+                self.emit(
+                    one.kind,
+                    worker,
+                    record,
+                    one.settlement.lease.attempt,
+                    failure=one.failure,
+                    due_us=one.settlement.due_us or None,
+                )
+
+    def emit(
+        self,
+        kind: QueueEventKind,
+        worker: str,
+        record: Record[Any] | BadRecord,
+        attempt: int,
+        *,
+        failure: Failure | None = None,
+        due_us: int | None = None,
+    ) -> None:
+        self._notify(
+            QueueEvent(
+                kind=kind,
+                queue=self.name,
+                worker=worker,
+                position=(record.record if isinstance(record, BadRecord) else record).position,
+                attempt=attempt,
+                time_us=self.clock.now_us(),
+                error=str(failure) if failure else None,
+                due_us=due_us,
+            )
+        )
+
+    def _store(self, ended: Sequence[Ended]) -> None:
+        """Tries again while the log says that trying again helps, as the work is done."""
         delay = 0.1
         while True:
             last = self.stopping()
             try:
-                self._group.settle(settlements, appends=appends)
+                self.group.settle(
+                    [one.settlement for one in ended],
+                    appends=[append for one in ended for append in one.appends],
+                    state=[change for one in ended for change in one.state],
+                )
                 return
             except StorageError as error:
                 if last or not error.retryable:
@@ -172,68 +279,18 @@ class Crew:
             self._stop.wait(delay)
             delay = min(delay * 2, SETTLE_DELAY_MAX)
 
-    def lost(self, worker: str, ended: Sequence[Ended], error: LeaseLostError) -> None:
-        _log.warning("queue %s, worker %s: %d outcomes came too late: %s", self.name, worker, len(ended), error)
-        for one in ended:
-            self.emit(QueueEventKind.LOST, worker, one.item)
-
-    def emit(
-        self,
-        kind: QueueEventKind,
-        worker: str,
-        item: Item,
-        *,
-        failure: Failure | None = None,
-        due_us: int | None = None,
-    ) -> None:
-        self._observe(
-            QueueEvent(
-                kind=kind,
-                queue=self.name,
-                worker=worker,
-                position=item.position,
-                attempt=item.lease.attempt,
-                time_us=self.clock.now_us(),
-                error=str(failure) if failure else None,
-                due_us=due_us,
-            )
-        )
-
-    # --- threads ----------------------------------------------------------------------------------------------------
-
-    def _guarded(self, work: Callable[[], None]) -> None:
-        """Run a thread of the crew; its error stops the others and is raised by `run`."""
+    def _kept(self, record: Record[Any], outcome: HandlerOutcome) -> Sequence[StateChange]:
+        """Return what the hook stores with a failure; its own must not hide it."""
+        if self.hook is None:
+            return ()
         try:
-            work()
-        except BaseException as error:  # noqa: BLE001 - kept and raised by `run`, in the thread that can decide
-            self._errors.append(error)
+            return self.hook(record, outcome)
+        except Exception:  # noqa: BLE001 - code of others; the failure itself has to be recorded
+            _log.exception("queue %s: the outcome of %s was not kept", self.name, record.position)
+            return ()
 
-    def _keep(self) -> None:
-        lease_s = self._lease.total_seconds()
-        tick_s = min(BUSY_US / 1_000_000, lease_s / 6)
-        ticks_per_renewal = max(1, int(lease_s / 3 / tick_s))
-        for tick in itertools.count(1):
-            if self._ended.wait(tick_s):
-                return
-            for worker in self._workers:
-                worker.release_ahead(busy_us=BUSY_US)
-            if tick % ticks_per_renewal == 0:
-                self._renew()
-
-    def _renew(self) -> None:
-        leases = [lease for worker in self._workers for lease in worker.held()]
-        if leases:
-            try:
-                self._group.extend(leases, self._lease)
-            except StorageError as error:
-                _log.warning("queue %s: leases not renewed, trying again: %s", self.name, error)
-
-    def _wait(self, seen: dict[int, int]) -> None:
-        """Wait for news, at most until something is due, in slices that notice a stop."""
-        due_us = self._group.info().next_due_us
-        left_us = LOOK_US if due_us is None else min(LOOK_US, max(due_us - self.clock.now_us(), LOOK_US_MIN))
-        while left_us > 0 and not self.stopping():
-            slice_us = min(left_us, STOP_US)
-            if self._group.topic.wait(seen, timedelta(microseconds=slice_us)):
-                return
-            left_us -= slice_us
+    def _dead_topic(self) -> Topic[DeadLetter]:
+        """Return the topic of the dead letters, made with the first of them."""
+        if self._dead is None:
+            self._dead = self.topic.log.topic(dead_topic_name(self.topic.name), DeadLetter)
+        return self._dead

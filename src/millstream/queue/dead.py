@@ -86,7 +86,7 @@ def dead_letter_append(
 ) -> list[Append]:
     """Return the dead letter of a record, encoded for the same transaction as its settlement."""
     record: Record[Any] = item.record if isinstance(item, BadRecord) else item
-    value, coding = _encoded(record.value)
+    value, coding = encoded_value(record.value)
     letter = DeadLetter(
         topic=record.topic,
         partition=record.partition,
@@ -102,10 +102,12 @@ def dead_letter_append(
         worker=origin.worker,
         failed_at=origin.failed_at,
     )
-    return dead.encode([letter], keys=[record.key], headers=[record.headers])
+    # The event time stays that of the record, so that one that is sent back is no younger than it was.
+    return dead.encode([letter], keys=[record.key], headers=[record.headers], times=[record.event_time])
 
 
-def _encoded(value: object) -> tuple[bytes, ValueCoding]:
+def encoded_value(value: object) -> tuple[bytes, ValueCoding]:
+    """Return a value as dead letters keep it."""
     if isinstance(value, bytes):
         data, coding = value, ValueCoding.RAW
     else:

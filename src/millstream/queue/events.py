@@ -68,3 +68,9 @@ class WorkerState(msgspec.Struct, frozen=True):
     position: Position | None = None
     """The record it is busy with."""
     attempt: int = 0
+    handled: int = 0
+    """Deliveries that it has ended since it was started."""
+    failed: int = 0
+    """Of these: retried or given up on."""
+    busy_us: int = 0
+    """Time spent in the handler, all of them together."""

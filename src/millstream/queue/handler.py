@@ -2,74 +2,98 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
-import threading
-from collections.abc import Callable, Coroutine
-from typing import Any
+import typing
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import msgspec
 
 from millstream.errors import UsageError
+from millstream.queue.event_loop import EventLoop
 from millstream.records import Record
+
+if TYPE_CHECKING:
+    from millstream.log.topic import Topic
+
+
+__all__ = ["DELIVERING", "Delivery", "EventLoop", "Handler", "current_delivery"]
+
+
+class Delivery(msgspec.Struct, frozen=True):
+    """One hand-over of a record to a worker."""
+
+    record: Record[Any]
+    """The first one, for a handler of batches."""
+    attempt: int
+    """1 for the first."""
+    worker: str
+
+
+class Delivering(Protocol):
+    """A worker, seen from the handler that it calls."""
+
+    def delivery(self) -> Delivery | None: ...
+
+
+DELIVERING: Final[ContextVar[Delivering | None]] = ContextVar("millstream_delivering", default=None)
+
+
+def current_delivery() -> Delivery | None:
+    """Return what the handler that calls this is working on; None outside a handler."""
+    worker = DELIVERING.get()
+    return worker.delivery() if worker is not None else None
 
 
 class Handler:
     """A handler of the user: takes a value, or a value and its record; a plain or an `async` function.
 
+    A handler of batches takes a list of values, or a Polars frame where its parameter is annotated as `pl.DataFrame`,
+    and may take the list of records too.
+
     Raises:
         UsageError: The function cannot be called with one or two arguments.
     """
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., Any], *, batches: bool = False) -> None:
         self.function = function
-        self.takes_record = _takes_record(function)
+        self.batches = batches
+        self.takes_record = _takes_record(function, "records" if batches else "record")
+        self.takes_frame = batches and _takes_frame(function)
         self.is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
             getattr(function, "__call__", None)  # noqa: B004 - an object whose __call__ is async
         )
 
-    def call(self, record: Record[Any], loop: EventLoop | None) -> None:
-        """Call it and wait until it is done; raises what it raises."""
-        arguments = (record.value, record) if self.takes_record else (record.value,)
-        result = self.function(*arguments)
-        if not inspect.iscoroutine(result):
-            return
-        if loop is None:
+    def call(self, record: Record[Any]) -> Any:
+        """Call it with one record; raises what it raises. Of an async one this is its coroutine."""
+        result = self.function(record.value, record) if self.takes_record else self.function(record.value)
+        if result is not None and not self.is_async and inspect.iscoroutine(result):
             result.close()
             raise TypeError("the handler returned a coroutine; declare it with `async def`, so that it is awaited")
-        loop.complete(result)
+        return result
+
+    def call_batch(self, topic: Topic[Any], records: Sequence[Record[Any]]) -> Any:
+        """Call it with several records."""
+        values = _frame(topic, records) if self.takes_frame else [record.value for record in records]
+        return self.function(values, list(records)) if self.takes_record else self.function(values)
 
 
-class EventLoop:
-    """One asyncio event loop in a thread of its own, shared by the workers of a queue."""
+def _frame(topic: Topic[Any], records: Sequence[Record[Any]]) -> Any:
+    """Return records of a topic as a frame, in the order given: `topic.frame` says which columns."""
+    import polars as pl
 
-    def __init__(self, name: str) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._thread.start()
-
-    def complete(self, coroutine: Coroutine[Any, Any, Any]) -> None:
-        asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
-
-    def close(self) -> None:
-        """Cancel what handlers left running, and end the loop."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        try:
-            self._loop.run_forever()
-            left = asyncio.all_tasks(self._loop)
-            for task in left:
-                task.cancel()
-            if left:
-                self._loop.run_until_complete(asyncio.wait(left))
-            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-        finally:
-            asyncio.set_event_loop(None)
-            self._loop.close()
+    pieces = []
+    numbered = enumerate(records)
+    # Neighbours in the log have the same distance between offset and place.
+    for _, run in groupby(numbered, key=lambda at: (at[1].partition, at[1].offset - at[0])):
+        found = [record for _, record in run]
+        pieces.append(topic.read_frame(found[0].offset, found[-1].offset + 1, partition=found[0].partition))
+    return pl.concat(pieces)
 
 
-def _takes_record(function: Callable[..., Any]) -> bool:
+def _takes_record(function: Callable[..., Any], name: str) -> bool:
     """True for `f(value, record)`; a second parameter with a default counts when it is called `record`."""
     try:
         signature = inspect.signature(function)
@@ -77,13 +101,29 @@ def _takes_record(function: Callable[..., Any]) -> bool:
         return False
     if _accepts(signature, 1):
         second = list(signature.parameters.values())[1:2]
-        return bool(second) and second[0].name == "record" and _accepts(signature, 2)
+        return bool(second) and second[0].name == name and _accepts(signature, 2)
     if _accepts(signature, 2):
         return True
     raise UsageError(
         f"a queue's handler takes the value, or the value and the record; "
         f"{getattr(function, '__name__', function)!r} has the parameters {signature}"
     )
+
+
+def _takes_frame(function: Callable[..., Any]) -> bool:
+    try:
+        first = next(iter(inspect.signature(function).parameters.values()), None)
+    except (TypeError, ValueError):
+        return False
+    if first is None or first.annotation is inspect.Parameter.empty:
+        return False
+    try:
+        annotation: Any = typing.get_type_hints(function).get(first.name, first.annotation)
+    except (NameError, TypeError, AttributeError):
+        # A name that is imported for type checkers only: its text has to do.
+        annotation = first.annotation
+    name = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
+    return name.rpartition(".")[2] == "DataFrame"
 
 
 def _accepts(signature: inspect.Signature, count: int) -> bool:

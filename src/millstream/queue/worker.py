@@ -1,4 +1,4 @@
-"""One worker: takes a run of records, hands them to the handler one by one, records the outcomes."""
+"""One worker thread: takes a run of records, hands them to the handler one by one, records the outcomes."""
 
 from __future__ import annotations
 
@@ -7,223 +7,385 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
-
-from millstream.engines.protocol import Append, Lease, Outcome, Settlement
-from millstream.errors import LeaseLostError, UsageError
-from millstream.log.batches import BadRecord
-from millstream.queue.dead import Failure, Origin, dead_letter_append
+from millstream.engines.protocol import Lease, Outcome, Settlement, StateChange
+from millstream.queue.ended import Ended
 from millstream.queue.events import QueueEventKind, WorkerState, WorkerStatus
-from millstream.queue.retry import RetryDecision, decide
-from millstream.records import Position, Record, time_from_us
+from millstream.queue.handler import DELIVERING, Delivery
+from millstream.queue.outcome import HandlerOutcome
+from millstream.queue.part import Part, Run
+from millstream.records import Record
 
 if TYPE_CHECKING:
     from millstream.queue.crew import Crew
 
 RUN_US: Final = 50_000
 """A worker leases as many records as it handles in this time: long enough that a lease's two transactions cost little,
-short enough that a crash or a slow record holds few others up. Outcomes are recorded at least this often."""
+short enough that a slow record holds few others up. Outcomes are recorded at least this often."""
 
-RUN_RECORDS_MAX: Final = 512
+RUN_RECORDS_MAX: Final = 16_384
 """Of handlers that take almost no time."""
 
-
-class Item(msgspec.Struct, frozen=True):
-    """A leased record; [start, end) are the offsets its outcome settles (it takes the gap before it along)."""
-
-    lease: Lease
-    record: Record[Any] | BadRecord
-    start: int
-    end: int
-
-    @property
-    def position(self) -> Position:
-        record = self.record.record if isinstance(self.record, BadRecord) else self.record
-        return record.position
-
-
-class Ended(msgspec.Struct, frozen=True):
-    """An item with its outcome, not yet settled."""
-
-    item: Item
-    outcome: Outcome
-    kind: QueueEventKind
-    due_us: int = 0
-    failure: Failure | None = None
+KEEP_US: Final = 1_000
+"""With results to be stored, outcomes are recorded after each record that takes longer than this: a result should not
+wait for the others of its run."""
 
 
 class Worker:
-    """A thread of a crew. `lock` guards what the crew's keeper also touches: the items ahead and those ended."""
+    """A thread of a crew, and another one in its place after a handler that overran.
+
+    Whoever takes the record out of `_running` decides its outcome: this thread when the handler is done, or the keeper,
+    when it took too long or was cancelled. The thread that lost its record ends, whatever its handler returns.
+    """
 
     def __init__(self, crew: Crew, name: str) -> None:
         self.name = name
-        self.handled = 0
         self.lock = threading.Lock()
+        """Held by the keeper while it takes what is ahead, and by the worker when it comes to the end of a part."""
+        self.thread: threading.Thread | None = None
+        self.unwanted = False
+        """It ends when it has done what it holds: there are too many workers."""
         self._crew = crew
-        self._ahead: deque[Item] = deque()
-        self._ended: list[Ended] = []
-        self._current: Item | None = None
+        self._waiting: tuple[Lease, ...] = ()
+        self._run: Run | None = None
+        self._part: Part | None = None
+        self._running: deque[Record[Any]] = deque()
+        self._finished: list[Part] = []
+        self._told: list[Record[Any]] = []
+        self._state_changes: list[StateChange] = []
         self._started_us = 0
         self._settled_us = 0
         self._service_us = float(RUN_US)
-        self._state = WorkerState(name=name, state=WorkerStatus.IDLE, since_us=crew.clock.now_us())
+        self._handled = 0
+        self._failed = 0
+        self._busy_us = 0
+        self._status = WorkerStatus.IDLE
+        self._since_us = crew.clock.now_us()
 
     @property
     def state(self) -> WorkerState:
-        return self._state
+        """What it does right now, put together when somebody asks."""
+        record, part = next(iter(tuple(self._running)), None), self._part
+        busy = record is not None and part is not None
+        now_us = self._crew.clock.now_us()
+        running_us = max(0, self._crew.clock.monotonic_us() - self._started_us) if busy else 0
+        return WorkerState(
+            name=self.name,
+            state=WorkerStatus.BUSY if busy else self._status,
+            since_us=now_us - running_us if busy else self._since_us,
+            position=record.position if record is not None and busy else None,
+            attempt=part.lease.attempt if part is not None and busy else 0,
+            handled=self._handled,
+            failed=self._failed,
+            busy_us=self._busy_us,
+        )
+
+    @property
+    def handled(self) -> int:
+        return self._handled
+
+    def delivery(self) -> Delivery | None:
+        record, part = next(iter(tuple(self._running)), None), self._part
+        return Delivery(record, part.lease.attempt, self.name) if record is not None and part is not None else None
 
     def work(self) -> None:
         """Handle records until the crew stops or, when it only handles what is there, nothing is left."""
+        DELIVERING.set(self)
+        self._note(WorkerStatus.IDLE)
+        lost = False
         try:
-            while leases := self._crew.fetch(self.name, self._run_size()):
-                self._work_through(leases)
+            while not self.unwanted and (run := self._crew.next_run(self, self._run_size())) is not None:
+                lost = not self._work_through(run)
+                if lost:
+                    return
         finally:
-            self._note(WorkerStatus.STOPPED)
+            if not lost:
+                self._note(WorkerStatus.STOPPED)
+
+    def hold(self, leases: Sequence[Lease]) -> None:
+        """Have leases renewed that were fetched and are not opened yet."""
+        self._waiting = tuple(leases)
+
+    # --- seen by the keeper -----------------------------------------------------------------------------------------
 
     def held(self) -> list[Lease]:
         """Return the leases of records that are not settled."""
         with self.lock:
-            items = [*self._ahead, *(ended.item for ended in self._ended)]
-            if self._current is not None:
-                items.append(self._current)
-            return list({item.lease.lease_id: item.lease for item in items}.values())
+            run, part = self._run, self._part
+            parts = [*(run.parts if run is not None else ()), *self._finished, *([part] if part is not None else [])]
+            leases = [*self._waiting, *(part.lease for part in parts)]
+            return list({lease.lease_id: lease for lease in leases}.values())
 
-    def release_ahead(self, *, busy_us: int) -> None:
-        """Give unstarted records back when the current one takes longer than this; called by the keeper."""
+    def running(self) -> tuple[Record[Any], Part, int] | None:
+        """Return the record that the handler is at, its part, and for how long (us)."""
+        record, part = next(iter(tuple(self._running)), None), self._part
+        if record is None or part is None:
+            return None
+        return record, part, self._crew.clock.monotonic_us() - self._started_us
+
+    def release_ahead(self) -> None:
+        """Give unstarted records back; called by the keeper when the current one takes long."""
         with self.lock:
-            if self._current is None or self._crew.clock.monotonic_us() - self._started_us < busy_us:
-                return
-            ended = self._take_ended(released=True)
+            ended = self._give_up_ahead(running=True)
         self._settle(ended)
+
+    def take_over(self, record: Record[Any], error: BaseException | None) -> bool:
+        """Take the running record away from its handler; False: that has just ended.
+
+        Settles everything that the worker holds; the caller starts another thread.
+
+        Args:
+            error: Counts as the handler's; None gives the record back as if it had not been begun.
+        """
+        try:
+            claimed = self._running.pop()
+        except IndexError:
+            return False
+        if claimed is not record:
+            # It went on to another one between the caller's look and now: that one is not meant.
+            self._running.append(claimed)
+            return False
+        # The thread that had it keeps the old one, finds it empty, and ends.
+        self._running = deque()
+        part = self._part
+        assert part is not None
+        with self.lock:
+            ended = self._give_up_ahead(running=True)
+        acks = self._acks()
+        start, end = part.taken(record)
+        if error is None:
+            mine = Ended(Settlement(part.lease, start, end, Outcome.RELEASE), [record])
+        else:
+            self._failed += 1
+            mine = self._crew.failed(part.lease, start, end, record, error, self.name)
+        self._settle([*acks, mine, *ended])
+        self._end_run()
+        return True
 
     # --- one run ----------------------------------------------------------------------------------------------------
 
     def _run_size(self) -> int:
-        return max(1, min(RUN_RECORDS_MAX, int(RUN_US / max(self._service_us, 1.0))))
+        return max(1, min(RUN_RECORDS_MAX, int(RUN_US / max(self._service_us, 0.5))))
 
-    def _work_through(self, leases: Sequence[Lease]) -> None:
-        items = [item for lease in leases for item in self._crew.open(lease)]
-        self._settled_us = self._crew.clock.monotonic_us()
+    def _work_through(self, run: Run) -> bool:
+        """Handle a run; False: the keeper took the record away, and with it everything else."""
+        clock = self._crew.clock
         with self.lock:
-            self._ahead.extend(items)
-        while (item := self._next()) is not None:
-            self._handle(item)
-            with self.lock:
-                # Outcomes are recorded lease by lease: a redelivered record has a lease of its own, and if the next
-                # one kills this process, the engine must already know that the redelivered one was not to blame.
-                same_lease = bool(self._ahead) and self._ahead[0].lease.lease_id == item.lease.lease_id
-                if same_lease and self._crew.clock.monotonic_us() - self._settled_us < RUN_US:
-                    continue
-                ended = self._take_ended(released=False)
-            self._settle(ended)
+            self._run, self._waiting = run, ()
+        handled, busy_us = self._handled, self._busy_us
+        self._settled_us = clock.monotonic_us()
+        blocked: set[bytes] = set()
+        while (part := self._next_part()) is not None:
+            if part.key and part.key in blocked:
+                # One before it of its key has to be tried again first.
+                given, settlement = part.give_up_ahead(running=False)
+                if settlement is not None:
+                    self._settle([Ended(settlement, given)])
+                continue
+            outcome = self._work_batch(part) if self._crew.handler.batches else self._work_part(part)
+            if outcome is None:
+                return False
+            if not outcome:
+                blocked.add(part.key)
         with self.lock:
-            ended = self._take_ended(released=True)
-        self._settle(ended)
+            released = self._give_up_ahead(running=False)
+        self._settle([*self._acks(), *released])
+        self._end_run()
+        count = self._handled - handled
+        if count:
+            # Half of the weight on the last run: sizes follow a change of work within a few runs.
+            self._service_us = (self._service_us + (self._busy_us - busy_us) / count) / 2
         self._note(WorkerStatus.IDLE)
+        return True
 
-    def _next(self) -> Item | None:
+    def _next_part(self) -> Part | None:
         with self.lock:
-            if self._crew.stopping() or not self._ahead:
+            self._part = None
+            if self._run is None or self._crew.stopping() or not self._run.parts:
                 return None
-            self._current = self._ahead.popleft()
-            self._started_us = self._crew.clock.monotonic_us()
-            return self._current
+            self._part = self._run.parts.popleft()
+            return self._part
 
-    def _handle(self, item: Item) -> None:
-        self.handled += 1
-        self._note(WorkerStatus.BUSY, item)
-        self._crew.emit(QueueEventKind.TAKEN, self.name, item)
-        ended = self._outcome(item)
-        took_us = self._crew.clock.monotonic_us() - self._started_us
-        # Half of the weight on the last record: sizes follow a change of work within a few records.
-        self._service_us = (self._service_us + took_us) / 2
+    def _end_run(self) -> None:
         with self.lock:
-            self._current = None
-            self._ended.append(ended)
+            run, self._run, self._part = self._run, None, None
+            self._finished.clear()
+        if run is not None:
+            run.close()
 
-    def _outcome(self, item: Item) -> Ended:
-        if isinstance(item.record, BadRecord):
-            failure = Failure("millstream.errors.SchemaError", item.record.error, "")
-            return Ended(item, Outcome.REJECT, QueueEventKind.DEAD, failure=failure)
-        if item.lease.attempt > self._crew.retry.attempts:
-            failure = Failure("WorkerDied", f"not finished in {item.lease.attempt - 1} deliveries", "")
-            return Ended(item, Outcome.REJECT, QueueEventKind.DEAD, failure=failure)
+    def _work_part(self, part: Part) -> bool | None:
+        """Handle the records of a part.
+
+        Returns:
+            Whether all went well; None: the keeper took the record away.
+        """
+        # The loop that every record passes: names are bound once, and nothing is made that nobody asked for.
+        crew, running, cell = self._crew, self._running, part.cell
+        clock_us, call, stopping, take = crew.clock.monotonic_us, crew.handler.call, crew.stopping, part.ahead.popleft
+        observed, hook, well = crew.observed(), crew.hook, True
+        flags, place = part.flags, part.place
+        ended_us = clock_us()
+        while not stopping():
+            try:
+                record = take()
+            except IndexError:
+                break
+            # As `stage` says.
+            cell[0] = (record.offset if place is None else place) << 2 | flags
+            self._started_us = started_us = ended_us
+            running.append(record)
+            if observed:
+                crew.emit(QueueEventKind.TAKEN, self.name, record, part.lease.attempt)
+            changes: Sequence[StateChange] = ()
+            failure: BaseException | None = None
+            try:
+                value = call(record)
+                if hook is not None:
+                    changes = hook(record, HandlerOutcome(QueueEventKind.DONE, value, attempt=part.lease.attempt))
+            except BaseException as error:  # noqa: BLE001 - nothing a handler raises, sys.exit() included, may end its worker
+                failure = error
+            try:
+                running.pop()
+            except IndexError:
+                return None
+            ended_us = clock_us()
+            self._busy_us += ended_us - started_us
+            self._handled += 1
+            if failure is not None:
+                well = self._settle_failure(part, record, failure) and well
+                ended_us = clock_us()
+                continue
+            part.passed(record)
+            if observed:
+                self._told.append(record)
+            if hook is not None:
+                self._state_changes += changes
+            if ended_us - self._settled_us >= RUN_US or (changes and ended_us - started_us >= KEEP_US):
+                self._settle(self._acks())
+                ended_us = clock_us()
+        with self.lock:
+            if not part.ahead:
+                part.finish()
+            elif self._run is not None:
+                self._run.parts.appendleft(part)
+            self._finished.append(part)
+        return well
+
+    def _settle_failure(self, part: Part, record: Record[Any], error: BaseException) -> bool:
+        """Record a failure at once: behind a tally, what is not settled was a success. True: the key can go on."""
+        self._failed += 1
+        acks = self._acks()
+        failed = self._crew.failed(part.lease, *part.taken(record), record, error, self.name)
+        self._settle([*acks, failed])
+        return failed.settlement.outcome is Outcome.REJECT
+
+    def _work_batch(self, part: Part) -> bool | None:
+        """Handle all records of a part, and of those after it that may go with it, in one call."""
+        crew = self._crew
+        parts = [part, *self._more_of_batch(part)]
+        records = [record for one in parts for record in one.ahead]
+        for one in parts:
+            one.ahead.clear()
+        if not records:
+            return True
+        running = self._running
+        self._started_us = started_us = crew.clock.monotonic_us()
+        running.append(records[0])
+        if crew.observed():
+            for one, record in ((one, record) for one in parts for record in records if _within(one, record)):
+                crew.emit(QueueEventKind.TAKEN, self.name, record, one.lease.attempt)
+        failure: BaseException | None = None
         try:
-            self._crew.call(item.record)
-        except BaseException as error:  # noqa: BLE001 - nothing a handler raises, sys.exit() included, may end its worker
-            return self._failed(item, error)
-        return Ended(item, Outcome.ACK, QueueEventKind.DONE)
-
-    def _failed(self, item: Item, error: BaseException) -> Ended:
+            crew.handler.call_batch(crew.topic, records)
+        except BaseException as error:  # noqa: BLE001 - as for single records
+            failure = error
         try:
-            decision = self._decision(item, error)
-        except UsageError as unusable:
-            # RetryLater("soon"): the handler failed in failing; that is a failure like any other.
-            error, decision = unusable, self._decision(item, unusable)
-        failure = Failure.of(error)
-        if decision.outcome is Outcome.REJECT:
-            return Ended(item, Outcome.REJECT, QueueEventKind.DEAD, failure=failure)
-        due_us = self._crew.clock.now_us() + decision.delay_us
-        return Ended(item, Outcome.NACK, QueueEventKind.RETRY, due_us=due_us, failure=failure)
+            running.pop()
+        except IndexError:
+            return None
+        ended_us = crew.clock.monotonic_us()
+        self._busy_us += ended_us - started_us
+        self._handled += len(records)
+        ended: list[Ended] = []
+        for one in parts:
+            mine = [record for record in records if _within(one, record)]
+            if failure is None:
+                ended.append(Ended(Settlement(one.lease, one.start, one.end, Outcome.ACK), mine))
+            else:
+                self._failed += len(mine)
+                ended += [
+                    crew.failed(one.lease, *_offsets(one, mine, at), record, failure, self.name)
+                    for at, record in enumerate(mine)
+                ]
+        self._settle(ended)
+        return failure is None
 
-    def _decision(self, item: Item, error: BaseException) -> RetryDecision:
-        return decide(self._crew.retry, attempt=item.lease.attempt, error=error, draw=self._crew.draw())
+    def _more_of_batch(self, part: Part) -> list[Part]:
+        """Take the other parts of the run that go into one call: all first attempts.
+
+        After a failure each record comes alone, so that one bad record spoils a batch once and no more.
+        """
+        if part.lease.attempt > 1:
+            return []
+        more: list[Part] = []
+        with self.lock:
+            while self._run is not None and self._run.parts and self._run.parts[0].lease.attempt == 1:
+                more.append(self._run.parts.popleft())
+        return more
 
     # --- outcomes ---------------------------------------------------------------------------------------------------
 
-    def _take_ended(self, *, released: bool) -> list[Ended]:
-        """Take what can be settled out of the worker's hands; the caller holds the lock."""
-        ended, self._ended = self._ended, []
-        if released:
-            ended += [Ended(item, Outcome.RELEASE, QueueEventKind.RELEASED) for item in self._ahead]
-            self._ahead.clear()
+    def _acks(self) -> list[Ended]:
+        """Return what was handled since the last time."""
+        parts = [*self._finished, *([self._part] if self._part is not None else [])]
+        ranges = [(part, part.acknowledged()) for part in parts]
+        told, self._told = self._told, []
+        changes, self._state_changes = self._state_changes, []
+        with self.lock:
+            self._finished.clear()
+        found = [(part, handled) for part, handled in ranges if handled is not None]
+        return [
+            Ended(
+                Settlement(part.lease, *handled, Outcome.ACK),
+                [record for record in told if record.partition == part.lease.partition and _in(handled, record)],
+                state=changes if at == len(found) - 1 else (),
+            )
+            for at, (part, handled) in enumerate(found)
+        ]
+
+    def _give_up_ahead(self, *, running: bool) -> list[Ended]:
+        """Take what was not begun out of the worker's hands; the caller holds the lock."""
+        parts = [self._part] if self._part is not None else []
+        if self._run is not None:
+            parts += self._run.parts
+            self._run.parts.clear()
+        ended = []
+        for part in parts:
+            given, settlement = part.give_up_ahead(running=running and part is self._part)
+            if settlement is not None:
+                ended.append(Ended(settlement, given))
         return ended
 
     def _settle(self, ended: Sequence[Ended]) -> None:
-        by_lease: dict[int, list[Ended]] = {}
-        for one in ended:
-            by_lease.setdefault(one.item.lease.lease_id, []).append(one)
-        self._settled_us = self._crew.clock.monotonic_us()
-        for group in by_lease.values():
-            try:
-                self._crew.settle(_settlements(group), self._dead_letters(group))
-            except LeaseLostError as error:
-                self._crew.lost(self.name, group, error)
-            else:
-                for one in group:
-                    self._crew.emit(one.kind, self.name, one.item, failure=one.failure, due_us=one.due_us or None)
+        if ended:
+            self._settled_us = self._crew.clock.monotonic_us()
+            self._crew.settle(ended, self.name)
 
-    def _dead_letters(self, ended: Sequence[Ended]) -> list[Append]:
-        appends: list[Append] = []
-        for one in ended:
-            if one.outcome is Outcome.REJECT and one.failure is not None:
-                origin = Origin(
-                    group=self._crew.name,
-                    worker=self.name,
-                    attempts=one.item.lease.attempt,
-                    failed_at=time_from_us(self._crew.clock.now_us()),
-                )
-                appends += dead_letter_append(self._crew.dead_topic(), one.item.record, one.failure, origin)
-        return appends
-
-    def _note(self, state: WorkerStatus, item: Item | None = None) -> None:
-        self._state = WorkerState(
-            name=self.name,
-            state=state,
-            since_us=self._crew.clock.now_us(),
-            position=item.position if item else None,
-            attempt=item.lease.attempt if item else 0,
-        )
+    def _note(self, status: WorkerStatus) -> None:
+        self._status = status
+        self._since_us = self._crew.clock.now_us()
 
 
-def _settlements(ended: Sequence[Ended]) -> list[Settlement]:
-    """Return outcomes of one lease as runs: neighbours that ended alike become one settlement."""
-    runs: list[Settlement] = []
-    for one in ended:
-        item = one.item
-        last = runs[-1] if runs else None
-        if last and last.end == item.start and last.outcome is one.outcome and last.due_us == one.due_us:
-            runs[-1] = msgspec.structs.replace(last, end=item.end)
-        else:
-            runs.append(Settlement(item.lease, item.start, item.end, one.outcome, one.due_us))
-    return runs
+def _in(handled: tuple[int, int], record: Record[Any]) -> bool:
+    return handled[0] <= record.offset < handled[1]
+
+
+def _within(part: Part, record: Record[Any]) -> bool:
+    return record.partition == part.lease.partition and part.start <= record.offset < part.end
+
+
+def _offsets(part: Part, records: Sequence[Record[Any]], at: int) -> tuple[int, int]:
+    """Return the offsets that go with one of a part's records: those from it to the next."""
+    ordered = sorted(record.offset for record in records)
+    place = ordered.index(records[at].offset)
+    start = part.start if place == 0 else ordered[place]
+    return start, ordered[place + 1] if place + 1 < len(ordered) else part.end

@@ -31,7 +31,7 @@ def load_app(target: str) -> App:
         Exception: What the file or module raised itself while it was imported.
     """
     place, attribute = _parts(target)
-    module = _from_file(place) if _is_path(place) else _from_name(place)
+    module = import_file(place) if _is_path(place) else _from_name(place)
     return _named(module, place, attribute) if attribute else _only(module, place)
 
 
@@ -47,7 +47,8 @@ def _is_path(place: str) -> bool:
     return place.endswith(".py") or os.sep in place or (os.altsep is not None and os.altsep in place)
 
 
-def _from_file(place: str) -> ModuleType:
+def import_file(place: str) -> ModuleType:
+    """Import a file as a module, under `FILE_MODULE`, and return it; see `load_app`."""
     path = Path(place)
     if not path.is_file():
         raise UsageError(f"there is no file {place!r} in {Path.cwd()}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 class Reader(Protocol):
@@ -23,4 +23,13 @@ class Reader(Protocol):
 
     def run_now(self, stop: threading.Event) -> int:
         """Read what is there, then return how much that was."""
+        ...
+
+
+@runtime_checkable
+class Abortable(Protocol):
+    """A reader that can be stopped hard."""
+
+    def abort(self) -> None:
+        """Give back what is unfinished, and have `run` return soon."""
         ...

@@ -15,7 +15,7 @@ import msgspec
 
 from millstream.durations import duration
 from millstream.errors import ClosedError, CommitConflictError
-from millstream.run.reader import Reader
+from millstream.run.reader import Abortable, Reader
 
 _log = logging.getLogger("millstream.run")
 
@@ -24,6 +24,9 @@ RESTART_DELAY_S: Final = 0.5
 
 RESTART_DELAY_MAX_S: Final = 30.0
 """A reader whose cause was removed is back within this time."""
+
+ABORT_S: Final = 5.0
+"""After a hard stop, a reader that has not ended by then is left behind."""
 
 HEALTHY_S: Final = 60.0
 """A reader that ran this long starts anew with the shortest delay."""
@@ -73,6 +76,17 @@ class Running:
             watched.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
         return not any(watched.is_alive() for watched in self._watched)
 
+    def abort(self) -> None:
+        """Stop hard: what handlers of queues are at is given back at once, and worker processes are ended.
+
+        Handlers in threads cannot be ended: they go on until the process ends, and what they return does not count.
+        """
+        self._stop.set()
+        for watched in self._watched:
+            watched.abort()
+        for watched in self._watched:
+            watched.join(ABORT_S)
+
     def __enter__(self) -> Self:
         return self
 
@@ -109,6 +123,10 @@ class _Watched(threading.Thread):
                 delay_s = min(delay_s * 2, RESTART_DELAY_MAX_S)
                 self._note(ReaderStatus.RUNNING)
         self._note(ReaderStatus.STOPPED)
+
+    def abort(self) -> None:
+        if isinstance(self._reader, Abortable):
+            self._reader.abort()
 
     def _failed(self, error: Exception, delay_s: float) -> None:
         _log.error(

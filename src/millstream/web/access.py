@@ -32,6 +32,8 @@ class Access(msgspec.Struct, frozen=True):
     """An address instead of a name in the Host header is fine, whichever: addresses cannot be rebound."""
     token: str | None = None
     """None: not needed."""
+    any_name: bool = False
+    """Any Host header is fine; only together with a token."""
 
     @classmethod
     def on(cls, host: str, token: str | None = None) -> Access:
@@ -50,12 +52,17 @@ class Access(msgspec.Struct, frozen=True):
         names.add(socket.gethostname().lower())
         return cls(frozenset(names), any_address=True, token=token or secrets.token_urlsafe(TOKEN_BYTES))
 
+    def by_any_name(self) -> Access:
+        """Return rules that ask for the token alone, whatever name the server is called by."""
+        assert self.token is not None
+        return msgspec.structs.replace(self, any_name=True)
+
     def answers_to(self, host_header: str) -> bool:
         """Say whether a Host header names this server. The port is free: tunnels and containers change it."""
         name = host_name(host_header)
         if name is None:
             return False
-        return name in self.names or (self.any_address and _is_address(name))
+        return self.any_name or name in self.names or (self.any_address and _is_address(name))
 
     def token_is(self, given: str) -> bool:
         """Compare in a time that does not depend on the characters."""

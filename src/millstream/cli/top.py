@@ -1,0 +1,129 @@
+"""`millstream top`: queues and workers, live."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from millstream.cli.output import print_json, print_table, text_of
+from millstream.cli.queue_text import QUEUE_COLUMNS, WORKER_COLUMNS, queue_row, worker_rows
+from millstream.cli.shell import DataOption, DebugOption, JsonOption, Shell, UrlOption
+from millstream.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+    from millstream.queue.stats import QueueStats, QueueWatch
+
+WORKERS_SHOWN: Final = 40
+"""Rows of workers; the busy ones come first in each process, and --json has all that are told of."""
+
+EVERY_S_MIN: Final = 0.1
+
+ONCE_S: Final = 1.0
+"""--once looks twice, so far apart, where no worker has left samples to take rates from."""
+
+
+def top(
+    context: typer.Context,
+    every: Annotated[str, typer.Option("--every", metavar="TIME", help="Between two looks.")] = "1s",
+    once: Annotated[bool, typer.Option("--once", help="Look once and stop.")] = False,
+    url: UrlOption = None,
+    data: DataOption = None,
+    json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Show queues and workers, of all processes, live.
+
+    On a terminal the screen is drawn anew with every look; elsewhere each look is written below the last. Ctrl-C ends.
+    """
+    shell = Shell.of(context, url, data, json, debug)
+    from millstream.durations import duration
+    from millstream.queue.stats import QueueWatch
+
+    pause_s = duration(every).total_seconds()
+    if pause_s < EVERY_S_MIN:
+        raise UsageError(f"--every {every}: give 100ms or more")
+    with shell.open() as log:
+        watch = QueueWatch(log)
+        try:
+            if once:
+                _write(_look_once(watch), as_json=shell.json)
+            elif shell.json or not sys.stdout.isatty():
+                while True:
+                    _write(watch.look(), as_json=shell.json)
+                    sys.stdout.flush()
+                    time.sleep(pause_s)
+            else:
+                _show(watch, shell.place(), pause_s)
+        except KeyboardInterrupt:
+            # The way to end it.
+            if once:
+                raise
+
+
+def _look_once(watch: QueueWatch) -> list[QueueStats]:
+    queues = watch.look()
+    if any(queue.arrival_per_s is None for queue in queues):
+        time.sleep(ONCE_S)
+        queues = watch.look()
+    return queues
+
+
+def _write(queues: list[QueueStats], *, as_json: bool) -> None:
+    if as_json:
+        print_json({"queues": [queue.to_object() for queue in queues]})
+        return
+    print(time.strftime("%Y-%m-%d %H:%M:%S"))
+    print_table(QUEUE_COLUMNS, [queue_row(queue) for queue in queues])
+    workers = list(worker_rows(queues))
+    if workers:
+        print()
+        print_table(WORKER_COLUMNS, workers[:WORKERS_SHOWN])
+
+
+def _show(watch: QueueWatch, place: str, pause_s: float) -> None:
+    from rich.live import Live
+
+    with Live(_screen(watch.look(), place), screen=True, auto_refresh=False) as live:
+        while True:
+            time.sleep(pause_s)
+            live.update(_screen(watch.look(), place), refresh=True)
+
+
+def _screen(queues: list[QueueStats], place: str) -> Group:
+    from rich.console import Group
+    from rich.text import Text
+
+    head = Text(f"{place}  {time.strftime('%H:%M:%S')}  Ctrl-C ends", style="dim")
+    workers = list(worker_rows(queues))
+    parts: list[Any] = [head, Text(), _table(QUEUE_COLUMNS, [queue_row(queue) for queue in queues])]
+    if workers:
+        parts += [Text(), _table(WORKER_COLUMNS, workers[:WORKERS_SHOWN])]
+    if len(workers) > WORKERS_SHOWN:
+        parts.append(Text(f"... {len(workers) - WORKERS_SHOWN} more workers", style="dim"))
+    return Group(*parts)
+
+
+STYLES: Final = {"no workers": "bold red", "paused": "yellow", "working": "green", "busy": "green", "never": "bold red"}
+"""Of cells that say more than a number."""
+
+
+def _table(columns: tuple[str, ...], rows: list[list[Any]]) -> Any:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for place, column in enumerate(columns):
+        numeric = bool(rows) and all(row[place] is None or isinstance(row[place], int) for row in rows)
+        table.add_column(column, justify="right" if numeric else "left", no_wrap=True)
+    for row in rows:
+        cells = [text_of(cell) for cell in row]
+        # As text, not as markup: a name with brackets in it is a name.
+        table.add_row(
+            *(Text(cell, style="red" if cell.startswith("silent") else STYLES.get(cell, "")) for cell in cells)
+        )
+    return table

@@ -1,0 +1,468 @@
+"""Queue, LifoQueue, PriorityQueue: the standard library's interface, on disk.
+
+Whoever gets an item has it for good, as with the standard library's: nobody else gets it, also if its process is killed
+a moment later. `get(ack=True)` and `receiving()` leave it leased instead: it comes back if its holder dies.
+
+Source: the interface is that of CPython 3.13's `queue` module (docs.python.org/3.13/library/queue.html).
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import itertools
+import os
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from queue import Empty, Full
+from types import TracebackType
+from typing import Any, ClassVar, Final, Generic, Self, TypeVar
+
+from millstream.engines.protocol import Outcome
+from millstream.errors import MillstreamError, QueueFullError, UsageError
+from millstream.queue.standard_order import can_be_compared, kind_of, rank
+from millstream.queue.standard_store import WANTS_ROOM_US, Bad, Marks, Store
+from millstream.queue.standard_taker import Taker
+from millstream.settings import Settings
+
+if sys.version_info >= (3, 13):
+    from queue import ShutDown
+else:
+
+    class ShutDown(Exception):  # noqa: N818 - the name that it has in the standard library from 3.13 on
+        """Raised when put or get is called on a queue that was shut down."""
+
+
+__all__ = ["Empty", "Full", "LifoQueue", "PriorityQueue", "Queue", "ShutDown"]
+
+T = TypeVar("T")
+
+_FOR_EVER_S: Final = 3600.0
+_JOIN_NAP_S: Final = 1.0
+_ROOM_NAPS_S: Final = (0.01, 0.05, 0.25, 1.0)
+"""How long to wait for room before looking again, should the news of it be missed between a look and the wait."""
+
+
+class Queue(Generic[T]):
+    """A first in, first out queue in a file, for any number of threads and processes at once."""
+
+    _order: ClassVar[str] = "fifo"
+    _default_name: ClassVar[str] = "queue"
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | int | None = None,
+        maxsize: int = 0,
+        name: str | None = None,
+        durability: str | None = None,
+        type: Any = None,
+    ) -> None:
+        """Open a queue, and make it where there is none.
+
+        Args:
+            path: The file; others may hold it open. None is $MILLSTREAM_URL or ./millstream.db, where the first queue
+                that a program opens without a name is `queue`, the second `queue-2`, and so on. A number is `maxsize`,
+                as in `queue.Queue(10)`.
+            maxsize: How many items `put` lets in, 0 any number. Give all that open the queue the same.
+            name: Queues of one file are told apart by it.
+            durability: `fsync` (the default: what was put survives power loss) or `relaxed` (a killed process).
+            type: A Struct or dataclass that all items are of. None: any data, see `put`.
+
+        Raises:
+            UsageError: The file has a queue of that name and of another class.
+            StorageError: The file cannot be used.
+        """
+        if isinstance(path, int):
+            maxsize, path = path, None
+        if path is None:
+            name = name or _next_name(self._default_name)
+        url = Settings.from_environment(os.environ).url if path is None else os.fspath(path)
+        name = name or self._default_name
+        self.maxsize = maxsize
+        self.is_shutdown = False
+        self._arguments = (url, maxsize, name, durability, type)
+        self._store: Store[T] = Store(url, name, order=self._order, durability=durability, type=type)
+        self._taker: Taker[T] = Taker(
+            self._store,
+            one_by_one=self._order != "fifo",
+            promptly=maxsize > 0,
+            before=self._sort if self._order == "priority" else None,
+        )
+        _watch(self)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._store.name!r} in {self._store.log.engine.url}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return how another process opens the same queue: its file, not its items."""
+        return type(self), self._arguments
+
+    # --- put ------------------------------------------------------------------------------------------------------
+
+    def put(self, item: T, block: bool = True, timeout: float | None = None) -> None:
+        """Put an item; it is on disk when this returns.
+
+        Args:
+            item: Data: None, numbers, text, bytes, dates and times, Decimal, UUID, and lists, tuples, sets and dicts of
+                them. It comes back equal and of the same types.
+            block: Wait for room where the queue is full.
+            timeout: At most so many seconds.
+
+        Raises:
+            Full: There was no room.
+            ShutDown: The queue was shut down.
+            TypeError: Something in the item is no data; says what, and where.
+            ValueError: A negative timeout.
+        """
+        self._put([item], block, timeout)
+
+    def put_nowait(self, item: T) -> None:
+        """Put an item if there is room now; else raise `Full`."""
+        self._put([item], False, None)
+
+    def put_many(self, items: Iterable[T], block: bool = True, timeout: float | None = None) -> None:
+        """Put many items, in order and all or nothing; with a `maxsize`, as many at a time as there is room for."""
+        self._put(list(items), block, timeout)
+
+    def _put(self, items: list[T], block: bool, timeout: float | None) -> None:
+        marks = self._marks()
+        if self.is_shutdown:
+            raise ShutDown
+        if self.maxsize > 0 and block and timeout is not None and timeout < 0:
+            raise ValueError("'timeout' must be a non-negative number")
+        self._check(items, marks.kind)
+        encode = self._store.items.encode
+        values = [encode(item) for item in items]
+        until = time.monotonic() + (_FOR_EVER_S * 24 * 365 if timeout is None else timeout)
+        room = _Room(self._store)
+        while values:
+            part = values[: room.count] if room.count else values
+            try:
+                self._store.put(part, self.maxsize)
+            except QueueFullError as error:
+                room.count = max(0, error.limit - error.size + len(part))
+                if room.count:
+                    continue
+                left = until - time.monotonic()
+                if not block or left <= 0:
+                    raise Full from None
+                room.wait(left)
+                if self._is_shut_down():
+                    raise ShutDown from None
+            else:
+                values = values[len(part) :]
+
+    def _check(self, items: list[T], kind: str | None) -> None:
+        """Raise TypeError for items that this class of queue cannot hold, or not beside those of a kind."""
+
+    # --- get ------------------------------------------------------------------------------------------------------
+
+    def get(self, block: bool = True, timeout: float | None = None, *, ack: bool = False) -> T:
+        """Take the next item out of the queue, for good: nobody else gets it, whatever becomes of this process.
+
+        Args:
+            block: Wait for an item where there is none.
+            timeout: At most so many seconds.
+            ack: Leave it leased: nobody else gets it until this process gives it back with `nack`, closes the queue or
+                ends; `ack` takes it out.
+
+        Raises:
+            Empty: There was no item.
+            ShutDown: There is none, and the queue was shut down.
+            ValueError: A negative timeout. Or the item was written by a newer release; it is taken.
+            SchemaError: The item does not fit the queue's type; it is taken.
+        """
+        if not ack and (timeout is None or timeout >= 0):
+            taker = self._taker
+            with taker.mutex:
+                hand = taker.hand
+                if hand.items:
+                    # As `Hand.pop`, and the reason why a million items a second can be handed out.
+                    item: Any = hand.items.pop()
+                    hand.next = hand.cell[0] = hand.next + 1
+                    if type(item) is Bad:
+                        raise item.error
+                    found: T = item
+                    return found
+        [found] = self._get(block, timeout, count=1, ack=ack)
+        return found
+
+    def get_nowait(self) -> T:
+        """Take an item if there is one now; else raise `Empty`."""
+        return self.get(False)
+
+    def get_many(self, count: int, block: bool = True, timeout: float | None = None) -> list[T]:
+        """Take up to so many items; waits only while there is none.
+
+        Raises:
+            Empty: There was no item.
+            ShutDown: There is none, and the queue was shut down.
+        """
+        if count < 1:
+            raise ValueError("'count' must be a positive number")
+        items = self._get(block, timeout, count=count, ack=False)
+        while len(items) < count and (more := self._taker.take(count - len(items), at_once=True)):
+            items += more
+        for item in items:
+            if type(item) is Bad:
+                raise item.error
+        return items
+
+    def _get(self, block: bool, timeout: float | None, *, count: int, ack: bool) -> list[Any]:
+        negative = block and timeout is not None and timeout < 0
+        if negative and not (self._is_shut_down() and self.empty()):
+            raise ValueError("'timeout' must be a non-negative number")
+        until = time.monotonic() + (_FOR_EVER_S * 24 * 365 if timeout is None else timeout)
+        seen = -1
+        while True:
+            items = self._taker.take_leased() if ack else self._taker.take(count, at_once=count > 1)
+            if items:
+                if count == 1 and type(items[0]) is Bad:
+                    raise items[0].error
+                return items
+            if self._is_shut_down():
+                raise ShutDown
+            left = until - time.monotonic()
+            if not block or left <= 0:
+                raise Empty
+            taken, end = self._store.end()
+            # What came after the look ends the wait; what came between look and `end` needs another look. In other
+            # orders than that of the log, what was never taken may also be below `taken`.
+            if end == seen or (taken == end and self._order == "fifo"):
+                self._store.wait({0: end}, min(left, _FOR_EVER_S))
+            seen = end
+
+    # --- leased items ---------------------------------------------------------------------------------------------
+
+    def ack(self, item: T) -> None:
+        """Take an item that `get(ack=True)` returned out of the queue: it is done, and counted as by `task_done`.
+
+        Raises:
+            ValueError: It is not such an item of this object; it is found by identity, not by value.
+            LeaseLostError: The lease was lost; somebody else may have the item.
+        """
+        self._taker.settle(item, Outcome.ACK)
+        with contextlib.suppress(UsageError):
+            self._store.finish(1)
+
+    def nack(self, item: T) -> None:
+        """Give an item that `get(ack=True)` returned back; it is the next one to be taken.
+
+        Raises:
+            ValueError: As for `ack`.
+            LeaseLostError: As for `ack`.
+        """
+        self._taker.settle(item, Outcome.NACK)
+
+    @contextmanager
+    def receiving(self, block: bool = True, timeout: float | None = None) -> Iterator[T]:
+        """Take an item, and acknowledge it at the end of the block; where the block raises, give it back.
+
+        Raises:
+            Empty: There was no item.
+            ShutDown: There is none, and the queue was shut down.
+        """
+        item = self.get(block, timeout, ack=True)
+        try:
+            yield item
+        except BaseException:
+            self.nack(item)
+            raise
+        self.ack(item)
+
+    # --- looking --------------------------------------------------------------------------------------------------
+
+    def qsize(self) -> int:
+        """Return about how many items there are to get; without those leased by `get(ack=True)`."""
+        return self._taker.size()
+
+    def empty(self) -> bool:
+        """Return whether there was no item to get."""
+        taker = self._taker
+        with taker.mutex:
+            if taker.hand.items:
+                return False
+        return self.qsize() == 0
+
+    def full(self) -> bool:
+        """Return whether there was no room."""
+        return 0 < self.maxsize <= self._store.ledger().in_progress
+
+    # --- counting who is done -------------------------------------------------------------------------------------
+
+    def task_done(self) -> None:
+        """Say that an item which was taken by `get` is done with.
+
+        Raises:
+            ValueError: More often than items were put.
+        """
+        try:
+            self._store.finish(1)
+        except UsageError:
+            raise ValueError("task_done() called too many times") from None
+
+    @property
+    def unfinished_tasks(self) -> int:
+        """How many items were put, by anybody, that nobody has called `task_done` for."""
+        return self._store.unfinished()
+
+    def join(self) -> None:
+        """Wait until every item that was put is done with: `task_done` was called for each, in whatever process."""
+        while True:
+            _, end = self._store.end()
+            if self._store.unfinished() == 0:
+                return
+            self._store.wait({0: end}, _JOIN_NAP_S)
+
+    # --- the end --------------------------------------------------------------------------------------------------
+
+    def shutdown(self, immediate: bool = False) -> None:
+        """Let nobody put any more, and nobody wait for what is not there: they get `ShutDown`.
+
+        Counts for everyone who has the queue open now, in any process; who opens it later finds it as usual, with the
+        items that are left.
+
+        Args:
+            immediate: Take out what is there, for nobody, and count it as done with.
+        """
+        self.is_shutdown = True
+        self._store.say_shutdown()
+        if immediate:
+            drained = self._taker.drain()
+            with contextlib.suppress(UsageError):
+                self._store.finish(min(drained, self._store.unfinished()))
+
+    def _is_shut_down(self) -> bool:
+        self._marks()
+        return self.is_shutdown
+
+    def _marks(self) -> Marks:
+        marks = self._store.marks()
+        self.is_shutdown = self.is_shutdown or marks.is_shut_down
+        return marks
+
+    def close(self) -> None:
+        """Give back what is leased and close the file; the items stay. Closing twice is fine."""
+        if self in _OPEN:
+            _OPEN.discard(self)
+            self._taker.close()
+            self._store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _sort(self) -> None:
+        """Put what has come in order."""
+        self._store.sort(rank)
+
+
+class LifoQueue(Queue[T]):
+    """A queue whose newest item leaves first."""
+
+    _order = "lifo"
+    _default_name = "lifo-queue"
+
+
+class PriorityQueue(Queue[T]):
+    """A queue whose lowest item leaves first; of equal ones, the one that was put first.
+
+    Items are numbers, text, bytes, dates, tuples and lists of them, or of a `type` with `order=True`. Of a tuple, the
+    elements from the first on that cannot be compared (a dict, None) do not count: `(priority, item)` works with any
+    item.
+    """
+
+    _order = "priority"
+    _default_name = "priority-queue"
+
+    def _check(self, items: list[T], kind: str | None) -> None:
+        said = kind
+        for place, item in enumerate(items):
+            of_item = kind_of(item)
+            rank(item)  # refuses what can be compared and not be ranked
+            if kind is None or of_item.startswith(f"{kind} of "):
+                kind = of_item
+            elif not can_be_compared(of_item, kind):
+                # An empty queue takes any kind.
+                if place or self.qsize():
+                    raise TypeError(
+                        f"'<' not supported: {item!r} is a {of_item}, and the queue holds items of the kind {kind}; "
+                        "only items of one kind can be put in order"
+                    )
+                kind = of_item
+        if kind is not None and kind != said:
+            self._store.say_kind(kind)
+
+
+class _Room:
+    """Waiting for room in a bounded queue."""
+
+    def __init__(self, store: Store[Any]) -> None:
+        self.count = 0
+        """How many items there was room for at the last look; 0: not known."""
+        self._store = store
+        self._end: int | None = None
+        self._naps = iter(_ROOM_NAPS_S)
+        self._said = 0.0
+
+    def wait(self, timeout: float) -> None:
+        """Sleep until there may be room; the first time only say that it is wanted, to look once more after that."""
+        if self._end is not None:
+            self._store.wait({0: self._end}, min(timeout, next(self._naps, _ROOM_NAPS_S[-1])))
+        if time.monotonic() - self._said > WANTS_ROOM_US / 2e6:
+            self._said = time.monotonic()
+            self._store.say_that_room_is_wanted()
+        _, self._end = self._store.end()
+
+
+# --- what a process has open ------------------------------------------------------------------------------------------
+
+_OPEN: Final[weakref.WeakSet[Queue[Any]]] = weakref.WeakSet()
+_numbers: Final[dict[str, Iterator[int]]] = {}
+
+
+def _next_name(of: str) -> str:
+    """Return `queue`, `queue-2`, ...: the same in each run of a program that opens its queues in the same order."""
+    number = next(_numbers.setdefault(of, itertools.count(1)))
+    return of if number == 1 else f"{of}-{number}"
+
+
+def _watch(queue: Queue[Any]) -> None:
+    """Have the queue give back what is at hand when the process ends, and forget it in a forked child."""
+    _OPEN.add(queue)
+    _register()
+
+
+_registered = False
+
+
+def _register() -> None:
+    global _registered
+    if _registered:
+        return
+    _registered = True
+    atexit.register(_end)
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def _end() -> None:
+    # Daemon threads may wait in `get` to the very end, and work on what they leased: nothing is taken from them.
+    others = threading.main_thread(), threading.current_thread()
+    alone = all(thread in others or thread.name.startswith("millstream-") for thread in threading.enumerate())
+    for queue in list(_OPEN):
+        with contextlib.suppress(MillstreamError):
+            queue.close() if alone else queue._taker.give_back()
+
+
+def _after_fork_in_child() -> None:
+    for queue in list(_OPEN):
+        queue._taker.reset()

@@ -1,0 +1,61 @@
+"""An application whose queue runs in worker processes; what happens is noted in a file."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import msgspec
+
+from millstream import App, Retry
+from millstream.queue.options import Recycle
+
+FOLDER = os.environ.get("QUEUE_PROCESSES_FOLDER", ".")
+
+
+class Job(msgspec.Struct):
+    number: int
+    act: str = ""
+
+
+app = App(os.path.join(FOLDER, "log.db"), durability="relaxed")
+jobs = app.topic("jobs", Job)
+leaks = app.topic("leaks", Job)
+slow = app.topic("slow", Job)
+kept: list[bytearray] = []
+
+
+def note(text: str) -> None:
+    with open(os.path.join(FOLDER, "notes"), "a") as file:
+        file.write(f"{text}\n")
+
+
+@app.queue(jobs, workers=2, kind="processes", retry=Retry(attempts=2, delay="10ms"), timeout="1s")
+def work(job: Job) -> None:
+    note(f"{os.getpid()} {job.number}")
+    match job.act:
+        case "exit":
+            os._exit(0)
+        case "hang":
+            time.sleep(3600)
+        case "raise":
+            raise ValueError("as told")
+        case "wait":
+            time.sleep(0.5)
+
+
+@app.queue(slow, kind="processes")
+def at_leisure(job: Job) -> None:
+    note(f"{os.getpid()} {job.number}")
+    time.sleep(3600 if job.act == "hang" else 0)
+
+
+@app.queue(leaks, kind="processes", recycle=Recycle(bytes=300_000_000))
+def leak(job: Job) -> None:
+    kept.append(bytearray(os.urandom(1)) * 60_000_000)
+    note(f"{os.getpid()} {job.number}")
+
+
+@app.queue(app.topic("few", Job), kind="processes", recycle=Recycle(jobs=10))
+def few(job: Job) -> None:
+    note(f"{os.getpid()} {job.number}")

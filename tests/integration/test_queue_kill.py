@@ -1,0 +1,170 @@
+"""Workers are killed at random: nothing is lost, only what was running is repeated, and the order of keys holds.
+
+The number of jobs is small unless MILLSTREAM_FULL=1 asks for 10,000.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import struct
+import subprocess
+import sys
+import time
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import pytest
+
+from millstream.app import App
+from millstream.engines.protocol import GroupInfo
+from millstream.queue import DeadLetter
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+
+SCRIPT = Path(__file__).with_name("queue_worker_process.py")
+FULL = os.environ.get("MILLSTREAM_FULL") == "1"
+JOBS = 10_000 if FULL else 1_200
+PROCESSES = 4
+KEYS = 17
+PATIENCE_S = 600.0 if FULL else 50.0
+
+
+class Job(msgspec.Struct):
+    number: int
+    key: str
+
+
+class Start(NamedTuple):
+    """A job that a process began."""
+
+    at_ns: int
+    number: int
+    worker: str
+    """Process and thread."""
+
+
+class Kills:
+    """Processes that share the work, of which one is killed every now and then and replaced."""
+
+    def __init__(self, folder: Path, order: str, *, workers: int = 1, clock: Path | None = None) -> None:
+        self._folder = folder
+        self._arguments = (order, str(workers), str(clock) if clock else "-")
+        self._clock = clock
+        self._running: list[tuple[subprocess.Popen[bytes], Path]] = []
+        self.killed = 0
+        self.notes: list[Path] = []
+
+    def start(self) -> None:
+        notes = self._folder / f"notes{len(self.notes)}"
+        self.notes.append(notes)
+        command = [sys.executable, str(SCRIPT), str(self._folder / "log.db"), str(notes), *self._arguments]
+        self._running.append((subprocess.Popen(command), notes))
+
+    def run(self, dice: random.Random) -> None:
+        """Kill and replace until a process finds that nothing is left to do."""
+        for _ in range(PROCESSES):
+            self.start()
+        until = time.monotonic() + PATIENCE_S
+        try:
+            while not any(Path(f"{notes}.over").exists() for _, notes in self._running):
+                assert time.monotonic() < until, "the work does not come to an end"
+                time.sleep(dice.uniform(0.05, 0.4))
+                if self._clock is not None:
+                    offset_us = dice.choice((-3_600_000_000, 0, 3_600_000_000))
+                    self._clock.write_bytes(struct.pack("q", offset_us))
+                worker, notes = self._running[dice.randrange(PROCESSES)]
+                # One that has not begun yet is given the time to: else nothing would ever be done.
+                if notes.exists() and not Path(f"{notes}.over").exists():
+                    worker.kill()
+                    worker.wait()
+                    self.killed += 1
+                    self._running.remove((worker, notes))
+                    self.start()
+        finally:
+            for worker, _ in self._running:
+                try:
+                    worker.wait(PATIENCE_S / 2)
+                except subprocess.TimeoutExpired:
+                    worker.kill()
+                    worker.wait()
+
+    def events(self, kind: str) -> list[Start]:
+        found = []
+        for notes in self.notes:
+            if not notes.exists():
+                continue
+            for line in notes.read_text().splitlines():
+                word, number, thread, at_ns = line.split()
+                if word == kind:
+                    found.append(Start(int(at_ns), int(number), f"{notes.name}/{thread}"))
+        return sorted(found)
+
+
+def fill(path: Path) -> None:
+    with App(str(path), durability="relaxed") as app:
+        app.topic("jobs", Job).extend([Job(n, f"k{n % KEYS}") for n in range(JOBS)])
+        app.topic("jobs").group("work")
+
+
+def outcome(path: Path) -> tuple[GroupInfo, list[DeadLetter]]:
+    with App(str(path)) as app:
+        letters = app.topic("jobs.dead", DeadLetter).read() if "jobs.dead" in app.log.topics() else []
+        return app.topic("jobs").group("work").info(), [record.value for record in letters]
+
+
+def check_nothing_lost(path: Path, kills: Kills) -> None:
+    info, letters = outcome(path)
+    assert letters == []
+    assert info.ledger.balanced
+    assert (info.ledger.done, info.ledger.in_progress) == (JOBS, 0)
+    assert {event.number for event in kills.events("end")} == set(range(JOBS))
+    assert kills.killed >= 3
+
+
+def check_only_running_ones_repeated(kills: Kills) -> None:
+    starts = kills.events("start")
+    last = {start.worker: start for start in starts}
+    times = Counter(start.number for start in starts)
+    interrupted = Counter(start.number for start in last.values())
+    # A job can also end in the moment before its worker has noted it: at most one for each kill.
+    repeated = {n: count - 1 - interrupted[n] for n, count in times.items() if count - 1 > interrupted[n]}
+    assert sum(repeated.values()) <= kills.killed, f"jobs started again that were not running: {repeated}"
+
+
+@pytest.mark.timeout(PATIENCE_S * 2)
+@pytest.mark.parametrize("seed", [1])
+def test_killed_workers_lose_nothing_and_repeat_only_what_was_running(tmp_path: Path, seed: int) -> None:
+    fill(tmp_path / "log.db")
+    kills = Kills(tmp_path, "none")
+    kills.run(random.Random(seed))
+    check_nothing_lost(tmp_path / "log.db", kills)
+    check_only_running_ones_repeated(kills)
+
+
+@pytest.mark.timeout(PATIENCE_S * 2)
+@pytest.mark.parametrize("seed", [2])
+def test_killed_workers_keep_the_order_of_each_key(tmp_path: Path, seed: int) -> None:
+    fill(tmp_path / "log.db")
+    kills = Kills(tmp_path, "key", workers=2)
+    kills.run(random.Random(seed))
+    check_nothing_lost(tmp_path / "log.db", kills)
+    check_only_running_ones_repeated(kills)
+    by_key: dict[int, list[int]] = defaultdict(list)
+    for start in kills.events("start"):
+        by_key[start.number % KEYS].append(start.number)
+    for numbers in by_key.values():
+        assert numbers == sorted(numbers)
+
+
+@pytest.mark.timeout(PATIENCE_S * 2)
+@pytest.mark.parametrize("seed", [3])
+def test_a_clock_that_is_set_by_an_hour_while_workers_are_killed_loses_nothing(tmp_path: Path, seed: int) -> None:
+    fill(tmp_path / "log.db")
+    clock = tmp_path / "clock"
+    clock.write_bytes(struct.pack("q", 0))
+    kills = Kills(tmp_path, "none", clock=clock)
+    kills.run(random.Random(seed))
+    check_nothing_lost(tmp_path / "log.db", kills)
