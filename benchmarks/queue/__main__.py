@@ -1,0 +1,12 @@
+"""Run the benchmarks of the queue named on the command line, or all."""
+
+from __future__ import annotations
+
+from benchmarks.command import run
+from benchmarks.queue import environments
+
+NAMES = ("put_get", "throughput", "enqueue", "latency", "backlog", "worker_memory")
+
+if __name__ == "__main__":
+    environments.make()
+    run("benchmarks.queue", NAMES)
