@@ -49,6 +49,7 @@ class TallyOrder(IntEnum):
 
 BUSY: Final = 1
 KEPT: Final = 2
+PASSED: Final = 4
 
 
 def stage(place: int, flags: int = 0) -> int:
@@ -57,8 +58,9 @@ def stage(place: int, flags: int = 0) -> int:
     Args:
         flags: BUSY: the record there is being worked on, and what was before it is done unless its outcome was settled.
             KEPT: what was before it is not done before it is settled.
+            PASSED: the record there is behind the worker, like those before it.
     """
-    return place << 2 | flags
+    return place << 3 | flags
 
 
 def ended(order: int, number: int, first: int, past: int, place: int) -> list[tuple[int, int, Outcome]]:
@@ -74,9 +76,9 @@ def ended(order: int, number: int, first: int, past: int, place: int) -> list[tu
             return _pieces((first, min(past, number), Outcome.ACK))
         case TallyOrder.WORK_ALL:
             return [(first, past, Outcome.NACK)]
-    at, flags = number >> 2, number & 3
+    at, flags = number >> 3, number & 7
     behind = Outcome.RELEASE if flags & KEPT else Outcome.ACK
-    here = Outcome.NACK if flags & BUSY else Outcome.RELEASE
+    here = behind if flags & PASSED else Outcome.NACK if flags & BUSY else Outcome.RELEASE
     if order == TallyOrder.WORK_PLACE:
         return [(first, past, behind if place < at else here if place == at else Outcome.RELEASE)]
     low, high = min(max(at, first), past), min(max(at + 1, first), past)

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from millstream.engines.handing import PASSED
 from millstream.engines.protocol import Lease, Outcome, Settlement, StateChange
 from millstream.queue.ended import Ended
 from millstream.queue.events import QueueEventKind, WorkerState, WorkerStatus
@@ -224,13 +225,14 @@ class Worker:
         observed, hook, well = crew.observed(), crew.hook, True
         flags, place = part.flags, part.place
         ended_us = clock_us()
+        at: int | None = None
         while not stopping():
             try:
                 record = take()
             except IndexError:
                 break
             # As `stage` says.
-            cell[0] = (record.offset if place is None else place) << 2 | flags
+            cell[0] = at = (record.offset if place is None else place) << 3 | flags
             self._started_us = started_us = ended_us
             running.append(record)
             if observed:
@@ -262,6 +264,9 @@ class Worker:
             if ended_us - self._settled_us >= RUN_US or (changes and ended_us - started_us >= KEEP_US):
                 self._settle(self._acks())
                 ended_us = clock_us()
+        if at is not None:
+            # The worker goes on to another lease: should it die there, the last record of this one is no suspect.
+            cell[0] = at | PASSED
         with self.lock:
             if not part.ahead:
                 part.finish()
