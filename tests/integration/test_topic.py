@@ -375,6 +375,27 @@ def test_open_topic_learns_its_columns(log: Log) -> None:
     assert log.topic("events").read()[0].value == {"a": 1}
 
 
+BIG = 2**53 + 1
+
+
+@pytest.mark.parametrize(
+    "values", [[{"a": [BIG, 0.0]}], [{"a": BIG}, {"a": 0.5}], [{"a": {"b": 0.5}}, {"a": {"b": BIG}}]]
+)
+def test_integers_that_no_float_holds_are_kept_as_they_are(log: Log, values: list[dict[str, Any]]) -> None:
+    topic = log.topic("events", dict)
+    topic.extend(values)
+    assert [record.value for record in topic.read()] == values
+
+
+@pytest.mark.parametrize("values", [[0.5, BIG], [[0.5], [BIG]], [{"b": 0.5}, {"b": BIG}], [BIG, [0.5, BIG]]])
+def test_integers_that_a_float_column_would_change_are_refused(log: Log, values: list[Any]) -> None:
+    topic = log.topic("events", dict)
+    topic.append({"a": values[0]})
+    with pytest.raises(SchemaError):
+        topic.append({"a": values[1]})
+    assert [record.value for record in topic.read()] == [{"a": values[0]}]
+
+
 def test_open_topic_widened_by_two_at_once_keeps_both_fields(log: Log) -> None:
     first, second = log.topic("events", dict), log.topic("events", dict)
     first.append({"a": 1})

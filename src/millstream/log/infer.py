@@ -61,6 +61,9 @@ _KINDS: Final[Mapping[type, Kind]] = {
 
 _INNER: Final = (dict, list, tuple)
 
+_EXACT_MAX: Final = 2**53
+"""Up to here a float holds every integer (IEEE 754 binary64); beyond it some become another number."""
+
 
 def infer(
     values: Iterable[Mapping[str, Any]], *, key: str | None = None, time: str | None = None, topic: str = ""
@@ -180,7 +183,11 @@ class _Object:
             inner = self._add_shape(value, path)
             self.seen[shape] = inner
         for name in inner:
-            self.fields[name].add_inside(value[name], f"{path}{name}")
+            entry = value[name]
+            if type(entry) is not int:
+                self.fields[name].add_inside(entry, f"{path}{name}")
+            elif not -_EXACT_MAX <= entry <= _EXACT_MAX:
+                self.fields[name].add_large(entry, f"{path}{name}")
 
     def _add_shape(self, value: dict[str, Any], path: str) -> tuple[str, ...]:
         self.required &= value.keys()
@@ -194,7 +201,7 @@ class _Object:
                     self.required.add(name)
             known.add_kind(_KINDS.get(type(entry), Kind.JSON), f"{path}{name}")
         self.fresh = False
-        return tuple(name for name, entry in value.items() if type(entry) in _INNER)
+        return tuple(name for name, entry in value.items() if type(entry) in _INNER or type(entry) is int)
 
     def described(self) -> tuple[Field, ...]:
         fields = []
@@ -217,6 +224,8 @@ class _Value:
         self.depth = depth + 1
         self.kinds: set[Kind] = set() if type is None or type.kind is Kind.NULL else {type.kind}
         self.nullable = type is not None and type.nullable
+        self.inexact = False
+        """An integer was seen that a float cannot hold."""
         self.object: _Object | None = None
         self.item: _Value | None = None
         if type is not None and type.kind is Kind.STRUCT:
@@ -236,8 +245,25 @@ class _Value:
                     "name, or write to a new topic"
                 )
             self.kinds.add(kind)
+            self._check_exact(path)
         else:
             self.kinds.add(kind)
+
+    def add_large(self, value: int, path: str) -> None:
+        """Look at an integer that may be too large for a float."""
+        try:
+            self.inexact |= int(float(value)) != value
+        except OverflowError:
+            self.inexact = True
+        self._check_exact(path)
+
+    def _check_exact(self, path: str) -> None:
+        numeric = self.fixed is not None and self.fixed.kind in (Kind.INT, Kind.FLOAT)
+        if numeric and self.inexact and Kind.FLOAT in self.kinds:
+            raise _Conflict(
+                f"has an integer beyond 2**53 in field {path!r}, which is float in this topic and would change it; "
+                "send it as text, use another name, or write to a new topic"
+            )
 
     def add_inside(self, value: Any, path: str) -> None:
         if self.fixed is not None and self.fixed.kind is Kind.JSON:
@@ -252,6 +278,8 @@ class _Value:
             for entry in value:
                 if type(entry) in _INNER:
                     self.item.add_inside(entry, f"{path}[]")
+                elif type(entry) is int and not -_EXACT_MAX <= entry <= _EXACT_MAX:
+                    self.item.add_large(entry, f"{path}[]")
         elif self.item is None:
             self.item = _Value(None, self.depth)
 
@@ -277,7 +305,7 @@ class _Value:
         kinds = self.kinds
         if not kinds:
             return FieldType(Kind.NULL, nullable=True)
-        if kinds == {Kind.INT, Kind.FLOAT}:
+        if kinds == {Kind.INT, Kind.FLOAT} and not self.inexact:
             return FieldType(Kind.FLOAT, nullable=self.nullable)
         kind = next(iter(kinds))
         if len(kinds) > 1 or kind is Kind.JSON:
