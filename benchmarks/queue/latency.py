@@ -89,13 +89,15 @@ def _waiting(sessions: list[int]) -> float:
     time.sleep(SETTLE_S)
     before, started = _cpu_s(sessions), time.monotonic()
     time.sleep(WAIT_S)
-    return (_cpu_s(sessions) - before) / (time.monotonic() - started) * 100
+    took, after = time.monotonic() - started, _cpu_s(sessions)
+    # Process by process: one that has ended meanwhile takes its time along, one that is new counts from its start.
+    return sum(used - before.get(process, 0.0) for process, used in after.items()) / took * 100
 
 
-def _cpu_s(sessions: Iterable[int]) -> float:
-    """Return the processor time of these sessions' processes so far, in seconds; Linux."""
+def _cpu_s(sessions: Iterable[int]) -> dict[int, float]:
+    """Return the processor time of each process of these sessions so far, in seconds; Linux."""
     wanted = set(sessions)
-    ticks = 0
+    used: dict[int, float] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
@@ -103,5 +105,5 @@ def _cpu_s(sessions: Iterable[int]) -> float:
             except OSError:
                 continue  # ended meanwhile
             if int(fields[3]) in wanted:
-                ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
+                used[int(entry.name)] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return used
