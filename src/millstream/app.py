@@ -387,6 +387,7 @@ class App:
         until: Literal["now"] | None = None,
         stop: threading.Event | None = None,
         grace: timedelta | str | float | None = None,
+        workers: int | tuple[int, int] | None = None,
     ) -> None:
         """Run the queues and streams in the foreground until stopped; then let them finish what they are at.
 
@@ -401,13 +402,20 @@ class App:
         Args:
             grace: When stopped, records that are not finished after this time are given back, for another process to
                 do; None waits as long as the longest handler takes.
+            workers: Of each queue, in place of what it was declared with.
 
         Raises:
-            UsageError: Nothing is declared, or an unknown `until`.
+            UsageError: Nothing is declared, an unknown `until`, or a `grace` with it.
+            SettingsError: A number of workers below 1.
             Exception: With until="now", what a stream or batch raised.
         """
         if until not in (None, "now"):
             raise UsageError(f'until is {until!r}; give "now", or leave it out to run until stopped')
+        if until is not None and grace is not None:
+            raise UsageError('grace is for running until stopped; leave it out with until="now"')
+        if workers is not None:
+            for queue in self.queues.values():
+                queue.staff(workers)
         stop = stop or threading.Event()
         with stopped_by_signals(stop):
             if until == "now":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +33,14 @@ def run(
     until: Annotated[
         str | None, typer.Option("--until", metavar="now", help="now: handle all there is, then stop.")
     ] = None,
+    workers: Annotated[
+        str | None,
+        typer.Option("--workers", metavar="N", help="Of each queue, in place of what it declares; MIN-MAX scales."),
+    ] = None,
+    grace: Annotated[
+        str | None,
+        typer.Option("--grace", metavar="TIME", help="When stopped, give back what takes longer, such as 30s. [never]"),
+    ] = None,
     metrics: Annotated[
         str | None,
         typer.Option("--metrics", metavar="ADDRESS", help="Answer monitors there, such as 127.0.0.1:9464."),
@@ -50,16 +59,22 @@ def run(
 ) -> None:
     """Run an application's queues and streams until Ctrl-C.
 
-    Ctrl-C finishes what was begun. --url and --data are for an App that names no log itself.
+    Ctrl-C and SIGTERM finish what was begun. --url and --data are for an App that names no log itself.
     """
     shell = Shell.of(context, url, data, json, debug)
     if until not in (None, "now"):
         raise UsageError(f'--until is {until!r}; give "now", or leave it out to run until stopped')
     if metrics_token is not None and metrics is None:
         raise UsageError("--metrics-token is for --metrics; say where with it, such as --metrics 0.0.0.0:9464")
+    if until is not None and grace is not None:
+        raise UsageError("--grace is for running until stopped; leave it out with --until now")
     import logging
     import threading
 
+    from millstream.durations import duration
+
+    staff = None if workers is None else _workers_of(workers)
+    patience = None if grace is None else duration(grace)
     os.environ["MILLSTREAM_URL"] = shell.place()
     logging.basicConfig(stream=sys.stderr, level=logging.DEBUG if debug else logging.INFO, format=LOG_FORMAT)
     from millstream.run.load import load_app
@@ -70,12 +85,24 @@ def run(
         try:
             _announce(loaded, shell, app)
             with _monitored(loaded, shell, metrics, token=metrics_token, stall=stall):
-                loaded.run(until="now" if until else None, stop=stop)
+                loaded.run(until="now" if until else None, stop=stop, grace=patience, workers=staff)
         except KeyboardInterrupt:
             # Came before the application listened for it: nothing was begun.
             stop.set()
     # To run until stopped ends well when it is stopped; to handle all there is does not.
     raise typer.Exit(EXIT_INTERRUPTED if until and stop.is_set() else 0)
+
+
+def _workers_of(text: str) -> int | tuple[int, int]:
+    """Return what `--workers` means: "4", or "1-8".
+
+    Raises:
+        UsageError: Neither.
+    """
+    match = re.fullmatch(r"([1-9]\d*)(?:-([1-9]\d*))?", text)
+    if match is None:
+        raise UsageError(f"--workers is {text!r}; give a number of 1 or more, or a range such as 1-8")
+    return int(match[1]) if match[2] is None else (int(match[1]), int(match[2]))
 
 
 @contextmanager

@@ -72,22 +72,10 @@ class QueueReader:
         options: QueueOptions | None = None,
         hook: OutcomeHook | None = None,
     ) -> None:
-        if isinstance(workers, int):
-            if workers < 1:
-                raise SettingsError(f"queue {name!r}: workers is {workers}; give 1 or more")
-            workers = (workers, workers)
-        self.scaling = Scaling(*workers) if isinstance(workers, tuple) else workers
-        if self.scaling.maximum > WORKERS_MAX:
-            raise LimitExceededError(
-                f"the number of workers of queue {name!r}",
-                limit=WORKERS_MAX,
-                size=self.scaling.maximum,
-                hint="run the application in more processes",
-            )
         check_name("topic", dead_topic_name(topic.name))
         self.name = check_name("queue", name)
+        self.scaling = _scaling_of(name, workers)
         self.topic = topic
-        self.workers_count = self.scaling.minimum
         self.retry = retry or Retry()
         self.options = options or QueueOptions()
         self._handler = Handler(handler, batches=self.options.batch is not None)
@@ -108,6 +96,20 @@ class QueueReader:
 
     def __repr__(self) -> str:
         return f"<queue {self.name!r} of topic {self.topic.name!r}>"
+
+    @property
+    def workers_count(self) -> int:
+        """How many workers a run begins with."""
+        return self.scaling.minimum
+
+    def staff(self, workers: int | tuple[int, int] | Scaling) -> None:
+        """Have so many workers from the next run on, in place of what was declared.
+
+        Raises:
+            SettingsError: Not one or more.
+            LimitExceededError: Too many for one process.
+        """
+        self.scaling = _scaling_of(self.name, workers)
 
     @property
     def group(self) -> Group[Any]:
@@ -282,3 +284,20 @@ class QueueReader:
                 observer(event)
             except Exception:  # noqa: BLE001 - a spectator must not decide over the queue
                 _log.exception("queue %s: an observer failed", self.name)
+
+
+def _scaling_of(name: str, workers: int | tuple[int, int] | Scaling) -> Scaling:
+    """Return what `workers=` of a queue means."""
+    if isinstance(workers, int):
+        if workers < 1:
+            raise SettingsError(f"queue {name!r}: workers is {workers}; give 1 or more")
+        workers = (workers, workers)
+    scaling = Scaling(*workers) if isinstance(workers, tuple) else workers
+    if scaling.maximum > WORKERS_MAX:
+        raise LimitExceededError(
+            f"the number of workers of queue {name!r}",
+            limit=WORKERS_MAX,
+            size=scaling.maximum,
+            hint="run the application in more processes",
+        )
+    return scaling
