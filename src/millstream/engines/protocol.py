@@ -10,7 +10,8 @@ to call from many threads, and raises only errors of `millstream.errors`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from types import MappingProxyType
+from typing import Final, Protocol, runtime_checkable
 
 from millstream.engines.values import (
     Append,
@@ -37,6 +38,7 @@ from millstream.engines.values import (
 from millstream.records import Position, StoredBatch
 
 __all__ = [
+    "NO_MOVES",
     "Append",
     "BatchHeader",
     "Bound",
@@ -60,6 +62,9 @@ __all__ = [
     "TopicInfo",
     "TopicSpec",
 ]
+
+
+NO_MOVES: Final[Mapping[str, Sequence[OffsetMove]]] = MappingProxyType({})
 
 
 class Engine(Protocol):
@@ -228,15 +233,22 @@ class Engine(Protocol):
         *,
         state: Sequence[StateChange] = (),
         appends: Sequence[Append] = (),
+        others: Mapping[str, Sequence[OffsetMove]] = NO_MOVES,
+        expect: Sequence[StateChange] = (),
     ) -> list[Position]:
         """Move offsets, change state and append outputs in one transaction: exactly once inside the engine.
+
+        Args:
+            others: Moves of the groups of the same name of other topics: of one reader of several topics.
+            expect: State as it has to be before the commit (value None: not there), which fences out a reader that was
+                replaced.
 
         Returns:
             The position of each of `appends`.
 
         Raises:
-            CommitConflictError: A move does not start at the committed offset: another process of the group was
-                faster. Nothing was changed.
+            CommitConflictError: A move does not start at the committed offset, or state is not as expected: another
+                process of the group was faster. Nothing was changed.
         """
         ...
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from millstream.durations import duration as as_duration
 from millstream.engines.handing import HandingOver, Tally, TallyOrder
 from millstream.engines.protocol import (
+    NO_MOVES,
     Append,
     Entry,
     Found,
@@ -110,10 +111,18 @@ class Group(Generic[T]):
             return None
 
     def commit(
-        self, moves: Sequence[OffsetMove], *, state: Sequence[StateChange] = (), appends: Sequence[Append] = ()
+        self,
+        moves: Sequence[OffsetMove],
+        *,
+        state: Sequence[StateChange] = (),
+        appends: Sequence[Append] = (),
+        others: Mapping[str, Sequence[OffsetMove]] = NO_MOVES,
+        expect: Sequence[StateChange] = (),
     ) -> list[Position]:
         """Move offsets, change state and append in one transaction; see `Engine.commit`."""
-        return self._engine.commit(self.topic.name, self.name, moves, state=state, appends=appends)
+        return self._engine.commit(
+            self.topic.name, self.name, moves, state=state, appends=appends, others=others, expect=expect
+        )
 
     def state(self, partition: int, keys: Sequence[bytes] | None = None) -> dict[bytes, bytes]:
         """Return the group's state of a partition: all of it, or the given keys that exist."""

@@ -13,6 +13,7 @@ from millstream.engines.memory.checks import check_limit, tell
 from millstream.engines.memory.group import Group
 from millstream.engines.memory.topic import Partition, Topic
 from millstream.engines.protocol import (
+    NO_MOVES,
     Append,
     BatchHeader,
     Bound,
@@ -240,15 +241,20 @@ class MemoryEngine:
         *,
         state: Sequence[StateChange] = (),
         appends: Sequence[Append] = (),
+        others: Mapping[str, Sequence[OffsetMove]] = NO_MOVES,
+        expect: Sequence[StateChange] = (),
     ) -> list[Position]:
         with self._changed:
-            draft = self._group(topic, group).draft()
-            for move in moves:
-                self._move(draft, move)
+            drafts = {at: self._group(at, group).draft() for at in (topic, *others)}
+            for at, some in ((topic, moves), *others.items()):
+                for move in some:
+                    self._move(drafts[at], move)
+            drafts[topic].check_state(expect, self._clock.now_us())
             self._check_state(topic, state)
             self._check_appends(appends)
-            self._topic(topic).groups[group] = draft
-            draft.change_state(state)
+            for at, draft in drafts.items():
+                self._topic(at).groups[group] = draft
+            drafts[topic].change_state(state)
             self._topic(topic).changes += bool(state)
             return self._store(appends)
 

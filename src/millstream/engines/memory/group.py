@@ -11,6 +11,7 @@ import msgspec
 
 from millstream.engines import protocol
 from millstream.engines.protocol import Entry, Found, Lease, Ledger, Outcome, Rate, Settlement, StateChange
+from millstream.errors import CommitConflictError
 
 FOLLOWERS_MAX = 16
 """Records of one key in one lease: few enough that other keys get a turn, many enough for a key that comes alone."""
@@ -141,6 +142,15 @@ class Group:
             and (keys is None or key in keys)
             and (change.expires_us is None or change.expires_us > now_us)
         }
+
+    def check_state(self, expect: Sequence[StateChange], now_us: int) -> None:
+        """Raise unless state is as expected."""
+        for wanted in expect:
+            if self.state_of(wanted.partition, [wanted.key], now_us).get(wanted.key) != wanted.value:
+                raise CommitConflictError(
+                    f"group {self.name!r} of {self.topic!r}: its state {wanted.key!r} is not what this reader left: "
+                    "another reader has taken over; read the state anew and go on from there"
+                )
 
     def ledger(self) -> Ledger:
         """Return where every record is."""

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from millstream import limits
 from millstream.engines.handing import Tally, TallyOrder
 from millstream.engines.protocol import (
+    NO_MOVES,
     Append,
     BatchHeader,
     Bound,
@@ -181,9 +182,13 @@ class SqliteEngine(LogFile):
         *,
         state: Sequence[StateChange] = (),
         appends: Sequence[Append] = (),
+        others: Mapping[str, Sequence[OffsetMove]] = NO_MOVES,
+        expect: Sequence[StateChange] = (),
     ) -> list[Position]:
         records.check_appends(appends)
-        return self._run(lambda transaction: groups.commit(transaction, topic, group, moves, state, appends))
+        return self._run(
+            lambda transaction: groups.commit(transaction, topic, group, moves, state, appends, others, expect)
+        )
 
     def state(self, topic: str, group: str, partition: int, keys: Sequence[bytes] | None = None) -> dict[bytes, bytes]:
         with self._reading() as transaction:

@@ -145,16 +145,39 @@ def commit(
     moves: Sequence[OffsetMove],
     state: Sequence[StateChange],
     appends: Sequence[Append],
+    others: Mapping[str, Sequence[OffsetMove]],
+    expect: Sequence[StateChange],
 ) -> list[Position]:
+    topic_id, group_id = transaction.group_id(topic, group)
+    _check_state(transaction, topic, group, group_id, expect)
+    _move(transaction, topic, group, moves)
+    for other, some in others.items():
+        _move(transaction, other, group, some)
+    if state:
+        change_state(transaction, topic, topic_id, group_id, state)
+    return Appending(appends)(transaction) if appends else []
+
+
+def _move(transaction: Transaction, topic: str, group: str, moves: Sequence[OffsetMove]) -> None:
     topic_id, group_id = transaction.group_id(topic, group)
     for move in moves:
         if move.end < move.start:
             raise UsageError(f"a commit of {topic}/{move.partition} cannot go back from {move.start} to {move.end}")
         if not transaction.do("move_offset", group_id, move.start, move.end, topic_id, move.partition):
             _explain_conflict(transaction, topic, group, move)
-    if state:
-        change_state(transaction, topic, topic_id, group_id, state)
-    return Appending(appends)(transaction) if appends else []
+
+
+def _check_state(
+    transaction: Transaction, topic: str, group: str, group_id: int, expect: Sequence[StateChange]
+) -> None:
+    for wanted in expect:
+        _, partition_id = transaction.partition_id(topic, wanted.partition)
+        row = transaction.row("read_state_key", group_id, partition_id, wanted.key, transaction.now_us)
+        if (row[0] if row else None) != wanted.value:
+            raise CommitConflictError(
+                f"group {group!r} of {topic!r}: its state {wanted.key!r} is not what this reader left: another process "
+                "has taken over; read the state anew and go on from there"
+            )
 
 
 def change_state(

@@ -256,6 +256,32 @@ class GroupTests(EngineTests):
         assert [outputs.count(b"a"), outputs.count(b"b")] == won
         assert counts(engine) == {"done": rounds}
 
+    def test_a_reader_of_several_topics_moves_in_all_of_them_or_in_none(self, engine: Engine) -> None:
+        create(engine, "t", group="g")
+        create(engine, "u", group="g")
+        create(engine, "v")
+        fill(engine, 5)
+        engine.append([Append("u", 0, rows(b"x", b"y"))])
+        engine.commit("t", "g", [OffsetMove(0, 0, 2)], others={"u": [OffsetMove(0, 0, 1)]})
+        assert (committed(engine), committed(engine, "u")) == ({0: 2}, {0: 1})
+        with pytest.raises(CommitConflictError):
+            engine.commit("t", "g", [OffsetMove(0, 2, 3)], others={"u": [OffsetMove(0, 0, 2)]})
+        with pytest.raises(GroupNotFoundError):
+            engine.commit("t", "g", [OffsetMove(0, 2, 3)], others={"v": []})
+        assert (committed(engine), committed(engine, "u")) == ({0: 2}, {0: 1})
+
+    def test_a_commit_that_expects_other_state_changes_nothing(self, engine: Engine) -> None:
+        create(engine, group="g")
+        fill(engine, 5)
+        first, second = StateChange(0, b"turn", b"1"), StateChange(0, b"turn", b"2")
+        engine.commit("t", "g", [], state=[first], expect=[StateChange(0, b"turn", None)])
+        engine.commit("t", "g", [], state=[second], expect=[first])
+        for stale in (first, StateChange(0, b"turn", None), StateChange(0, b"other", b"")):
+            with pytest.raises(CommitConflictError, match=r"turn|other"):
+                engine.commit("t", "g", [OffsetMove(0, 0, 2)], state=[first], expect=[second, stale])
+        assert engine.state("t", "g", 0) == {b"turn": b"2"}
+        assert committed(engine) == {0: 0}
+
     # --- state ----------------------------------------------------------------------------------------------------
 
     def test_state_is_set_replaced_and_deleted(self, engine: Engine) -> None:
