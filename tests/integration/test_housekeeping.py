@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -15,7 +19,7 @@ import pytest
 from millstream.engines.protocol import Maintenance, Outcome, Settlement
 from millstream.engines.sqlite import SqliteEngine
 from millstream.log import Log, Retention
-from millstream.log.housekeeping import IDLE_US, Housekeeping
+from millstream.log.housekeeping import ACTIVE_US, IDLE_US, Housekeeping
 from millstream.testing import FakeClock
 
 
@@ -107,7 +111,7 @@ def test_a_busy_topic_is_left_alone_and_an_idle_one_is_merged(tmp_path: Path) ->
     topic = log.topic("raw")
     for _ in range(100):
         topic.append(b"x")
-    house = Housekeeping(log.engine, clock)
+    house = Housekeeping(log.engine, clock, eager=True)
     house.run_once(idle_us=IDLE_US)
     assert topic.info().partitions[0].batches == 100
     clock.advance("2s")
@@ -200,3 +204,66 @@ def test_size_is_bounded_and_space_goes_back_to_the_file_system(tmp_path: Path) 
         log.keep_house()
     log.close()
     assert (tmp_path / "log.db").stat().st_size < 3_000_000
+
+
+def test_what_a_group_at_work_has_still_to_read_is_left_as_it_is(log: Log, clock: FakeClock) -> None:
+    topic = log.topic("raw")
+    topic.frame().collect()  # this process has imported Polars, so it merges itself
+    for i in range(100):
+        topic.append(b"%d" % i)
+    group = topic.group("slow")
+    house = Housekeeping(log.engine, clock)
+    house.run_once(idle_us=0)
+    assert topic.info().partitions[0].batches == 100
+    [lease] = group.lease(worker="w", records_max=50, duration="1h")
+    group.settle([Settlement(lease, 0, 50, Outcome.ACK)])
+    house.run_once(idle_us=0)
+    assert topic.info().partitions[0].batches == 51
+    [lease] = group.lease(worker="w", records_max=1, duration="1h")
+    clock.advance(ACTIVE_US / 1e6)
+    house.run_once(idle_us=0)
+    assert topic.info().partitions[0].batches == 51, "a worker is at the next one"
+    group.settle([Settlement(lease, 50, 51, Outcome.RELEASE)])
+    house.run_once(idle_us=0)
+    assert topic.info().partitions[0].batches == 1, "a group that nobody works for does not keep the log large"
+    assert [record.value for record in topic.read()] == [b"%d" % i for i in range(100)]
+
+
+# --- a process without Polars -----------------------------------------------------------------------------------------
+
+
+def keep_house_elsewhere(path: Path, act: str) -> Any:
+    """Keep house in a process that imports nothing that it does not need."""
+    script = Path(__file__).with_name("housekeeping_process.py")
+    command = [sys.executable, str(script), str(path), act]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_process_without_polars_has_another_one_merge(tmp_path: Path, log: Log) -> None:
+    topic = log.topic("jobs", Reading)
+    for i in range(100):
+        topic.append(Reading("a", float(i)))
+    before = topic.read()
+    assert keep_house_elsewhere(tmp_path / "log.db", "merge") == {"batches": 1, "polars": False}
+    assert topic.read() == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no /bin/false")
+def test_a_process_that_can_start_no_other_merges_itself(tmp_path: Path, log: Log) -> None:
+    topic = log.topic("jobs", Reading)
+    for i in range(100):
+        topic.append(Reading("a", float(i)))
+    assert keep_house_elsewhere(tmp_path / "log.db", "alone") == {"batches": 1, "polars": True}
+    assert topic.info().records == 100
+
+
+def test_a_process_without_polars_deletes_a_merged_batch_an_age_after_it_saw_it_last(tmp_path: Path, log: Log) -> None:
+    topic = log.topic("jobs", Reading)
+    for i in range(100):
+        topic.append(Reading("a", float(i)))
+    log.keep_house()
+    assert topic.info().partitions[0].batches == 1
+    # Seen first after 50 minutes, so it is older than an hour by the third look, and by no clock before the second.
+    assert keep_house_elsewhere(tmp_path / "log.db", "retain") == {"counts": [100, 100, 0], "polars": False}

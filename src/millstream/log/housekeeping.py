@@ -8,58 +8,72 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import random
 import sys
 import threading
-from collections.abc import Iterator
 from datetime import datetime
+from typing import Final
 
-from millstream import limits
 from millstream.clock import Clock
-from millstream.engines.protocol import BatchHeader, Engine, Maintenance, PartitionInfo, TopicInfo
-from millstream.errors import ClosedError, MillstreamError
-from millstream.log.batches import frame_of, merge
+from millstream.engines.protocol import BatchHeader, Engine, GroupInfo, Maintenance, PartitionInfo, TopicInfo
+from millstream.errors import ClosedError, GroupNotFoundError, MillstreamError
+from millstream.log.batches import frame_of
+from millstream.log.merging import BATCHES_MIN, MergeRange, headers_of, is_small, merge_range
+from millstream.log.merging_process import MergingProcess, can_start
 from millstream.log.schema import RAW, Schema
-from millstream.records import Coding, StoredBatch, time_to_us
+from millstream.records import Coding, time_to_us
 
 _logger = logging.getLogger("millstream.housekeeping")
 
-ROUND_S = 2.0
+ROUND_S: Final = 2.0
 """Between two rounds; a round without work costs one query a topic."""
 
-IDLE_US = 2_000_000
+IDLE_US: Final = 2_000_000
 """A partition without an append for so long is merged whatever it holds: its writers will not feel it."""
 
-IDLE_WITHOUT_POLARS_US = 60_000_000
-"""The same in a process that has not imported Polars yet (0.2 s, 50 MB): another process may do it sooner."""
+IDLE_WITHOUT_POLARS_US: Final = 60_000_000
+"""The same in a process that has not imported Polars, and starts another to merge: one that has may do it sooner."""
 
-BUSY_RECORDS = 1_000_000
+SPREAD: Final = 0.5
+"""Of several processes, one is the first to find that a process has to be started: each waits up to so much longer."""
+
+BUSY_RECORDS: Final = 1_000_000
 """While records keep coming, merging waits until so many are in small batches: it would take time from the writers."""
 
-BATCHES_MIN = 16
-"""Fewer small batches than this are left as they are."""
+ACTIVE_US: Final = 60_000_000
+"""A consumer group that moved within this time is at work: what is before it stays as it is until it has passed.
+Workers of queues read rows; to read columns they would have to import Polars."""
 
-SMALL_RECORDS = limits.COLUMNS_RECORDS_MAX // 2
-"""A columns batch of fewer records is merged with its neighbours."""
-
-_HEADERS_AT_ONCE = 4096
-_MERGE_BYTES = 16 * 1024 * 1024
-_VACUUM_BYTES = 16 * 1024 * 1024
-_SPARE_BYTES = 4 * 1024 * 1024
+_VACUUM_BYTES: Final = 16 * 1024 * 1024
+_SPARE_BYTES: Final = 4 * 1024 * 1024
 """Free space that stays in the file: new records take it again at once."""
 
 
 class Housekeeping:
-    """One thread that keeps house for a log."""
+    """One thread that keeps house for a log.
 
-    def __init__(self, engine: Engine, clock: Clock) -> None:
+    Args:
+        eager: Merge in this process, and also what a group is about to read.
+    """
+
+    def __init__(self, engine: Engine, clock: Clock, *, eager: bool = False) -> None:
         self._engine = engine
         self._clock = clock
+        self._eager = eager
         self._wake = threading.Event()
         self._mutex = threading.Lock()
         self._thread: threading.Thread | None = None
         self._owner = 0
         self._merged_to: dict[tuple[str, int], int] = {}
         """Where the search for small batches begins: everything below is merged as far as it can be."""
+        self._moved: dict[tuple[str, int, str], tuple[int, int]] = {}
+        """Of consumer groups: their committed offset, and when it was first seen."""
+        self._ends: dict[tuple[str, int], tuple[int, int]] = {}
+        """Of partitions: their end offset, and when it was first seen."""
+        self._patience = 1.0 + SPREAD * random.random()
+        self._merging: MergingProcess | None = None
+        self._alone = not can_start()
+        """No other process can merge for this one."""
 
     def start(self) -> None:
         """Start the thread unless it runs (in this process: a forked child starts its own)."""
@@ -69,6 +83,7 @@ class Housekeeping:
             if self._owner == os.getpid() or self._wake.is_set():
                 return
             self._owner = os.getpid()
+            self._merging = None
             self._thread = threading.Thread(target=self._work, name="millstream-housekeeping", daemon=True)
             self._thread.start()
 
@@ -79,13 +94,17 @@ class Housekeeping:
             self._thread.join()
 
     def _work(self) -> None:
-        while not self._wake.wait(ROUND_S):
-            try:
-                self.run_once(idle_us=IDLE_US if "polars" in sys.modules else IDLE_WITHOUT_POLARS_US)
-            except ClosedError:
-                return
-            except MillstreamError as error:
-                _logger.warning("keeping house failed, will try again: %s", error)
+        try:
+            while not self._wake.wait(ROUND_S):
+                try:
+                    self.run_once(idle_us=IDLE_US if self._merges_itself() else IDLE_WITHOUT_POLARS_US)
+                except ClosedError:
+                    return
+                except MillstreamError as error:
+                    _logger.warning("keeping house failed, will try again: %s", error)
+        finally:
+            if self._merging is not None:
+                self._merging.stop()
 
     def run_once(self, *, idle_us: int) -> None:
         """Do all that is due.
@@ -95,17 +114,22 @@ class Housekeeping:
         """
         engine = self._engine
         assert isinstance(engine, Maintenance)
-        trimmed = False
+        due: list[MergeRange] = []
         for name in self._engine.topics():
             try:
                 info = self._engine.describe_topic(name)
             except MillstreamError:
                 continue  # deleted meanwhile
             for partition in info.partitions:
-                trimmed |= self._trim(engine, info, partition)
-                self._merge(engine, info, partition, idle_us)
+                self._trim(engine, info, partition)
+                range_ = self._due(engine, info, partition, idle_us)
+                if range_ is not None and self._merges_itself():
+                    merge_range(self._engine, range_, self._wake.is_set)
+                elif range_ is not None:
+                    due.append(range_)
                 if self._wake.is_set():
                     return
+        self._delegate(due)
         # A piece at a time, so that writers get in between.
         while engine.vacuum(_VACUUM_BYTES) > _SPARE_BYTES and not self._wake.is_set():
             pass
@@ -117,7 +141,9 @@ class Housekeeping:
         before = partition.start_offset
         excess = 0 if spec.retention_bytes is None else partition.size_bytes - spec.retention_bytes
         oldest_us = None if spec.retention_age_us is None else self._clock.now_us() - spec.retention_age_us
-        headers = self._headers(engine, spec.name, partition.partition, before, partition.end_offset)
+        if oldest_us is not None:
+            self._end_seen_us(spec.name, partition.partition, partition.end_offset)
+        headers = headers_of(engine, spec.name, partition.partition, before, partition.end_offset)
         for header, following in itertools.pairwise(itertools.chain(headers, [None])):
             assert header is not None
             too_old = (
@@ -139,6 +165,9 @@ class Housekeeping:
             return header.append_time_us  # all at once: only merged batches are of several times
         if following is not None:
             return max(header.append_time_us, following.append_time_us)
+        if not self._merges_itself():
+            # It can have no record that is newer than the first time that its end was seen.
+            return self._end_seen_us(topic, header.partition, header.offset + header.count)
         [batch] = self._engine.read(topic, header.partition, header.offset, records_max=1)
         schema = self._engine.describe_topic(topic).schemas
         written = Schema.decode(schema[batch.schema_id]) if batch.schema_id else RAW
@@ -146,81 +175,77 @@ class Housekeeping:
         assert isinstance(newest, datetime)
         return time_to_us(newest)
 
+    def _end_seen_us(self, topic: str, partition: int, end: int) -> int:
+        seen = self._ends.get((topic, partition))
+        if seen is None or seen[0] != end:
+            seen = self._ends[topic, partition] = (end, self._clock.now_us())
+        return seen[1]
+
     # --- merging --------------------------------------------------------------------------------------------------
 
-    def _merge(self, engine: Maintenance, info: TopicInfo, partition: PartitionInfo, idle_us: int) -> None:
+    def _merges_itself(self) -> bool:
+        """Merging takes Polars: 0.2 s, and 50 MB that stay. Where it is not there yet, another process does it."""
+        return self._eager or self._alone or "polars" in sys.modules
+
+    def _delegate(self, due: list[MergeRange]) -> None:
+        """Have a process merge, one at a time."""
+        if self._merging is not None:
+            if self._merging.running:
+                return
+            failure = self._merging.failure()
+            self._merging = None
+            if failure is not None:
+                self._alone = True
+                _logger.warning("the process that merges batches failed, this one does it from now on: %s", failure)
+                return
+        if due:
+            try:
+                self._merging = MergingProcess(self._engine.url, due)
+            except OSError as error:
+                self._alone = True
+                _logger.warning("no process to merge batches, this one does it from now on: %s", error)
+
+    def _due(self, engine: Maintenance, info: TopicInfo, partition: PartitionInfo, idle_us: int) -> MergeRange | None:
+        """Return what of a partition should be merged now."""
         name, number = info.spec.name, partition.partition
         start = max(partition.start_offset, self._merged_to.get((name, number), 0))
-        small = 0
-        records = 0
-        newest_us = 0
+        if not self._merges_itself():
+            idle_us = int(idle_us * self._patience)
+        small, records, newest_us = 0, 0, 0
         settled = start
-        for header in self._headers(engine, name, number, start, partition.end_offset):
+        for header in headers_of(engine, name, number, start, partition.end_offset):
             newest_us = max(newest_us, header.append_time_us)
-            if self._is_small(header):
+            if is_small(header):
                 small += 1
                 records += header.count
             elif small == 0:
                 settled = header.offset + header.count
         self._merged_to[name, number] = settled
-        if small < BATCHES_MIN:
-            return
         idle = self._clock.now_us() - newest_us >= idle_us
-        if not idle and records < BUSY_RECORDS:
-            return
-        schemas = {schema_id: Schema.decode(data) for schema_id, data in info.schemas.items()} | {0: RAW}
-        for run in self._runs(engine, name, number, settled, partition.end_offset):
-            if self._wake.is_set():
-                return
-            batches = self._read(name, number, run)
-            if batches is None:
-                return
-            target_id = max(header.schema_id for header in run)
-            merged = merge(batches, [schemas[batch.schema_id] for batch in batches], schemas[target_id], target_id)
-            engine.replace(name, number, run, [merged])
-
-    def _is_small(self, header: BatchHeader) -> bool:
-        return header.coding == "rows" or header.count < SMALL_RECORDS
-
-    def _runs(
-        self, engine: Maintenance, topic: str, partition: int, start: int, end: int
-    ) -> Iterator[list[BatchHeader]]:
-        """Yield runs of adjacent small batches that make one good batch each."""
-        run: list[BatchHeader] = []
-        count = size_bytes = 0
-        for header in self._headers(engine, topic, partition, start, end):
-            small = self._is_small(header)
-            fits = count + header.count <= limits.COLUMNS_RECORDS_MAX and size_bytes + header.size_bytes <= _MERGE_BYTES
-            if run and not (small and fits):
-                if self._is_worth_it(run):
-                    yield run
-                run, count, size_bytes = [], 0, 0
-            if small:
-                run.append(header)
-                count += header.count
-                size_bytes += header.size_bytes
-        if self._is_worth_it(run):
-            yield run
-
-    def _is_worth_it(self, run: list[BatchHeader]) -> bool:
-        return len(run) >= BATCHES_MIN or (len(run) >= 1 and any(h.coding == "rows" and h.count >= 1000 for h in run))
-
-    def _headers(self, engine: Maintenance, topic: str, partition: int, start: int, end: int) -> Iterator[BatchHeader]:
-        while start < end:
-            headers = engine.batch_headers(topic, partition, start, end, headers_max=_HEADERS_AT_ONCE)
-            if not headers:
-                return
-            yield from headers
-            start = headers[-1].offset + headers[-1].count
-
-    def _read(self, topic: str, partition: int, run: list[BatchHeader]) -> list[StoredBatch] | None:
-        """Return the batches of a run, None where they are not there any more."""
-        start, end = run[0].offset, run[-1].offset + run[-1].count
-        batches: list[StoredBatch] = []
-        while start < end:
-            part = self._engine.read(topic, partition, start, records_max=end - start)
-            if not part:
+        if small < BATCHES_MIN or not (idle or records >= BUSY_RECORDS):
+            return None
+        end = partition.end_offset if self._eager else self._unread_from(name, number, partition.end_offset)
+        if end < partition.end_offset:
+            before = [header for header in headers_of(engine, name, number, settled, end) if is_small(header)]
+            if len(before) < BATCHES_MIN:
                 return None
-            batches += [batch for batch in part if batch.offset < end]
-            start = part[-1].end_offset
-        return batches
+        return MergeRange(name, number, settled, end)
+
+    def _unread_from(self, topic: str, partition: int, end: int) -> int:
+        """Return the first offset that a group at work has not settled, or the end."""
+        for group in self._engine.groups(topic):
+            try:
+                info = self._engine.describe_group(topic, group)
+            except GroupNotFoundError:
+                continue  # deleted meanwhile
+            if self._at_work(info, partition):
+                end = min(end, info.committed.get(partition, end))
+        return end
+
+    def _at_work(self, info: GroupInfo, partition: int) -> bool:
+        now_us = self._clock.now_us()
+        key, committed = (info.topic, partition, info.group), info.committed.get(partition, 0)
+        known = self._moved.get(key)
+        if known is None or known[0] != committed:
+            known = self._moved[key] = (committed, now_us)
+        return info.ledger.leased > 0 or now_us - known[1] < ACTIVE_US

@@ -88,7 +88,12 @@ class Log:
 
     def keep_house(self) -> None:
         """Merge and trim now what is due, instead of in the background."""
-        Housekeeping(self.engine, self.clock).run_once(idle_us=0)
+        Housekeeping(self.engine, self.clock, eager=True).run_once(idle_us=0)
+
+    def leave_house(self) -> None:
+        """Leave merging and retention to other processes that have the log open."""
+        if self._housekeeping is not None:
+            self._housekeeping.stop()
 
     def close(self) -> None:
         """Stop keeping house and close the engine."""

@@ -74,6 +74,7 @@ def serve(pipe: Connection, errand: bytes) -> None:
     handled, recycled, error = 0, False, None
     try:
         with find_app(task.places, task.queue) as app:
+            app.log.leave_house()  # the supervisor keeps it, for all
             crew = app.queues[task.queue].crew(
                 stop, until_empty=task.until_empty, workers=1, prefix=f"{task.queue}-p{task.number}", overrun=_end
             )
