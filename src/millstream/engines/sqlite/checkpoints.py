@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import apsw
 
+from millstream.engines.sqlite.driver import LogConnection
 from millstream.engines.sqlite.wal_room import WalRoom
 
 BACKGROUND_PAGES = 1000
@@ -16,12 +17,16 @@ BACKGROUND_PAGES = 1000
 INLINE_PAGES = 8192
 """64 MB: writers are faster than the copying; the next one copies itself, which bounds the log's size."""
 
+COPIES_MAX = 4
+"""Times in a row that the thread copies what came while it copied. Between two commits of a writer that pauses now and
+then it is done for a moment, and the log begins anew without anybody having waited."""
+
 
 class Checkpoints:
     """Decides who copies, and when."""
 
-    def __init__(self, copy: Callable[[], None], room: WalRoom | None) -> None:
-        """Take what copies without waiting for anybody, and what makes room for commits to come."""
+    def __init__(self, copy: Callable[[], bool], room: WalRoom | None) -> None:
+        """Take what copies without waiting for anybody and says whether nothing is left, and what makes room."""
         self._copy = copy
         self._room = room
         self.reset()
@@ -33,7 +38,8 @@ class Checkpoints:
         self._signal = threading.Semaphore(0)
         self._thread: threading.Thread | None = None
         self._closing = False
-        self._asked = False
+        self._copying = False
+        self._making_room = False
         self._nearly_done = False
 
     def note_pages(self, connection: apsw.Connection, schema: str, pages: int) -> int:
@@ -41,10 +47,8 @@ class Checkpoints:
         self._pages = pages
         return apsw.SQLITE_OK
 
-    def after_commit(self, connection: apsw.Connection) -> None:
+    def after_commit(self, connection: LogConnection) -> None:
         """Start what is needed; the caller is the writer and still has its lock."""
-        if self._room is not None:
-            self._room.after_commit(self._pages)
         if self._pages >= INLINE_PAGES or self._nearly_done:
             # What the thread left is little, and with all of it copied the log begins anew, in the room it has.
             self._nearly_done = False
@@ -53,16 +57,19 @@ class Checkpoints:
             with contextlib.suppress(apsw.Error):
                 connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
             return
+        if self._closing:
+            return
+        # Without a sync it is all the same whether the log grows.
+        if connection.fsync and self._room is not None and not self._making_room and self._room.is_short(self._pages):
+            self._making_room = True
+            self._wake()
         if self._pages < self._copied_at:
             self._copied_at = 0  # the log began anew
         # It does not shrink while writers go on: what counts is how much came since the last copying.
-        if self._pages - self._copied_at >= BACKGROUND_PAGES and not self._asked and not self._closing:
-            self._asked = True
+        if self._pages - self._copied_at >= BACKGROUND_PAGES and not self._copying:
+            self._copying = True
             self._copied_at = self._pages
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="millstream-checkpoint", daemon=True)
-                self._thread.start()
-            self._signal.release()
+            self._wake()
 
     def close(self) -> None:
         """End the thread."""
@@ -71,11 +78,21 @@ class Checkpoints:
             self._signal.release()
             self._thread.join()
 
+    def _wake(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="millstream-checkpoint", daemon=True)
+            self._thread.start()
+        self._signal.release()
+
     def _work(self) -> None:
         while True:
             self._signal.acquire()
             if self._closing:
                 return
-            self._copy()
-            self._nearly_done = True
-            self._asked = False
+            if self._making_room and self._room is not None:
+                self._room.make()
+                self._making_room = False
+            if self._copying:
+                # Whoever writes without a pause finds the rest at its next commit.
+                self._nearly_done = not any(self._copy() for _ in range(COPIES_MAX))
+                self._copying = False

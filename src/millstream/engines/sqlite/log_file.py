@@ -33,7 +33,6 @@ from millstream.engines.sqlite.waiting import Waiters
 from millstream.engines.sqlite.wal_room import WalRoom
 from millstream.errors import (
     MillstreamError,
-    StorageError,
     StorageFullError,
     StorageReadOnlyError,
 )
@@ -77,7 +76,7 @@ class LogFile:
         self._waiters = Waiters(self._path + "-wake")
         self._owners = Owners(self._path + "-wake")
         self._checkpoints = Checkpoints(
-            self._checkpoint, None if vfs else WalRoom(self._path + "-wal", driver.PAGE_BYTES)
+            self._make_room, None if vfs else WalRoom(self._path + "-wal", driver.PAGE_BYTES)
         )
         self._closed = False
         with driver.wrapped(self._path), self._connections.reader():
@@ -190,13 +189,9 @@ class LogFile:
         try:
             with self._lending() as connection:
                 pages, copied = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-        except StorageError:
+        except MillstreamError:
             return False
         return pages == copied
-
-    def _checkpoint(self) -> None:
-        with contextlib.suppress(MillstreamError), self._lending() as connection:
-            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
 
     def _writers_lock(self) -> FileLock:
         with self._lock_mutex:
