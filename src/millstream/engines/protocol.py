@@ -292,6 +292,7 @@ class Engine(Protocol):
         the order of the result. `lifo` is not for it, and `rate` is for it alone: a record that comes too early gets a
         later due time, no attempt.
 
+        A lease runs out by the clock that nobody sets (`Clock.monotonic_us`), due times come by the wall clock.
         Leases whose deadline passed, or whose process is known to have died, are taken back first: the first record of
         such a lease counts as one more attempt (the worker may have died of it), the others keep theirs.
 

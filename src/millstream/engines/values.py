@@ -127,6 +127,7 @@ class Lease(msgspec.Struct, frozen=True):
     attempt: int
     """1 for the first delivery."""
     deadline_us: int
+    """By the wall clock as it was then; measured by the time that passes, whoever sets the clock meanwhile."""
     worker: str
 
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
@@ -331,9 +332,10 @@ class EngineMachine(RuleBasedStateMachine):
         expected, got = self._run(extend, which)
         assert without_ids(got) == without_ids(expected)
 
-    @rule(seconds=st.sampled_from([0.5, 1, 4, 59, 60]))
-    def advance(self, seconds: float) -> None:
+    @rule(seconds=st.sampled_from([0, 0.5, 1, 4, 59, 60]), hours=st.sampled_from([0, 0, 0, 1]))
+    def advance(self, seconds: float, hours: int) -> None:
         self.clock.advance(seconds)
+        self.clock.jump(timedelta(hours=hours))  # not back: an engine may keep in order what was due once
 
     # --- storage --------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from millstream import limits
 from millstream.clock import Clock, SystemClock
 from millstream.engines.memory.checks import check_limit, tell
-from millstream.engines.memory.group import Group
+from millstream.engines.memory.group import Group, Moment
 from millstream.engines.memory.topic import Partition, Topic
 from millstream.engines.protocol import (
     NO_MOVES,
@@ -218,7 +218,7 @@ class MemoryEngine:
                 next_offsets={number: found.tail(number, end) for number, end in ends.items()},
                 end_offsets=ends,
                 ledger=found.ledger(),
-                next_due_us=found.next_due_us(),
+                next_due_us=found.next_due_us(Moment.of(self._clock)),
                 paused=found.paused,
                 parallel=found.parallel,
             )
@@ -227,7 +227,7 @@ class MemoryEngine:
         with self._changed:
             if not 0 <= offset < self._partition(topic, partition).end_offset:
                 self._partition(topic, partition).check_offset(offset if offset < 0 else offset + 1)
-            return self._group(topic, group).find(partition, offset)
+            return self._group(topic, group).find(partition, offset, Moment.of(self._clock))
 
     def groups(self, topic: str) -> list[str]:
         with self._changed:
@@ -298,13 +298,12 @@ class MemoryEngine:
         if duration_us < 1:
             raise UsageError(f"a lease of {duration_us} microseconds is over before it begins")
         with self._changed:
-            now_us = self._clock.now_us()
             leases = self._group(topic, group).lease(
                 records_max,
                 lease_id=self._leases + 1,
                 worker=worker,
-                now_us=now_us,
-                deadline_us=now_us + duration_us,
+                moment=Moment.of(self._clock),
+                duration_us=duration_us,
                 lifo=lifo,
                 rate=rate,
             )
@@ -320,14 +319,14 @@ class MemoryEngine:
     ) -> list[Position]:
         with self._changed:
             self._check_open()
-            now_us = self._clock.now_us()
+            moment = Moment.of(self._clock)
             drafts: dict[tuple[str, str], Group] = {}
             for settlement in settlements:
                 lease, start, end = settlement.lease, settlement.start, settlement.end
                 if start >= end:
                     raise UsageError(f"a settlement of [{start}, {end}) settles nothing")
                 group = drafts.get((lease.topic, lease.group)) or self._draft_of(lease)
-                if group is None or not group.settle(settlement, now_us):
+                if group is None or not group.settle(settlement, moment):
                     raise LeaseLostError(
                         f"lease {lease.lease_id} of worker {lease.worker!r} no longer holds all of [{start}, {end}) of "
                         f"{lease.topic}/{lease.partition} for group {lease.group!r}: it expired or was settled; "
@@ -348,12 +347,12 @@ class MemoryEngine:
     def extend(self, leases: Sequence[Lease], duration_us: int) -> list[Lease]:
         with self._changed:
             self._check_open()
-            now_us = self._clock.now_us()
+            moment = Moment.of(self._clock)
             renewed: list[Lease] = []
             for lease in leases:
                 topic = self._topics.get(lease.topic)
                 if topic and lease.group in topic.groups:
-                    renewed += topic.groups[lease.group].extend(lease, now_us, now_us + duration_us)
+                    renewed += topic.groups[lease.group].extend(lease, moment, duration_us)
             return renewed
 
     def close(self) -> None:

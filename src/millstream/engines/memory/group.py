@@ -6,15 +6,28 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import takewhile
+from typing import NamedTuple
 
 import msgspec
 
+from millstream.clock import Clock
 from millstream.engines import protocol
 from millstream.engines.protocol import Entry, Found, Lease, Ledger, Outcome, Rate, Settlement, StateChange
 from millstream.errors import CommitConflictError
 
 FOLLOWERS_MAX = 16
 """Records of one key in one lease: few enough that other keys get a turn, many enough for a key that comes alone."""
+
+
+class Moment(NamedTuple):
+    """Now, on both clocks: what was told to wait until a time waits by the wall's, leases run out by the steady one."""
+
+    now_us: int
+    steady_us: int
+
+    @classmethod
+    def of(cls, clock: Clock) -> Moment:
+        return cls(clock.now_us(), clock.monotonic_us())
 
 
 class Place(StrEnum):
@@ -36,7 +49,7 @@ class Run(msgspec.Struct, frozen=True):
     attempt: int = 1
     """Of the lease that holds it, or else of the next one."""
     due_us: int = 0
-    """Leased: the deadline. Else: when it may be handed over."""
+    """Leased: the deadline, on the steady clock. Else: when it may be handed over, on the wall clock."""
     lease_id: int = 0
     worker: str = ""
     turn: int = 0
@@ -104,13 +117,13 @@ class Group:
             return end_offset
         return last.start
 
-    def find(self, partition: int, offset: int) -> Found:
+    def find(self, partition: int, offset: int, moment: Moment) -> Found:
         """Return how one record stands."""
         run = next((run for run in self.runs[partition] if run.start <= offset < run.end), None)
         if run is None:
             return Found(protocol.Place.SETTLED)
         place = protocol.Place.READY if run.place is Place.FRESH else protocol.Place(run.place.value)
-        return Found(place, run.attempt, run.due_us, run.worker)
+        return Found(place, run.attempt, _wall_us(run, moment), run.worker)
 
     def heads(self) -> list[tuple[int, Run]]:
         """Return what may be out of a group in sorted order: of each key the first `parallel`."""
@@ -123,14 +136,14 @@ class Group:
                     heads.append((partition, run))
         return heads
 
-    def next_due_us(self) -> int | None:
+    def next_due_us(self, moment: Moment) -> int | None:
         """Return when a lease runs out or something that cannot be handed over yet is due."""
         leased = [run for _, run in self.all_runs(Place.LEASED)]
         waiting = [run for _, run in self.all_runs(Place.WAITING)]
         if self.parallel is not None:
             heads = [run for _, run in self.heads() if run.place is not Place.LEASED]
             waiting = [run for run in heads if run.place is Place.WAITING or run.due_us]
-        return min((run.due_us for run in leased + waiting), default=None)
+        return min((_wall_us(run, moment) for run in leased + waiting), default=None)
 
     def state_of(self, partition: int, keys: Sequence[bytes] | None, now_us: int) -> dict[bytes, bytes]:
         """Return the state of a partition, or those of the given keys that exist and have not expired."""
@@ -198,13 +211,14 @@ class Group:
         *,
         lease_id: int,
         worker: str,
-        now_us: int,
-        deadline_us: int,
+        moment: Moment,
+        duration_us: int,
         lifo: bool,
         rate: Rate | None,
     ) -> list[Lease]:
         """Hand over what is due; leases are numbered from `lease_id` on."""
-        self._take_back(now_us)
+        now_us, deadline_us = moment.now_us, moment.steady_us + duration_us
+        self._take_back(moment.steady_us)
         if self.paused:
             return []
         if self.parallel is None:
@@ -222,7 +236,7 @@ class Group:
             ]
         for partition, run in held:
             self.put(partition, run.start, run.end, run)
-        return [self._lease_of(partition, run) for partition, run in held]
+        return [self._lease_of(partition, run, moment) for partition, run in held]
 
     def _next_runs(self, records_max: int, now_us: int, lifo: bool) -> list[tuple[int, Run]]:
         """Return what is due, then what is fresh; cut to so many records."""
@@ -276,14 +290,14 @@ class Group:
         self.rates[key] = arrival_us
         return True
 
-    def settle(self, settlement: Settlement, now_us: int) -> bool:
+    def settle(self, settlement: Settlement, moment: Moment) -> bool:
         """Settle a part of a lease; False, and a group that is of no use any more, when it is not held."""
         lease, start, end = settlement.lease, settlement.start, settlement.end
         found = self.put(lease.partition, start, end)
-        held = [run for run in found if run.lease_id == lease.lease_id and run.due_us > now_us]
+        held = [run for run in found if run.lease_id == lease.lease_id and run.due_us > moment.steady_us]
         if sum(run.count for run in held) < end - start:
             return False
-        due_us = settlement.due_us if settlement.due_us > now_us else 0
+        due_us = settlement.due_us if settlement.due_us > moment.now_us else 0
         if settlement.outcome is Outcome.ACK:
             self.done += end - start
         elif settlement.outcome is Outcome.REJECT:
@@ -293,30 +307,26 @@ class Group:
             self.put(lease.partition, start, end, *(run.given_back(run.attempt + more, due_us) for run in held))
         return True
 
-    def extend(self, lease: Lease, now_us: int, deadline_us: int) -> list[Lease]:
+    def extend(self, lease: Lease, moment: Moment, duration_us: int) -> list[Lease]:
         """Move the deadline of a lease; return the parts of its range that are held, none when it was lost.
 
         The deadline is one of all that is held under the lease's id, also where `lease` names only a part of that.
         """
+        deadline_us = moment.steady_us + duration_us
         held = [
-            (partition, run)
+            (partition, msgspec.structs.replace(run, due_us=deadline_us))
             for partition, run in self.all_runs(Place.LEASED)
-            if run.lease_id == lease.lease_id and run.due_us > now_us
+            if run.lease_id == lease.lease_id and run.due_us > moment.steady_us
         ]
         named = [(partition, run) for partition, run in held if run.start < lease.end and lease.start < run.end]
         if named:
             for partition, run in held:
-                self.put(partition, run.start, run.end, msgspec.structs.replace(run, due_us=deadline_us))
-        return [
-            msgspec.structs.replace(
-                self._lease_of(partition, run.part(lease.start, lease.end)), deadline_us=deadline_us
-            )
-            for partition, run in named
-        ]
+                self.put(partition, run.start, run.end, run)
+        return [self._lease_of(partition, run.part(lease.start, lease.end), moment) for partition, run in named]
 
-    def _take_back(self, now_us: int) -> None:
+    def _take_back(self, steady_us: int) -> None:
         """Make the records of expired leases due: the first of each with one more attempt, the others with the same."""
-        expired = [of for of in self.all_runs(Place.LEASED) if of[1].due_us <= now_us]
+        expired = [of for of in self.all_runs(Place.LEASED) if of[1].due_us <= steady_us]
         blamed = set()
         for partition, run in sorted(expired, key=lambda of: of[1].turn):
             self.put(partition, run.start, run.end, run.given_back(run.attempt, 0))
@@ -325,7 +335,7 @@ class Group:
                 first = run.part(run.start, run.start + 1)
                 self.put(partition, first.start, first.end, first.given_back(run.attempt + 1, 0))
 
-    def _lease_of(self, partition: int, run: Run) -> Lease:
+    def _lease_of(self, partition: int, run: Run, moment: Moment) -> Lease:
         return Lease(
             lease_id=run.lease_id,
             topic=self.topic,
@@ -334,9 +344,14 @@ class Group:
             start=run.start,
             end=run.end,
             attempt=run.attempt,
-            deadline_us=run.due_us,
+            deadline_us=_wall_us(run, moment),
             worker=run.worker,
         )
+
+
+def _wall_us(run: Run, moment: Moment) -> int:
+    """Return when a run is due, or its lease runs out if nobody sets the clock until then."""
+    return run.due_us if run.place is not Place.LEASED else moment.now_us + run.due_us - moment.steady_us
 
 
 def _in_order(runs: list[tuple[int, Run]], lifo: bool) -> list[tuple[int, Run]]:

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import apsw
 
+from millstream.clock import Clock
 from millstream.engines.protocol import Append, Bound, TopicInfo
 from millstream.engines.sqlite import driver, records, topics
 from millstream.engines.sqlite.driver import LogConnection
@@ -208,7 +209,7 @@ class CallerTransaction:
 
 @contextmanager
 def caller_transaction(
-    connection: LogConnection, path: str, now_us: int, url: str, *, fsync: bool, announce: Callable[[set[int]], None]
+    connection: LogConnection, path: str, clock: Clock, url: str, *, fsync: bool, announce: Callable[[set[int]], None]
 ) -> Iterator[CallerTransaction]:
     """Run a block as one transaction; the caller holds the writers' lock.
 
@@ -221,7 +222,7 @@ def caller_transaction(
     with driver.wrapped(path):
         connection.sync_by(fsync)
         connection.execute("BEGIN IMMEDIATE")
-    transaction = Transaction(connection, now_us, url)
+    transaction = Transaction(connection, clock, url)
     caller = CallerTransaction(connection, path, transaction)
     try:
         yield caller

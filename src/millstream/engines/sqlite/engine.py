@@ -144,8 +144,10 @@ class SqliteEngine(LogFile):
                     if any(number not in ends or ends[number] > end for number, end in seen.items()):
                         return True  # more is there, or the topic is not: reading on will tell
                     if thoroughly:
-                        self._owners.look(self._expire_owner)
-                        row = transaction.row("topic_is_due", topic_ids[topic], transaction.now_us)
+                        self._owners.look(self._expire_owner, self._lease_owners)
+                        row = transaction.row(
+                            "topic_is_due", topic_ids[topic], transaction.now_us, transaction.steady_us
+                        )
                         if row is not None and row[0]:
                             return True
             return False
@@ -218,7 +220,7 @@ class SqliteEngine(LogFile):
     ) -> list[Lease]:
         with driver.wrapped(self._path):
             owner = self._owners.own_name()
-        self._owners.look(self._expire_owner)
+        self._owners.look(self._expire_owner, self._lease_owners)
         # Not synced: after a power loss the workers are gone too, and what they held is handed over again.
         return self._run(
             lambda transaction: leases.lease(
@@ -267,7 +269,7 @@ class SqliteEngine(LogFile):
                 with caller_transaction(
                     connection,
                     self._path,
-                    self._clock.now_us(),
+                    self._clock,
                     self.url,
                     fsync=self._durability is Durability.FSYNC,
                     announce=self._waiters.announce,
@@ -295,7 +297,7 @@ class SqliteEngine(LogFile):
     ) -> list[Lease]:
         with driver.wrapped(self._path):
             owner = self._owners.own_name()
-        self._owners.look(self._expire_owner)
+        self._owners.look(self._expire_owner, self._lease_owners)
         return self._run(
             lambda transaction: handing.take(
                 transaction,
@@ -352,11 +354,15 @@ class SqliteEngine(LogFile):
 
     def check(self, progress: Callable[[int, int], None] | None = None) -> list[Finding]:
         with self._lending() as connection:
-            return check.check(Transaction(connection, self._clock.now_us(), self.url), progress)
+            return check.check(Transaction(connection, self._clock, self.url), progress)
 
     def backup(self, path: str, progress: Callable[[int, int], None] | None = None) -> None:
         with self._lending() as connection:
             maintenance.backup(connection, path, progress)
+
+    def _lease_owners(self) -> list[str]:
+        with self._reading() as transaction:
+            return [row[0] for row in transaction.rows("lease_owners")]
 
     def _expire_owner(self, owner: str, tallies: Mapping[int, tuple[int, int]]) -> None:
         def expire(transaction: Transaction) -> None:

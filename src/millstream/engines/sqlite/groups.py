@@ -67,7 +67,7 @@ def describe(transaction: Transaction, topic: str, group: str) -> GroupInfo:
     due: list[int] = []
     for number, first, deadline_us in transaction.rows("group_leases", group_id):
         lowest_lease[number] = first
-        due.append(deadline_us)
+        due.append(transaction.wall_us(deadline_us))
     committed: dict[int, int] = {}
     next_offsets: dict[int, int] = {}
     end_offsets: dict[int, int] = {}
@@ -114,7 +114,8 @@ def find(transaction: Transaction, topic: str, group: str, partition: int, offse
     if not 0 <= offset < end:
         raise OffsetOutOfRangeError(topic, partition, offset, start_offset=start, end_offset=end)
     if row := transaction.row("find_lease", group_id, partition_id, offset):
-        return Found(Place.LEASED, *row)
+        attempt, deadline_us, worker = row
+        return Found(Place.LEASED, attempt, transaction.wall_us(deadline_us), worker)
     if row := transaction.row("find_sorted", group_id, partition_id, offset):
         attempt, due_us, given_back = row
         return Found(Place.WAITING if given_back else Place.READY, attempt, due_us)

@@ -47,7 +47,7 @@ def lease(
         waiting += _take_back_expired(transaction, group_id)
     if paused:
         return []
-    deadline_us = transaction.now_us + duration_us
+    deadline_us = transaction.steady_us + duration_us
     if parallel is not None:
         return sorting.lease(
             transaction,
@@ -82,7 +82,8 @@ def lease(
             start,
             None,
         )
-        leases.append(Lease(lease_id, topic, group, number, start, end, attempt, deadline_us, worker))
+        due_us = transaction.wall_us(deadline_us)
+        leases.append(Lease(lease_id, topic, group, number, start, end, attempt, due_us, worker))
         wanted -= end - start
         if wanted <= 0:
             break
@@ -96,7 +97,7 @@ def _take_back_expired(transaction: Transaction, group_id: int) -> int:
     """
     blamed = taken = 0
     for lease_id, first, past, partition_id, attempt, key in transaction.rows(
-        "expired_leases", group_id, transaction.now_us
+        "expired_leases", group_id, transaction.steady_us
     ).fetchall():
         transaction.do("delete_lease", lease_id, first)
         rest = first
@@ -187,14 +188,14 @@ def _keep_rest(
 
 
 def extend(transaction: Transaction, leases: Sequence[Lease], duration_us: int) -> list[Lease]:
-    deadline_us = transaction.now_us + duration_us
+    deadline_us = transaction.steady_us + duration_us
     renewed: list[Lease] = []
     for held in leases:
-        ranges = transaction.rows("lease_ranges", held.lease_id, transaction.now_us).fetchall()
+        ranges = transaction.rows("lease_ranges", held.lease_id, transaction.steady_us).fetchall()
         inside = [(max(first, held.start), min(past, held.end)) for first, past in ranges]
         inside = [(first, past) for first, past in inside if first < past]
         if inside:
-            transaction.do("renew_lease", deadline_us, held.lease_id, transaction.now_us)
+            transaction.do("renew_lease", deadline_us, held.lease_id, transaction.steady_us)
         for first, past in inside:
             renewed.append(
                 Lease(
@@ -205,7 +206,7 @@ def extend(transaction: Transaction, leases: Sequence[Lease], duration_us: int) 
                     first,
                     past,
                     held.attempt,
-                    deadline_us,
+                    transaction.wall_us(deadline_us),
                     held.worker,
                 )
             )

@@ -133,9 +133,11 @@ class LogFile:
         with self._lending() as connection:
             connection.execute("BEGIN")
             try:
-                yield Transaction(connection, self._clock.now_us(), self.url)
+                yield Transaction(connection, self._clock, self.url)
             finally:
-                connection.execute("ROLLBACK")
+                # Some errors of a disk have ended it already.
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
 
     def _write_group(self, tickets: Sequence[Ticket], *, made_room: bool = False) -> None:  # type: ignore[type-arg]
         """Run operations as one transaction; where that fails, each as its own, so that no one fails for another."""
@@ -161,7 +163,7 @@ class LogFile:
             try:
                 connection.sync_by(fsync)
                 connection.execute("BEGIN IMMEDIATE")
-                transaction = Transaction(connection, self._clock.now_us(), self.url)
+                transaction = Transaction(connection, self._clock, self.url)
                 _run_all(transaction, tickets)
                 committing = True
                 connection.execute("COMMIT")

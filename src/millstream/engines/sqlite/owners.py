@@ -2,17 +2,23 @@
 
 A process that dies, however it dies, loses its locks at once; whoever looks next finds its file unlocked and lets its
 leases run out. No timer decides, so a long task of a living process is never handed over a second time.
+
+A name begins with the machine's current run (`_boot`): deadlines of leases are on its steady clock, and say nothing on
+another's. Leases of another run, found after a restart or in a copy of the file, are over unless their owner lives.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
+import hashlib
 import os
+import platform
 import secrets
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from millstream.engines.sqlite.handing import Tallies, read_tallies
 
@@ -36,6 +42,7 @@ class Owners:
         self._file: int | None = None
         self._tallies: Tallies | None = None
         self._looked = 0.0
+        self._settled = False
 
     def reset_in_child(self) -> None:
         """The same, without dropping the parent's lock: it belongs to the open file, which is only closed here."""
@@ -55,7 +62,7 @@ class Owners:
             if self._name is None:
                 os.makedirs(self._folder, exist_ok=True)
                 while self._name is None:
-                    name = f"{os.getpid()}-{secrets.token_hex(4)}"
+                    name = f"{_boot()}-{os.getpid()}-{secrets.token_hex(4)}"
                     file = _lock(self._path(name), wait=True)
                     # Between its making and its lock, another process may have found the file unlocked, taken its owner
                     # for dead, and removed it: nobody would ever notice our death by that one.
@@ -77,12 +84,21 @@ class Owners:
                 self._tallies = Tallies(self._file)
             return self._tallies
 
-    def look(self, dead: Callable[[str, Mapping[int, tuple[int, int]]], None]) -> None:
-        """Call `dead` for every owner that lives no more, with its tallies; at most once a second."""
+    def look(
+        self, dead: Callable[[str, Mapping[int, tuple[int, int]]], None], holders: Callable[[], Iterable[str]]
+    ) -> None:
+        """Call `dead` for every owner that lives no more, with its tallies; at most once a second.
+
+        Args:
+            holders: Return the owners of all leases; asked once, for those of an earlier run of the machine.
+        """
         with self._mutex:
             if time.monotonic() - self._looked < _LOOK_S:
                 return
             self._looked = time.monotonic()
+        if not self._settled:
+            self._end_other_runs(dead, holders())
+            self._settled = True
         try:
             there = os.listdir(self._folder)
         except OSError:
@@ -101,6 +117,14 @@ class Owners:
                     os.unlink(self._path(name))
                 os.close(file)
 
+    def _end_other_runs(
+        self, dead: Callable[[str, Mapping[int, tuple[int, int]]], None], holders: Iterable[str]
+    ) -> None:
+        for name in holders:
+            # Those with a file are looked at like all others; so is one whose machine calls itself otherwise by now.
+            if not name.startswith(f"{_boot()}-") and not os.path.exists(self._path(name)):
+                dead(name, {})
+
     def close(self) -> None:
         """Say goodbye."""
         with self._mutex:
@@ -112,6 +136,17 @@ class Owners:
 
     def _path(self, name: str) -> str:
         return os.path.join(self._folder, name + _SUFFIX)
+
+
+@functools.cache
+def _boot() -> str:
+    """Return what this run of the machine is called: eight digits."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            return file.read(8)
+    except OSError:
+        # Elsewhere a copy of the file on another machine is known at least; after a restart owners have left files.
+        return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 
 
 def _is_at(file: int, path: str) -> bool:

@@ -120,6 +120,8 @@ WHERE group_id = ? AND deadline_us <= ? ORDER BY id, place, first;
 UPDATE lease SET deadline_us = 0 WHERE owner = ?;
 -- topics_of_owner: The topics it had leases of.
 SELECT DISTINCT p.topic_id FROM lease l JOIN partition p ON p.id = l.partition_id WHERE l.owner = ?;
+-- lease_owners: The processes that hold something.
+SELECT DISTINCT owner FROM lease;
 -- leases_of_owner: What a process holds: range, and whose it is.
 SELECT l.id, l.first, l.past, l.place, l.attempt, l.deadline_us, l.worker, t.name, g.name, p.number FROM lease l
 JOIN consumer_group g ON g.id = l.group_id JOIN topic t ON t.id = g.topic_id JOIN partition p ON p.id = l.partition_id
@@ -172,11 +174,11 @@ UPDATE progress SET next_offset = ? WHERE group_id = ? AND partition_id = ?;
 UPDATE progress SET done = done + ?, dead = dead + ?, expired = expired + ?, leased = leased + ?, waiting = waiting + ?,
        skipped = skipped + ?
 WHERE group_id = ? AND partition_id = ?;
--- topic_is_due: Whether a group of a topic has something due that nobody holds.
+-- topic_is_due: Whether a group of a topic has something due that nobody holds: (topic, now, steady now).
 SELECT EXISTS (SELECT 1 FROM consumer_group g WHERE g.topic_id = ?1 AND (
     EXISTS (SELECT 1 FROM waiting w WHERE w.group_id = g.id AND w.due_us BETWEEN 0 AND ?2)
     OR EXISTS (SELECT 1 FROM sorted s WHERE s.group_id = g.id AND s.head = 1 AND s.leased = 0 AND s.due_us <= ?2)
-    OR EXISTS (SELECT 1 FROM lease l WHERE l.group_id = g.id AND l.deadline_us <= ?2)));
+    OR EXISTS (SELECT 1 FROM lease l WHERE l.group_id = g.id AND l.deadline_us <= ?3)));
 
 -- needed_from: The lowest offset of a partition that some group still needs.
 SELECT min(needed) FROM (

@@ -75,7 +75,7 @@ CREATE TABLE lease (
     group_id          INTEGER NOT NULL REFERENCES consumer_group (id),
     partition_id      INTEGER NOT NULL REFERENCES partition (id),
     attempt           INTEGER NOT NULL,
-    deadline_us       INTEGER NOT NULL,
+    deadline_us       INTEGER NOT NULL,                    -- on the machine's steady clock, which starts with it; 0: over
     worker            TEXT NOT NULL,
     owner             TEXT NOT NULL,
     place             INTEGER NOT NULL,                    -- in the order in which the worker handles the lease

@@ -96,7 +96,7 @@ class _Held:
         row = ranges.get(start)
         if row is None:
             row = next((r for r in ranges.values() if r.first <= start < r.past), None)
-        if row is None or row.past < end or row.deadline_us <= self._transaction.now_us:
+        if row is None or row.past < end or row.deadline_us <= self._transaction.steady_us:
             raise LeaseLostError(
                 f"the lease of {lease.worker!r} on [{start}, {end}) of {lease.topic}/{lease.partition} is no longer "
                 "held: it expired or was settled before; the records may be with another worker"

@@ -68,7 +68,8 @@ def lease(
             (lease_id, offset, offset + 1, group_id, partition_id, attempt, deadline_us, worker, owner, place, key)
         )
         transaction.count(group_id, partition_id, leased=1, waiting=-given_back, skipped=given_back - 1)
-        leases.append(Lease(lease_id, topic, group, number, offset, offset + 1, attempt, deadline_us, worker))
+        due_us = transaction.wall_us(deadline_us)
+        leases.append(Lease(lease_id, topic, group, number, offset, offset + 1, attempt, due_us, worker))
     transaction.do_many("take_sorted", ((group_id, row[10], row[1], row[4]) for row in taken))
     transaction.do_many("insert_lease", taken)
     return leases

@@ -7,6 +7,7 @@ from typing import Any, Protocol, cast
 
 import apsw
 
+from millstream.clock import Clock
 from millstream.engines.sqlite.statements import statements
 from millstream.errors import GroupNotFoundError, TopicNotFoundError
 
@@ -27,9 +28,11 @@ class Rows(Protocol):
 class Transaction:
     """Statements by name, and what the transaction changes for those who wait."""
 
-    def __init__(self, connection: apsw.Connection, now_us: int, url: str) -> None:
+    def __init__(self, connection: apsw.Connection, clock: Clock, url: str) -> None:
         self.connection = connection
-        self.now_us = now_us
+        self.now_us = clock.now_us()
+        self.steady_us = clock.monotonic_us()
+        """What deadlines of leases are measured by: one clock for all processes of the machine, that nobody sets."""
         self.url = url
         self.changed: set[int] = set()
         """Ids of topics with new records or other queue state."""
@@ -76,6 +79,10 @@ class Transaction:
         for key, counts in self._counts.items():
             self.do("count_progress", *counts, *key)
         self._counts.clear()
+
+    def wall_us(self, steady_us: int) -> int:
+        """Return what the wall clock shows at a moment of the steady one, if nobody sets it until then."""
+        return self.now_us + steady_us - self.steady_us
 
     def topic_id(self, topic: str) -> int:
         row = self.row("topic_by_name", topic)

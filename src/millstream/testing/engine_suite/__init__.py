@@ -18,6 +18,7 @@ General layout:
     waiting       wait, close
     groups        groups, commit, state
     leases        lease, settle, extend
+    clocks        somebody sets the clock
     order         LIFO, partitions, attempts, competing workers
     sorting       keys, ranks, due times, rates; pausing
     finding       how one record stands
@@ -27,6 +28,7 @@ General layout:
 
 from __future__ import annotations
 
+from millstream.testing.engine_suite.clocks import ClockTests
 from millstream.testing.engine_suite.finding import FindTests
 from millstream.testing.engine_suite.groups import GroupTests
 from millstream.testing.engine_suite.keeping import KeepingTests
@@ -48,6 +50,7 @@ class EngineSuite(
     WaitTests,
     GroupTests,
     LeaseTests,
+    ClockTests,
     OrderTests,
     SortingTests,
     FindTests,
