@@ -20,10 +20,11 @@ import pytest
 from millstream.app import App
 from millstream.engines.protocol import Outcome, Settlement
 from millstream.errors import ConflictError, SchemaError, TopicNotFoundError, UsageError
+from millstream.log.addressed import FOR
 from millstream.log.topic import Topic
 from millstream.queue.dead import DeadLetter, Failure, Origin, dead_letter_append, dead_topic_name
 from millstream.queue.dead_letters import DeadLetters
-from millstream.queue.redrive import FOR_HEADER, REDRIVES_HEADER
+from millstream.queue.redrive import REDRIVES_HEADER
 from millstream.queue.retry import Retry
 from millstream.queue.stats import REDRIVE_GROUP
 from millstream.records import Position
@@ -151,7 +152,7 @@ def test_a_record_comes_back_as_it_was(app: App) -> None:
     (record,) = jobs.read(1)
     assert record.value == Job(1)
     assert (record.key, record.event_time) == (b"k", happened)
-    assert record.headers == {"trace": b"t1", REDRIVES_HEADER: b"1", FOR_HEADER: b"work"}
+    assert record.headers == {"trace": b"t1", REDRIVES_HEADER: b"1", FOR: b"work"}
 
 
 class Everything(msgspec.Struct, frozen=True):

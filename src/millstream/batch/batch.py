@@ -28,6 +28,8 @@ ERROR_CHARACTERS_MAX: Final = 4096
 class Batch:
     """A topic read as batches: each run gets exactly the records since the last one that succeeded.
 
+    Those that were sent back, or replayed, for another reader are left out.
+
     The offsets move and the run is recorded in one transaction after the handler returned. When the handler raises,
     the offsets stay and the run is recorded as failed. What a handler does elsewhere may therefore happen again after
     a crash between its return and the commit: at least once. Of two processes that run the same batch at the same time
@@ -139,8 +141,11 @@ class Batch:
         import polars as pl
 
         if len(ranges) == 1:
-            return self.topic.frame(ranges[0].start, ranges[0].end)
-        parts = [self.topic.frame(r.start, r.end).filter(pl.col("_partition") == r.partition) for r in ranges]
+            return self.topic.frame(ranges[0].start, ranges[0].end, group=self.name)
+        parts = [
+            self.topic.frame(r.start, r.end, group=self.name).filter(pl.col("_partition") == r.partition)
+            for r in ranges
+        ]
         return pl.concat(parts)
 
     def _runs_topic(self) -> Topic[Run]:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from millstream.engines.protocol import BatchHeader, TopicInfo
 from millstream.errors import UsageError
+from millstream.log.addressed import rows_for
 from millstream.log.batches import frame_schema
+from millstream.log.columns import HEADERS
 from millstream.log.ranges import OffsetRange
 from millstream.log.reading import BatchReader
 from millstream.log.schemas import TopicSchemas
@@ -26,8 +28,12 @@ def scan(
     schemas: TopicSchemas[Any],
     start: int | datetime | None,
     end: int | datetime | None,
+    group: str | None = None,
 ) -> pl.LazyFrame:
     """Return the records of a topic from `start` up to `end` (offsets or event times) as a LazyFrame.
+
+    Args:
+        group: Leave out what is for another consumer group.
 
     Source: Polars IO plugins (`register_io_source`).
     """
@@ -37,7 +43,7 @@ def scan(
     times = _times(start, end)
     schemas.refresh()
     dtypes = frame_schema(schemas.coding.schema)
-    lazy = scan_ranges(reader, ranges, dtypes, times)
+    lazy = scan_ranges(reader, ranges, dtypes, times, group)
     if times[0] is not None:
         lazy = lazy.filter(pl.col("_event_time") >= time_from_us(times[0]))
     if times[1] is not None:
@@ -50,6 +56,7 @@ def scan_ranges(
     ranges: list[OffsetRange],
     dtypes: dict[str, pl.DataType],
     times: tuple[int | None, int | None] = (None, None),
+    group: str | None = None,
 ) -> pl.LazyFrame:
     """Return exactly these ranges as a LazyFrame; batches wholly outside the event times may be left out."""
     import polars as pl
@@ -62,8 +69,12 @@ def scan_ranges(
         needed = columns
         if predicate is not None:
             needed = [*columns, *(name for name in predicate.meta.root_names() if name not in columns)]
+        if group is not None and HEADERS not in needed:
+            needed = [*needed, HEADERS]
         left = n_rows
         for frame in _frames(reader, ranges, needed, times):
+            if group is not None:
+                frame = rows_for(frame, group)
             if predicate is not None:
                 frame = frame.filter(predicate)
             frame = frame.select(columns)

@@ -404,7 +404,9 @@ class Topic(Generic[T]):
         """Return exactly the records [start, end) of a partition as a frame; see `frame` for its columns."""
         return self._reader.frame(partition, start, end, columns)
 
-    def frame(self, start: int | datetime | None = None, end: int | datetime | None = None) -> pl.LazyFrame:
+    def frame(
+        self, start: int | datetime | None = None, end: int | datetime | None = None, *, group: str | None = None
+    ) -> pl.LazyFrame:
         """Return the records as a Polars frame that reads the log when it is collected, batch by batch.
 
         The log as it is at this moment: records appended later are not in it, however often it is collected.
@@ -412,6 +414,7 @@ class Topic(Generic[T]):
         Args:
             start: First offset (of every partition), or event time.
             end: First offset or event time that is not in it.
+            group: As a reader of this name gets it: without what was sent back, or replayed, for another one.
 
         Shape:
             One column a field of the schema (`value`, binary, for a raw topic), then `_partition` int32, `_offset`
@@ -420,7 +423,7 @@ class Topic(Generic[T]):
         """
         from millstream.log.scan import scan
 
-        return scan(self._reader, self.info(), self._schemas, start, end)
+        return scan(self._reader, self.info(), self._schemas, start, end, group)
 
     def sql(self, query: str) -> pl.DataFrame:
         """Answer a SQL query over this topic, which is the table of its name and `topic`.

@@ -11,6 +11,7 @@ import msgspec
 
 from millstream import limits
 from millstream.engines.protocol import Append
+from millstream.log.addressed import FOR
 from millstream.log.batches import BadRecord
 from millstream.log.topic import Topic
 from millstream.records import Record
@@ -102,8 +103,10 @@ def dead_letter_append(
         worker=origin.worker,
         failed_at=origin.failed_at,
     )
+    # Its letter is for all who read the dead letters, whoever the record was for.
+    headers = {name: value for name, value in record.headers.items() if name != FOR}
     # The event time stays that of the record, so that one that is sent back is no younger than it was.
-    return dead.encode([letter], keys=[record.key], headers=[record.headers], times=[record.event_time])
+    return dead.encode([letter], keys=[record.key], headers=[headers], times=[record.event_time])
 
 
 def encoded_value(value: object) -> tuple[bytes, ValueCoding]:

@@ -132,8 +132,8 @@ class DeadLetters:
     ) -> Redriven:
         """Send records back to their topic, oldest first, each exactly once.
 
-        A record is appended to its topic with its key and headers, and its letter settled, in one transaction. Queues
-        of the topic other than the one that gave up pass over it; streams and batches see it as a new record.
+        A record is appended to its topic with its key and headers, and its letter settled, in one transaction. All
+        readers of the topic but the queue that gave up pass over it, as they had it already.
 
         Args:
             dry_run: Change nothing; say what would be sent back and what refused.

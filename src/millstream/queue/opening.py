@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from millstream.engines.handing import BUSY, KEPT, Tally, TallyOrder
 from millstream.engines.protocol import Lease, Outcome, Settlement
+from millstream.log.addressed import is_for
 from millstream.log.batches import BadRecord
 from millstream.log.delivery import DUE, due_us
 from millstream.queue.cancelling import Cancelled, cancelled
@@ -14,7 +15,6 @@ from millstream.queue.dead import Failure
 from millstream.queue.ended import WORKER_DIED, Ended
 from millstream.queue.options import Mode
 from millstream.queue.part import Part, Run
-from millstream.queue.redrive import FOR_HEADER
 from millstream.records import Record
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def open_leases(crew: Crew, leases: Sequence[Lease], worker: str) -> Run:
     """Return what is to be handled of some leases; settles at once what is not for the handler.
 
     That is: what the log no longer has, what cannot be decoded, what killed its workers too often, what is not due yet,
-    what was cancelled, and what was sent back for another group.
+    what was cancelled, and what was sent back, or replayed, for another group.
     """
     tallies = _tallies(crew, leases)
     parts: list[Part] = []
@@ -159,7 +159,7 @@ def _verdict(crew: Crew, lease: Lease, found: Found, flagged: dict[int, str], gi
         return Outcome.REJECT, Failure(Cancelled.__name__, flagged[found.offset], ""), 0
     if given_up:
         return Outcome.REJECT, Failure(WORKER_DIED, f"not finished in {lease.attempt - 1} deliveries", ""), 0
-    if FOR_HEADER in found.headers and found.headers[FOR_HEADER] != crew.name.encode():
+    if not is_for(found.headers, crew.name):
         return Outcome.ACK, None, 0
     if DUE in found.headers and (due := due_us(found.headers)) > crew.clock.now_us():
         return Outcome.RELEASE, None, due

@@ -16,6 +16,7 @@ from millstream.errors import (
     SchemaError,
     UsageError,
 )
+from millstream.log.addressed import FOR
 from millstream.log.delivery import DUE
 from millstream.log.log import Log
 from millstream.log.topic import Topic
@@ -33,9 +34,6 @@ REDRIVES_MAX: Final = 3
 
 REDRIVES_HEADER: Final = "ms-redrives"
 """How often a record was sent back, as decimal text. Dead letters keep the headers of their record."""
-
-FOR_HEADER: Final = "ms-for"
-"""The consumer group a record was sent back for. Workers of the topic's other queues pass over it: they had it."""
 
 REFUSALS_MAX: Final = 1000
 """Kept with their reasons; more of them are counted only."""
@@ -180,7 +178,7 @@ def _sent_back(target: Topic[Any], record: Record[DeadLetter], wishes: Wishes) -
         return f"sent back {redrives} times already"
     headers[REDRIVES_HEADER] = str(redrives + 1).encode()
     if letter.partition >= 0:
-        headers[FOR_HEADER] = letter.group.encode()
+        headers[FOR] = letter.group.encode()
     # Its time has come long ago, or it could not have failed.
     headers.pop(DUE, None)
     try:
