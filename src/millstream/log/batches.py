@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import repeat
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby, repeat
+from operator import itemgetter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
@@ -15,6 +16,7 @@ from millstream.log import columns as stored
 from millstream.log.frames import evolve, first_of, frame_of, frame_schema, key_column, stored_frame, time_column
 from millstream.log.intake import check_frame
 from millstream.log.objects import ObjectCoding
+from millstream.log.row_runs import BatchRun, runs_of
 from millstream.log.rows import RecordMeta, RowCoding, check_count, decode_meta, encode_meta, join_meta, split
 from millstream.log.schema import Schema
 from millstream.log.values import ValueType
@@ -194,8 +196,10 @@ class RecordCoding(Generic[T]):
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
-    def frame(self, batch: StoredBatch, written: Schema, columns: Sequence[str] | None = None) -> pl.DataFrame:
-        """Return a batch as readers of frames see it; see `frame_of`."""
+    def frame(
+        self, batch: StoredBatch | BatchRun, written: Schema, columns: Sequence[str] | None = None
+    ) -> pl.DataFrame:
+        """Return a batch (or adjacent ones of `written` as a run) as readers of frames see it; see `frame_of`."""
         return frame_of(batch, written, self.schema, columns)
 
     def records(self, batch: StoredBatch, written: Schema) -> list[Record[T]]:
@@ -317,11 +321,10 @@ def merge(batches: Sequence[StoredBatch], written: Sequence[Schema], target: Sch
     import polars as pl
 
     frames = []
-    for batch, schema in zip(batches, written, strict=True):
-        frame = stored_frame(batch, schema, [name for name in schema.names if name in target.by_name], _METADATA)
-        frames.append(
-            pl.DataFrame([*evolve(frame, schema.fields, target.fields, batch.count), *frame.select(_METADATA)])
-        )
+    for schema, run in _runs_by_schema(batches, written):
+        frame = stored_frame(run, schema, [name for name in schema.names if name in target.by_name], _METADATA)
+        evolved = evolve(frame, schema.fields, target.fields, run.batch.count)
+        frames.append(pl.DataFrame([*evolved, *map(frame.get_column, _METADATA)]))
     whole = pl.concat(frames)
     times = whole.select(
         pl.col(stored.EVENT_TIME).cast(pl.Int64).min().alias("low"),
@@ -342,6 +345,12 @@ def merge(batches: Sequence[StoredBatch], written: Sequence[Schema], target: Sch
         event_time_min_us=times["low"] if known else None,
         event_time_max_us=times["high"] if known else None,
     )
+
+
+def _runs_by_schema(batches: Sequence[StoredBatch], written: Sequence[Schema]) -> Iterator[tuple[Schema, BatchRun]]:
+    for schema, pairs in groupby(zip(batches, written, strict=True), key=itemgetter(1)):
+        for run in runs_of(batch for batch, _ in pairs):
+            yield schema, run
 
 
 def _without_the_obvious(frame: pl.DataFrame, schema: Schema) -> pl.DataFrame:

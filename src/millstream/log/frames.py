@@ -8,13 +8,16 @@ A read frame has the fields of the topic's current schema, then the metadata col
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from millstream.errors import SchemaError
 from millstream.log import columns as stored
+from millstream.log.row_runs import BatchRun
 from millstream.log.rows import decode_meta
 from millstream.log.schema import METADATA_COLUMNS, Field, FieldType, Kind, Schema
 from millstream.log.storage import Form, dtype, dtypes, storage_type
@@ -29,21 +32,23 @@ def frame_schema(schema: Schema) -> dict[str, pl.DataType]:
     return {**dtypes(schema), **metadata_dtypes()}
 
 
-def metadata_dtypes() -> dict[str, pl.DataType]:
+@lru_cache(maxsize=1)  # Asked for by every batch that is read.
+def metadata_dtypes() -> Mapping[str, pl.DataType]:
     """Return the columns that every topic has."""
     import polars as pl
 
     instant = pl.Datetime("us", "UTC")
     types = (pl.Int32(), pl.Int64(), pl.Binary(), instant, instant, pl.Binary())
-    return dict(zip(METADATA_COLUMNS, types, strict=True))
+    return MappingProxyType(dict(zip(METADATA_COLUMNS, types, strict=True)))
 
 
 def frame_of(
-    batch: StoredBatch, written: Schema, current: Schema, columns: Sequence[str] | None = None
+    batch: StoredBatch | BatchRun, written: Schema, current: Schema, columns: Sequence[str] | None = None
 ) -> pl.DataFrame:
     """Return a batch as readers see it; decodes only the columns asked for.
 
     Args:
+        batch: Or adjacent ones of `written` as a run.
         written: The schema the batch was written with.
         current: The schema to read it as: fields it has more get their default or null, removed ones are left out.
         columns: Names and order of the columns wanted; None is all of them.
@@ -53,31 +58,34 @@ def frame_of(
     """
     import polars as pl
 
+    run = batch if isinstance(batch, BatchRun) else BatchRun(batch)
     names = list(frame_schema(current)) if columns is None else list(columns)
     fields = [current.by_name[name] for name in names if name in current.by_name]
     metadata = [name for name in names if name in METADATA_COLUMNS and name not in current.by_name]
     if len(fields) + len(metadata) < len(names):
         unknown = next(n for n in names if n not in current.by_name and n not in METADATA_COLUMNS)
         raise SchemaError(f"there is no column {unknown!r}; the columns are {', '.join(frame_schema(current))}")
-    source = stored_frame(batch, written, [field.name for field in fields], metadata)
-    made = evolve(source, written.fields, tuple(fields), batch.count)
+    source = stored_frame(run, written, [field.name for field in fields], metadata)
+    made = evolve(source, written.fields, tuple(fields), run.batch.count)
     found: dict[str, pl.Series] = {}
     for field, column in zip(fields, made, strict=True):
         found[field.name] = readable(column, field.type)
     for name in metadata:
-        found[name] = _metadata(name, batch, source)
+        found[name] = _metadata(name, run.batch, source)
     if not found:
         return pl.DataFrame()
     return pl.DataFrame([found[name] for name in names])
 
 
 def stored_frame(
-    batch: StoredBatch, written: Schema, names: Sequence[str], metadata: Sequence[str] = METADATA_COLUMNS
+    batch: StoredBatch | BatchRun, written: Schema, names: Sequence[str], metadata: Sequence[str] = METADATA_COLUMNS
 ) -> pl.DataFrame:
-    """Return the stored frame of a batch in either coding: the fields named, and complete `_key`, `_event_time`,
-    `_append_time`, `_headers` as far as asked for."""
+    """Return the stored frame of a batch (or a run of them) in either coding: the fields named, and complete `_key`,
+    `_event_time`, `_append_time`, `_headers` as far as asked for."""
     import polars as pl
 
+    run = batch if isinstance(batch, BatchRun) else BatchRun(batch)
+    batch = run.batch
     wanted = set(names)
     if stored.KEY in metadata and written.key is not None:
         wanted.add(written.key)
@@ -90,9 +98,10 @@ def stored_frame(
     else:
         frame = stored.read(batch.data, [*fields, *metadata, *((stored.APPEND_TIME,) if metadata else ())])
         given = {name: frame.get_column(name) for name in METADATA_COLUMNS if name in frame.columns}
-        frame = pl.DataFrame([frame.get_column(name) for name in fields])
-    extra = _complete(frame, given, batch, written, metadata)
-    return frame.with_columns(extra) if fields else pl.DataFrame(extra)
+        if given:
+            frame = pl.DataFrame([frame.get_column(name) for name in fields])
+    extra = _complete(frame, given, run, written, metadata)
+    return frame.hstack(extra) if fields else pl.DataFrame(extra)
 
 
 def _given_rows(batch: StoredBatch) -> dict[str, pl.Series]:
@@ -111,40 +120,57 @@ def _given_rows(batch: StoredBatch) -> dict[str, pl.Series]:
 
 
 def _complete(
-    frame: pl.DataFrame, given: dict[str, pl.Series], batch: StoredBatch, written: Schema, metadata: Sequence[str]
+    frame: pl.DataFrame, given: dict[str, pl.Series], run: BatchRun, written: Schema, metadata: Sequence[str]
 ) -> list[pl.Series]:
     """Return the metadata asked for, with what the schema says where a batch says nothing."""
-
     types = metadata_dtypes()
+    count = run.batch.count
 
     def nothing(name: str) -> pl.Series:
-        return _constant(name, None, batch.count, types[name])
+        return _constant(name, None, count, types[name])
+
+    def appended() -> pl.Series:
+        there = given.get(stored.APPEND_TIME)
+        return run.append_time_column() if there is None else there
 
     made = []
     if stored.KEY in metadata:
-        choices = [given.get(stored.KEY), key_column(frame, written), nothing(stored.KEY)]
-        made.append(first_of(choices, stored.KEY))
-    appended = given.get(stored.APPEND_TIME)
-    if appended is None:
-        appended = stored.instants(stored.APPEND_TIME, [batch.append_time_us]).new_from_index(0, batch.count)
+        choices = (given.get(stored.KEY), key_column(frame, written))
+        made.append(first_of(choices, stored.KEY, nothing))
     if stored.EVENT_TIME in metadata:
-        choices = [given.get(stored.EVENT_TIME), time_column(frame, written), appended]
-        made.append(first_of(choices, stored.EVENT_TIME))
+        choices = (given.get(stored.EVENT_TIME), time_column(frame, written))
+        made.append(first_of(choices, stored.EVENT_TIME, lambda _: appended()))
     if stored.APPEND_TIME in metadata:
-        made.append(appended)
+        made.append(appended())
     if stored.HEADERS in metadata:
-        made.append(first_of([given.get(stored.HEADERS), nothing(stored.HEADERS)], stored.HEADERS))
+        made.append(first_of([given.get(stored.HEADERS)], stored.HEADERS, nothing))
     return made
 
 
-def first_of(choices: Sequence[pl.Series | None], name: str) -> pl.Series:
-    """Return, row by row, the first of the columns (at least one) that is not null."""
+def first_of(
+    choices: Sequence[pl.Series | None], name: str, rest: Callable[[str], pl.Series] | None = None
+) -> pl.Series:
+    """Return, row by row, the first of the columns that is not null.
+
+    Args:
+        choices: None of them need be there if there is a `rest`.
+        rest: Makes the last choice from the name, if one is needed.
+    """
     import polars as pl
 
-    there = [choice.alias(str(i)) for i, choice in enumerate(choices) if choice is not None]
-    if len(there) == 1 or there[0].null_count() == 0:
+    there: list[pl.Series] = []
+    for choice in choices:
+        if choice is not None:
+            there.append(choice)
+            if not choice.null_count():
+                break
+    else:
+        if rest is not None:
+            there.append(rest(name))
+    if len(there) == 1 or not there[0].null_count():
         return there[0].alias(name)
-    return pl.DataFrame(there).select(pl.coalesce(pl.all()).alias(name)).to_series()
+    made = pl.DataFrame([choice.alias(str(i)) for i, choice in enumerate(there)])
+    return made.select(pl.coalesce(pl.all()).alias(name)).to_series()
 
 
 def _constant(name: str, value: Any, count: int, type: pl.DataType) -> pl.Series:
