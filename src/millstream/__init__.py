@@ -82,6 +82,7 @@ if TYPE_CHECKING:
     )
     from millstream.queue.autoscale import Scaling
     from millstream.queue.dead_letters import DeadLetters
+    from millstream.queue.replay import Replay, Replayed, replay
     from millstream.queue.standard import Empty, Full, LifoQueue, PriorityQueue, Queue, ShutDown
     from millstream.queue.stats import QueueStats, QueueWatch
     from millstream.records import Position, Record
@@ -96,6 +97,7 @@ if TYPE_CHECKING:
         min_,
         quantile,
         sum_,
+        table,
         tumbling,
     )
 
@@ -157,6 +159,7 @@ _MODULES = {
     ),
     "millstream.queue.autoscale": ("Scaling",),
     "millstream.queue.dead_letters": ("DeadLetters",),
+    "millstream.queue.replay": ("Replay", "Replayed", "replay"),
     "millstream.queue.standard": ("Empty", "Full", "LifoQueue", "PriorityQueue", "Queue", "ShutDown"),
     "millstream.queue.stats": ("QueueStats", "QueueWatch"),
     "millstream.records": ("Position", "Record"),
@@ -171,6 +174,7 @@ _MODULES = {
         "min_",
         "quantile",
         "sum_",
+        "table",
         "tumbling",
     ),
 }
@@ -253,6 +257,7 @@ __all__ = [
     "progress",
     "quantile",
     "sum_",
+    "table",
     "tumbling",
 ]
 

@@ -34,8 +34,8 @@ from millstream.run.signals import stopped_by_signals
 from millstream.run.supervisor import Running
 from millstream.run.until_now import run_until_now
 from millstream.settings import DURABILITIES, Settings
-from millstream.stream.description import Stream
-from millstream.stream.reader import StreamReader
+from millstream.stream.graph import Table
+from millstream.stream.reader import StreamReader, topic_of
 
 if TYPE_CHECKING:
     import polars as pl
@@ -340,20 +340,25 @@ class App:
         raise UsageError(f"{job_id!r} is no job of this app's tasks; their topics are: {known}")
 
     def stream(
-        self, topic: Topic[Any] | str, *, name: str | None = None
-    ) -> Callable[[Callable[[Stream], Any]], StreamReader]:
-        """Read a topic as a stream: `@app.stream(clicks)` above a function that describes the steps.
+        self, *topics: Topic[Any] | Table | str, name: str | None = None
+    ) -> Callable[[Callable[..., Any]], StreamReader]:
+        """Read topics as streams: `@app.stream(clicks)` above a function that describes the steps.
 
-        See `Stream` for the steps and `StreamReader` for the promise.
+        The function gets a `Stream` for each topic, and for `table(topic)` what a stream can be joined with. See
+        `Stream` for the steps and `StreamReader` for the promise.
 
         Raises:
-            UsageError: The name is taken, the topic is another app's, the function describes no output.
+            UsageError: The name is taken, a topic is another app's or given twice, the function describes no output, a
+                step cannot work on the columns it gets.
         """
-        source = self._source(topic)
+        if not topics:
+            raise UsageError("a stream needs a topic, as in @app.stream(app.topic('clicks', Click))")
+        sources = [topic if isinstance(topic, Table) else self._source(topic) for topic in topics]
+        first = self._source(topic_of(sources[0]))
 
-        def declare(description: Callable[[Stream], Any]) -> StreamReader:
-            given = self._new_name(source, description, name)
-            reader = StreamReader(source, description, name=given)
+        def declare(description: Callable[..., Any]) -> StreamReader:
+            given = self._new_name(first, description, name)
+            reader = StreamReader(*sources, description=description, name=given)
             self.streams[given] = reader
             return reader
 

@@ -1,18 +1,16 @@
-"""Windows, and how a stream is described."""
+"""Windows: sizes and edges."""
 
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from millstream.errors import UsageError
-from millstream.stream import Stream, count, quantile, sum_, tumbling
+from millstream.stream import quantile, tumbling
 from millstream.stream.aggregates import _quantile_of
-from millstream.stream.description import Map, WindowStep, describe
 
 
 def test_a_size_can_be_written_in_several_ways() -> None:
@@ -49,81 +47,3 @@ def test_a_quantile_of_nothing_is_null() -> None:
 def test_a_share_outside_0_and_1_is_refused() -> None:
     with pytest.raises(UsageError, match="95"):
         quantile("load_ms", 95)
-
-
-def _per_minute(s: Stream) -> None:
-    s.window(tumbling(minutes=1), by="page", lateness="5s").agg(views=count()).to("page_views")
-
-
-def test_a_description_is_written_down_step_by_step() -> None:
-    (output,) = describe(_per_minute, "per_minute")
-    (step,) = output.steps
-    assert isinstance(step, WindowStep)
-    assert (step.window, step.by, step.lateness_us) == (tumbling("1m"), ("page",), 5_000_000)
-
-
-def test_steps_branch() -> None:
-    def both(s: Stream) -> None:
-        doubled = s.map(lambda value: value)
-        doubled.to("a")
-        doubled.window(tumbling("1m")).agg(n=count()).to("b")
-
-    first, second = describe(both, "both")
-    assert len(first.steps) == 1
-    assert len(second.steps) == 2
-
-
-def test_the_type_that_a_map_returns_is_read_from_its_annotation() -> None:
-    def named(value: Any) -> dict[str, int] | None:
-        return None
-
-    (output,) = describe(lambda s: s.map(named).to("x"), "s")
-    step = output.steps[0]
-    assert isinstance(step, Map)
-    assert step.type is dict
-
-
-def _no_output(s: Stream) -> None:
-    s.filter(None)  # type: ignore[arg-type]
-
-
-async def _async(value: object) -> None: ...
-
-
-@pytest.mark.parametrize(
-    ("description", "message"),
-    [
-        (_no_output, "no output"),
-        (lambda: None, "one argument"),
-        (lambda s: s.filter().to("x"), "filter needs"),
-        (lambda s: s.select().to("x"), "select needs"),
-        (lambda s: s.map(lambda: None).to("x"), "one argument"),
-        (lambda s: s.map("name").to("x"), "not a function"),
-        (lambda s: s.each(_async), "async"),
-        (lambda s: s.to("no good name"), "cannot be a topic name"),
-        (lambda s: s.to(5), "give a topic"),
-        (lambda s: s.window("1m").agg(n=count()).to("x"), "not a window"),
-        (lambda s: s.window(tumbling("1m")).agg().to("x"), "needs an aggregate"),
-        (lambda s: s.window(tumbling("1m")).agg(n=5).to("x"), "give an aggregate"),
-        (lambda s: s.window(tumbling("1m"), by="n").agg(n=count()).to("x"), "taken"),
-        (lambda s: s.window(tumbling("1m")).agg(window_end=count()).to("x"), "taken"),
-        (lambda s: s.window(tumbling("1m")).agg(n=count()).window(tumbling("1h")).agg(n=count()), "window over"),
-    ],
-)
-def test_a_description_that_cannot_work_is_refused_when_it_is_written(description: Any, message: str) -> None:
-    with pytest.raises(UsageError, match=message):
-        describe(description, "s")
-
-
-def test_the_state_of_a_window_depends_on_what_it_computes_and_not_on_lateness() -> None:
-    def prints(description: Any) -> str:
-        (output,) = describe(description, "s")
-        (step,) = output.steps
-        assert isinstance(step, WindowStep)
-        return step.fingerprint()
-
-    base = prints(lambda s: s.window(tumbling("1m"), by="page").agg(n=count()).to("x"))
-    assert base == prints(lambda s: s.window(tumbling("1m"), by="page", lateness="9s").agg(n=count()).to("y"))
-    assert base != prints(lambda s: s.window(tumbling("2m"), by="page").agg(n=count()).to("x"))
-    assert base != prints(lambda s: s.window(tumbling("1m")).agg(n=count()).to("x"))
-    assert base != prints(lambda s: s.window(tumbling("1m"), by="page").agg(n=sum_("ms")).to("x"))

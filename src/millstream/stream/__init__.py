@@ -4,22 +4,23 @@ General layout, in the order a record passes:
 
     reader.py       StreamReader: what `@app.stream` declares
     description.py  Stream: the steps and outputs, as written
+    graph.py        Graph, Node: what was written, checked as it is written
+    plan.py         an operator for each step with state; needs.py: the columns each source reads
     run.py          StreamRun: reads micro-batches, commits offsets, state and outputs together
-    watermark.py    Watermarks: how far event time has come, also when nothing comes
-    line.py         Line: one output at work
+    source.py       SourceReader: one topic; watermark.py: how far its event time has come, also when nothing comes
+    flow.py         Flow: records and the watermark go through the graph once
     piece.py        Piece: records between two steps, as columns or as Python values
-    steps.py        filter, with_columns, select, map, map_batches
-    windows.py      tumbling
-    state.py        OpenWindows: what is in them, what is late, what closes
-    aggregates.py   count, sum_, min_, max_, mean, quantile
-    exact_sum.py    sums of floats that do not depend on their order
-    row_types.py    the struct of a row
+    steps.py        steps without state: filter, with_columns, select, explode, map, flat_map, map_batches, ...
+    operators.py    Operator: what a step with state is
+    windowing/      windows at work; windows.py, aggregates.py: which, and what they compute; exact_sum.py
+    runs.py         rows of state, kept as runs and stored as they change
+    output.py       Output: what arrives becomes appends; row_types.py: the struct of a row; record_keys.py
 """
 
 from __future__ import annotations
 
 from millstream.stream.aggregates import Aggregate, count, max_, mean, min_, quantile, sum_
-from millstream.stream.description import Stream
+from millstream.stream.description import Stream, table
 from millstream.stream.reader import StreamInfo, StreamReader
 from millstream.stream.windows import Tumbling, tumbling
 
@@ -35,5 +36,6 @@ __all__ = [
     "min_",
     "quantile",
     "sum_",
+    "table",
     "tumbling",
 ]

@@ -1,106 +1,68 @@
 """What a stream does, written down by the function under `@app.stream`: steps that end in outputs.
 
-Every call returns a new description, so one can branch:
+Every call adds a node to the stream's graph and returns a new description, so one can branch:
 
     def clicks_by_kind(s):
         slow = s.filter(pl.col("load_ms") > 1000)
         slow.to("slow_clicks")
         slow.window(tumbling(minutes=1), by="page").agg(clicks=count()).to("slow_pages")
 
-Nothing here needs Polars or the log: the description is checked when the program starts, and run later.
+Columns and types are checked as the calls are made, as far as the topics tell them.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Any, TypeAlias, Union, get_args, get_origin, get_type_hints
-
-import msgspec
+from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
 
 from millstream.durations import duration_us
 from millstream.errors import UsageError
 from millstream.log.topic import Topic
 from millstream.records import check_name
-from millstream.stream.aggregates import Aggregate
-from millstream.stream.windows import Tumbling
+from millstream.stream.graph import Each, Graph, Node, Source, Table, ToTopic, called_at
+from millstream.stream.steps import (
+    Explode,
+    Filter,
+    FilterValues,
+    FlatMap,
+    KeyBy,
+    Map,
+    MapBatches,
+    Merge,
+    Select,
+    WithColumns,
+)
+from millstream.stream.windowed import Windowed
 
 if TYPE_CHECKING:
     import polars as pl
 
-WINDOW_COLUMNS = ("window_start", "window_end")
-
-
-class Filter(msgspec.Struct, frozen=True):
-    predicates: tuple[Any, ...]
-
-
-class WithColumns(msgspec.Struct, frozen=True):
-    exprs: tuple[Any, ...]
-    named: dict[str, Any]
-
-
-class Select(msgspec.Struct, frozen=True):
-    exprs: tuple[Any, ...]
-    named: dict[str, Any]
-
-
-class Map(msgspec.Struct, frozen=True):
-    function: Callable[[Any], Any]
-    type: type | None
-    """What its return annotation names, if it does."""
-
-
-class MapBatches(msgspec.Struct, frozen=True):
-    function: Callable[[Any], Any]
-
-
-class WindowStep(msgspec.Struct, frozen=True):
-    window: Tumbling
-    by: tuple[str, ...]
-    lateness_us: int
-    aggregates: dict[str, Aggregate]
-
-    def fingerprint(self) -> str:
-        """Return what its state depends on: windows, keys and aggregates, not the lateness."""
-        parts = ", ".join(f"{name}={aggregate}" for name, aggregate in self.aggregates.items())
-        return f"tumbling({self.window.size_us}) by {list(self.by)}: {parts}"
-
-
-Step: TypeAlias = Filter | WithColumns | Select | Map | MapBatches | WindowStep
-
-
-class ToTopic(msgspec.Struct, frozen=True):
-    target: str | Topic[Any]
-
-
-class Each(msgspec.Struct, frozen=True):
-    function: Callable[[Any], Any]
-
-
-class Output(msgspec.Struct, frozen=True):
-    """Steps and where what comes out of them goes."""
-
-    steps: tuple[Step, ...]
-    sink: ToTopic | Each
+    from millstream.stream.windows import Window
 
 
 class Stream:
     """The records of a topic on their way through steps."""
 
-    def __init__(self, outputs: list[Output], steps: tuple[Step, ...] = ()) -> None:
-        self._outputs = outputs
-        self._steps = steps
+    def __init__(self, graph: Graph, node: Node, keys: tuple[str, ...] = ()) -> None:
+        self._graph = graph
+        self._node = node
+        self._keys = keys
 
     # --- columns --------------------------------------------------------------------------------------------------
 
-    def filter(self, *predicates: pl.Expr) -> Stream:
-        """Keep the records for which all Polars expressions are true."""
+    def filter(self, *predicates: pl.Expr | Callable[[Any], Any]) -> Stream:
+        """Keep the records for which all Polars expressions are true, or for whose value a function says so."""
         if not predicates:
-            raise UsageError('filter needs a Polars expression, such as filter(pl.col("load_ms") > 0)')
-        return self._then(Filter(predicates))
+            raise UsageError('filter needs a Polars expression, such as filter(pl.col("load_ms") > 0), or a function')
+        functions = [p for p in predicates if inspect.isroutine(p) or inspect.isclass(p)]
+        stream = self
+        for function in functions:
+            stream = stream._then(FilterValues(_one_argument(function, "filter")))
+        exprs = tuple(p for p in predicates if p not in functions) if functions else predicates
+        return stream._then(Filter(exprs)) if exprs else stream
 
     def with_columns(self, *exprs: pl.Expr, **named: pl.Expr) -> Stream:
         """Add or replace columns. Expressions see one record at a time in effect: batches end anywhere."""
@@ -111,6 +73,12 @@ class Stream:
         if not exprs and not named:
             raise UsageError('select needs columns, such as select("page", pl.col("load_ms") / 1000)')
         return self._then(Select(exprs, named))
+
+    def explode(self, *columns: str) -> Stream:
+        """Make a record of each item of a column of lists (of several columns: of equally long lists)."""
+        if not columns:
+            raise UsageError('explode needs a column of lists, such as explode("tags")')
+        return self._then(Explode(columns))
 
     def map_batches(self, function: Callable[[pl.DataFrame], pl.DataFrame]) -> Stream:
         """Call a function with the frame of a micro-batch and go on with the frame it returns.
@@ -131,25 +99,74 @@ class Stream:
         """
         return self._then(Map(_one_argument(function, "map"), _return_type(function)))
 
+    def flat_map(self, function: Callable[[Any], Iterable[Any]]) -> Stream:
+        """Call a function with each record's value and go on with each of the values it returns or yields."""
+        return self._then(FlatMap(_one_argument(function, "flat_map"), _item_type(function)))
+
+    # --- one and many -----------------------------------------------------------------------------------------------
+
+    def branch(self, *predicates: pl.Expr) -> tuple[Stream, ...]:
+        """Return a stream for each predicate, and one for the rest; a record goes to the first that is true for it."""
+        import polars as pl
+
+        taken = pl.lit(value=False)
+        branches: list[Stream] = []
+        for predicate in predicates:
+            true = predicate.fill_null(value=False)
+            branches.append(self._then(Filter((true & ~taken,))))
+            taken = taken | true
+        return (*branches, self._then(Filter((~taken,))))
+
+    def merge(self, *others: Stream) -> Stream:
+        """Go on with the records of this and other streams, which have the same columns."""
+        if not others:
+            raise UsageError("merge needs another stream")
+        nodes = [self._other(other, "merge")._node for other in others]
+        return Stream(self._graph, self._graph.step(Merge(), self._node, *nodes))
+
+    def key_by(self, *columns: str) -> Stream:
+        """Give the records the key of these columns; windows and functions with state after it work by them."""
+        if not columns:
+            raise UsageError('key_by needs columns, such as key_by("user")')
+        return Stream(self._graph, self._graph.step(KeyBy(columns), self._node), columns)
+
     # --- windows ------------------------------------------------------------------------------------------------
 
     def window(
-        self, window: Tumbling, *, by: str | Sequence[str] | None = None, lateness: timedelta | str | float = 0
+        self,
+        window: Window,
+        *,
+        by: str | Sequence[str] | None = None,
+        lateness: timedelta | str | float = 0,
+        early: timedelta | str | float | None = None,
+        corrections: bool = False,
+        late_to: str | Topic[Any] | None = None,
     ) -> Windowed:
         """Group the records by windows of event time and, with `by`, by columns. `agg` says what to compute.
 
         Args:
-            lateness: How far behind the newest event time a record still counts; windows close that much later.
+            by: None: the columns of the `key_by` before it, if there is one.
+            lateness: How far behind the watermark a record still counts; windows close that much later.
+            early: Also emit what a window holds so far, each time event time went on by so much.
+            corrections: Emit a window's result when the watermark passes its end, and again when late records change
+                it; without, once, when the lateness has passed too.
+            late_to: A topic that gets the records that came too late for their windows.
 
         Raises:
-            UsageError: A second window in the same line of steps.
+            UsageError: It is not a window.
         """
-        if not isinstance(window, Tumbling):
-            raise UsageError(f"{window!r} is not a window; give tumbling(minutes=1)")
-        if any(isinstance(step, WindowStep) for step in self._steps):
-            raise UsageError("a window over the results of a window: send the first to a topic and read that one")
-        columns = (by,) if isinstance(by, str) else tuple(by or ())
-        return Windowed(self, window, columns, duration_us(lateness))
+        columns = (by,) if isinstance(by, str) else tuple(self._keys if by is None else by)
+        return Windowed(
+            self._graph,
+            self._node,
+            window,
+            by=columns,
+            lateness_us=duration_us(lateness),
+            early_us=None if early is None else duration_us(early),
+            corrections=corrections,
+            late_to=None if late_to is None else ToTopic(_target(late_to)),
+            then=lambda node: Stream(self._graph, node),
+        )
 
     # --- outputs ------------------------------------------------------------------------------------------------
 
@@ -159,62 +176,88 @@ class Stream:
         A topic that does not exist gets the schema of what arrives. Keys and event times go along; those of a window's
         result are its `by` columns and its start.
         """
-        if isinstance(target, str):
-            check_name("topic", target)
-        elif not isinstance(target, Topic):
-            raise UsageError(f"to({target!r}): give a topic or the name of one")
-        self._outputs.append(Output(self._steps, ToTopic(target)))
+        self._graph.output(ToTopic(_target(target)), self._node)
 
     def each(self, function: Callable[[Any], Any]) -> None:
         """Call a function with each value that arrives here, before the offsets move: at least once."""
-        self._outputs.append(Output(self._steps, Each(_one_argument(function, "each"))))
+        self._graph.output(Each(_one_argument(function, "each")), self._node)
 
-    def _then(self, step: Step) -> Stream:
-        return Stream(self._outputs, (*self._steps, step))
+    # --- inside -----------------------------------------------------------------------------------------------------
 
+    def _then(self, step: Any) -> Stream:
+        return Stream(self._graph, self._graph.step(step, self._node), self._keys)
 
-class Windowed:
-    """Records grouped by window and keys."""
-
-    def __init__(self, stream: Stream, window: Tumbling, by: tuple[str, ...], lateness_us: int) -> None:
-        self._stream = stream
-        self._window = window
-        self._by = by
-        self._lateness_us = lateness_us
-
-    def agg(self, **aggregates: Aggregate) -> Stream:
-        """Compute one column each: `agg(views=count(), total=sum_("load_ms"))`.
-
-        A result is emitted once, when its window closes: the `by` columns, window_start, window_end, the aggregates.
-
-        Raises:
-            UsageError: No aggregate, something that is none, or a name that is taken.
-        """
-        if not aggregates:
-            raise UsageError("agg needs an aggregate, such as agg(views=count())")
-        for name, aggregate in aggregates.items():
-            if not isinstance(aggregate, Aggregate):
-                raise UsageError(f'agg({name}={aggregate!r}): give an aggregate, such as count() or sum_("load_ms")')
-            if name in (*self._by, *WINDOW_COLUMNS) or name.startswith("_"):
-                raise UsageError(f"agg({name}=...): the name is taken by a column of the result, or starts with '_'")
-        step = WindowStep(self._window, self._by, self._lateness_us, aggregates)
-        return self._stream._then(step)
+    def _other(self, other: Any, what: str) -> Stream:
+        if not isinstance(other, Stream) or other._graph is not self._graph:
+            raise UsageError(f"{what}: {other!r} is not a stream of this description")
+        return other
 
 
-def describe(function: Callable[[Stream], Any], name: str) -> tuple[Output, ...]:
-    """Call the function under `@app.stream` once and return the outputs it described.
+class TableView:
+    """A topic read as a table, inside a description: what `Stream.join` looks records up in."""
+
+    def __init__(self, graph: Graph, node: Node, table: Table) -> None:
+        self._graph = graph
+        self._node = node
+        self._table = table
+
+
+def table(topic: Topic[Any], *, key: str | Sequence[str] | None = None) -> Table:
+    """Read a topic as a table in a stream: `@app.stream(orders, table(users))`. Of each key the newest record counts.
+
+    Args:
+        key: The columns that tell rows apart; None: the topic's key field.
 
     Raises:
-        UsageError: It does not take one argument, or describes no output.
+        UsageError: It has no key field, and none is given.
     """
-    outputs: list[Output] = []
-    _one_argument(function, "a stream's description")(Stream(outputs))
-    if not outputs:
+    if not isinstance(topic, Topic):
+        raise UsageError(f"table({topic!r}): give a topic, as in table(app.topic('users', User, key='id'))")
+    columns = (key,) if isinstance(key, str) else tuple(key or ())
+    if not columns and topic.schema.key is not None:
+        columns = (topic.schema.key,)
+    if not columns:
+        raise UsageError(f"table: topic {topic.name!r} has no key field; give table(topic, key=...)")
+    return Table(topic, columns)
+
+
+def describe(function: Callable[..., Any], name: str, sources: Sequence[Topic[Any] | Table]) -> Graph:
+    """Call the function under `@app.stream` once and return the graph it described.
+
+    Raises:
+        UsageError: It does not take as many arguments as there are sources, a step cannot work, or there is no output.
+    """
+    graph = Graph(name)
+    topics = [source.topic.name if isinstance(source, Table) else source.name for source in sources]
+    if twice := next((topic for topic in topics if topics.count(topic) > 1), None):
+        raise UsageError(
+            f"stream {name!r} reads topic {twice!r} twice; read it once and branch, or join it with itself"
+        )
+    arguments: list[Stream | TableView] = []
+    for source in sources:
+        if isinstance(source, Table):
+            arguments.append(TableView(graph, graph.source(Source(source.topic, source)), source))
+        else:
+            arguments.append(Stream(graph, graph.source(Source(source))))
+    _takes(function, len(arguments), "a stream's description")(*arguments)
+    if not any(isinstance(node.step, ToTopic | Each) for node in graph.nodes):
         raise UsageError(f'stream {name!r} has no output; end its steps with .to("topic") or .each(function)')
-    return tuple(outputs)
+    return graph
+
+
+def _target(target: str | Topic[Any]) -> str | Topic[Any]:
+    if isinstance(target, str):
+        return check_name("topic", target)
+    if not isinstance(target, Topic):
+        raise UsageError(f"{called_at()}: to({target!r}): give a topic or the name of one")
+    return target
 
 
 def _one_argument(function: Callable[..., Any], what: str) -> Callable[..., Any]:
+    return _takes(function, 1, what)
+
+
+def _takes(function: Callable[..., Any], count: int, what: str) -> Callable[..., Any]:
     name = getattr(function, "__name__", repr(function))
     if not callable(function):
         raise UsageError(f"{what}: {function!r} is not a function")
@@ -225,17 +268,31 @@ def _one_argument(function: Callable[..., Any], what: str) -> Callable[..., Any]
     except (TypeError, ValueError):
         return function
     try:
-        signature.bind(None)
+        signature.bind(*[None] * count)
     except TypeError:
-        raise UsageError(f"{what}: the function takes one argument; {name!r} has {signature}") from None
+        arguments = "one argument" if count == 1 else f"{count} arguments"
+        raise UsageError(f"{what}: the function takes {arguments}; {name!r} has {signature}") from None
     return function
 
 
 def _return_type(function: Callable[..., Any]) -> type | None:
+    return _plain_type(_return_hint(function))
+
+
+def _item_type(function: Callable[..., Any]) -> type | None:
+    """Return X of a return annotation list[X], Iterator[X] and the like."""
+    arguments = get_args(_return_hint(function))
+    return _plain_type(arguments[0]) if arguments else None
+
+
+def _return_hint(function: Callable[..., Any]) -> Any:
     try:
-        hint = get_type_hints(function).get("return")
+        return get_type_hints(function).get("return")
     except (NameError, TypeError, AttributeError):
         return None
+
+
+def _plain_type(hint: Any) -> type | None:
     if isinstance(hint, UnionType) or get_origin(hint) is Union:
         others = [argument for argument in get_args(hint) if argument is not NoneType]
         hint = others[0] if len(others) == 1 else None

@@ -12,7 +12,7 @@ of them anew drops the other. Beside both goes what belongs to the record and no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +69,11 @@ class Piece:
         """Whether the columns are known without looking at a value."""
         return self._columns is not None or (self.type is not None and not issubclass(self.type, dict | bytes))
 
+    @property
+    def has_own_columns(self) -> bool:
+        """Whether the columns are there, and need not be made of the values."""
+        return self._columns is not None
+
     def columns(self) -> pl.DataFrame:
         """Return the values as columns, one a field."""
         if self._columns is None:
@@ -97,16 +102,63 @@ class Piece:
         columns = self._columns.filter(mask) if self._columns is not None else None
         return Piece(self.carried.filter(mask), columns=columns, values=values, type=self.type)
 
+    def with_keys(self, keys: pl.Series) -> Piece:
+        """Return the records with other keys."""
+        carried = self.carried.with_columns(keys.alias("_key"))
+        return Piece(carried, columns=self._columns, values=self._values, type=self.type)
+
     def map(self, function: Callable[[Any], Any], type: type | None) -> Piece:
         """Return the records with what a function makes of each value, without those it makes None of."""
         import polars as pl
 
         results = [function(value) for value in self.values()]
-        kept = pl.Series([result is not None for result in results], dtype=pl.Boolean)
         values = [result for result in results if result is not None]
         if type is None and values:
             type = values[0].__class__
+        if len(values) == len(results):
+            return Piece(self.carried, values=values, type=type)
+        kept = pl.Series([result is not None for result in results], dtype=pl.Boolean)
         return Piece(self.carried.filter(kept), values=values, type=type)
+
+    def flat_map(self, function: Callable[[Any], Iterable[Any]], type: type | None) -> Piece:
+        """Return a record for each of the values that a function makes of one."""
+        import polars as pl
+
+        values: list[Any] = []
+        places: list[int] = []
+        for place, value in enumerate(self.values()):
+            made = list(function(value))
+            values += made
+            places += [place] * len(made)
+        if type is None and values:
+            type = values[0].__class__
+        return Piece(self.carried[pl.Series(places, dtype=pl.UInt32)], values=values, type=type)
+
+    @classmethod
+    def of(cls, frame: pl.DataFrame) -> Piece:
+        """Return the records of a frame that has `_event_time`; other columns that begin with `_` are left out."""
+        import polars as pl
+
+        missing = {"_key": pl.lit(None, dtype=pl.Binary), "_watermark": pl.lit(None, dtype=pl.Int64)}
+        carried = frame.select(pl.col(name) if name in frame.columns else missing[name].alias(name) for name in CARRIED)
+        return cls(carried, columns=frame.drop([name for name in frame.columns if name.startswith("_")]))
+
+
+def concat(pieces: Sequence[Piece]) -> Piece:
+    """Return the records of several pieces (at least one), in order."""
+    import polars as pl
+
+    if len(pieces) == 1:
+        return pieces[0]
+    carried = pl.concat([piece.carried for piece in pieces])
+    with_values = all(piece.has_values for piece in pieces)
+    with_columns = all(piece.has_own_columns for piece in pieces) or not with_values
+    return Piece(
+        carried,
+        columns=pl.concat([piece.columns() for piece in pieces], how="vertical_relaxed") if with_columns else None,
+        values=[value for piece in pieces for value in piece.values()] if with_values else None,
+        type=pieces[0].type if with_values else None,
+    )
 
 
 def empty_piece(topic: Topic[Any]) -> Piece:

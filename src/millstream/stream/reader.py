@@ -12,8 +12,9 @@ import msgspec
 from millstream.log.group import Group
 from millstream.log.topic import Topic
 from millstream.records import check_name
-from millstream.stream.description import Stream, describe
-from millstream.stream.run import StreamRun
+from millstream.stream.description import describe
+from millstream.stream.graph import Table
+from millstream.stream.run import RECORDS_MAX, StreamRun
 
 
 class StreamInfo(msgspec.Struct, frozen=True):
@@ -48,16 +49,18 @@ class StreamReader:
 
     kind = "stream"
 
-    def __init__(self, topic: Topic[Any], description: Callable[[Stream], Any], *, name: str) -> None:
+    def __init__(self, *sources: Topic[Any] | Table, description: Callable[..., Any], name: str) -> None:
         self.name = check_name("stream", name)
-        self.topic = topic
+        self.topic: Topic[Any] = topic_of(sources[0])
+        """The first one; the stream's state is kept with it."""
+        self.sources = sources
         self._description = description
-        self._outputs = describe(description, name)
+        self._graph = describe(description, name, sources)
         self._run: StreamRun | None = None
         functools.update_wrapper(self, description, updated=())
 
-    def __call__(self, stream: Stream) -> Any:
-        return self._description(stream)
+    def __call__(self, *streams: Any) -> Any:
+        return self._description(*streams)
 
     def __repr__(self) -> str:
         return f"<stream {self.name!r} of topic {self.topic.name!r}>"
@@ -70,9 +73,15 @@ class StreamReader:
     def info(self) -> StreamInfo:
         """Return how far it came; of a stream that runs in another process, as of its last commit."""
         group = self.group
-        status = (self._run or StreamRun(group, self._outputs)).status
+        status = (self._run or self.open()).status
         info = group.info()
-        return StreamInfo(committed=info.committed, lag=info.lag, **status._asdict())
+        return StreamInfo(
+            committed=info.committed,
+            lag=info.lag,
+            watermark_us=status.watermark_us,
+            late=status.late,
+            open_windows=status.open_windows,
+        )
 
     def run(self, stop: threading.Event) -> None:
         """Process records until `stop` is set.
@@ -81,7 +90,7 @@ class StreamReader:
             MillstreamError: The log cannot be used, or another process runs this stream.
             Exception: What a function of the description raised.
         """
-        self._run = StreamRun(self.group, self._outputs)
+        self._run = self.open()
         try:
             self._run.run(stop)
         finally:
@@ -89,4 +98,17 @@ class StreamReader:
 
     def run_now(self, stop: threading.Event) -> int:
         """Process what is there, then return the number of records; raises as `run` does."""
-        return StreamRun(self.group, self._outputs).run_now(stop)
+        return self.open().run_now(stop)
+
+    def open(self, *, records_max: int = RECORDS_MAX) -> StreamRun:
+        """Return the stream at what was committed last, to be run step by step.
+
+        Args:
+            records_max: Of a micro-batch.
+        """
+        return StreamRun(self._graph, records_max=records_max)
+
+
+def topic_of(source: Topic[Any] | Table) -> Topic[Any]:
+    """Return the topic of a source."""
+    return source.topic if isinstance(source, Table) else source

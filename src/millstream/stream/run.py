@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
 
 from millstream.engines.protocol import Append, OffsetMove, StateChange
 from millstream.errors import UsageError
 from millstream.log.group import Group
-from millstream.log.topic import Topic
-from millstream.records import Record
-from millstream.stream.description import Output
-from millstream.stream.line import lines_of
+from millstream.stream.flow import Arrival, Flow
+from millstream.stream.graph import Each, Graph, Node, ToTopic
+from millstream.stream.operators import OperatorStatus
+from millstream.stream.output import Output
 from millstream.stream.piece import Piece
-from millstream.stream.state import STATE_PARTITION
+from millstream.stream.plan import PREFIX_BYTES, needs_of, never_null
+from millstream.stream.source import NEVER_US, SourceReader
 from millstream.stream.watermark import Watermarks
-
-if TYPE_CHECKING:
-    import polars as pl
 
 RECORDS_MAX: Final = 50_000
 """Of a micro-batch: Polars is at full speed from here. Under less load a batch is what came during the last commit."""
@@ -30,6 +27,12 @@ STOP_US: Final = 200_000
 WAIT_US: Final = 5_000_000
 """A stream without input looks again after this time whatever happens; new records wake it before."""
 
+STATE_PARTITION: Final = 0
+"""Windows span the partitions of a topic, so state is kept with the first one of the first topic."""
+
+_TURN: Final = b"t"
+"""The key that counts the runs of a stream: the newest one is the only one that can commit."""
+
 
 class StreamStatus(NamedTuple):
     """What a run holds."""
@@ -37,6 +40,7 @@ class StreamStatus(NamedTuple):
     watermark_us: int | None
     late: int
     open_windows: int
+    steps: Mapping[str, OperatorStatus]
 
 
 class StreamRun:
@@ -48,160 +52,173 @@ class StreamRun:
         UsageError: The log holds open windows that the description does not have any more.
     """
 
-    def __init__(self, group: Group[Any], outputs: Sequence[Output], *, records_max: int = RECORDS_MAX) -> None:
-        self._group = group
-        self._topic: Topic[Any] = group.topic
-        self._lines = lines_of(self._topic, outputs)
-        self._windows = [line.windows for line in self._lines if line.windows is not None]
-        self._wants_values = any(line.wants_values for line in self._lines)
-        self._wants_columns = any(line.wants_columns for line in self._lines)
+    def __init__(self, graph: Graph, *, records_max: int = RECORDS_MAX) -> None:
+        self._graph = graph
         self._records_max = records_max
-        self._committed = dict(group.info().committed)
-        self._watermarks = Watermarks()
+        self._live = False
+        self._flow = Flow(graph)
+        needs = needs_of(graph)
+        self._sources = [
+            SourceReader(graph, node, needs[node], Watermarks(node.step.topic.name)) for node in graph.sources()
+        ]
+        self._group: Group[Any] = self._sources[0].group
+        self._log = self._sources[0].topic.log
+        self._clock = self._log.clock
+        self._outputs = {
+            node: Output(self._log, node, never_null(node))
+            for node in graph.nodes
+            if isinstance(node.step, ToTopic | Each)
+        }
         self._load()
-        for line in self._lines:
-            line.prepare()
+        for output in self._outputs.values():
+            output.prepare()
         self.status = self._status_now()
         """As of the last commit; safe to read from other threads."""
 
     def run(self, stop: threading.Event) -> None:
         """Process records as they come until `stop` is set; what was read is then committed."""
+        self._live = True
         while not stop.is_set():
-            ends = self._topic.end_offsets()
-            if not self.step(ends):
-                self.idle(self._topic.log.clock.now_us())
-                self._wait(ends, stop)
+            if not self.step():
+                self.idle()
+                self._wait(stop)
 
     def run_now(self, stop: threading.Event) -> int:
         """Process what is there; return the number of records. Windows that the watermark has not passed stay open."""
         total = 0
-        while not stop.is_set() and (count := self.step(self._topic.end_offsets())):
+        while not stop.is_set() and (count := self.step()):
             total += count
         return total
 
-    def step(self, ends: dict[int, int]) -> int:
-        """Read a micro-batch below the given offsets, process and commit it; return the number of offsets read."""
-        share = max(1, self._records_max // max(1, len(ends)))
-        moves = [
-            OffsetMove(p, self._committed[p], min(end, self._committed[p] + share))
-            for p, end in sorted(ends.items())
-            if end > self._committed[p]
-        ]
+    def step(self) -> int:
+        """Read a micro-batch, process and commit it; return the number of offsets read."""
+        self._clock_us = self._clock.now_us()
+        moves = self._next_moves()
         if not moves:
             return 0
-        appends: list[Append] = []
-        for move in moves:
-            piece = self._read(move)
-            if piece.height:
-                for line in self._lines:
-                    appends += line.take(piece)
-        self._commit(moves, appends + self._close(self._watermarks.now_us()))
-        return sum(move.end - move.start for move in moves)
+        pieces: dict[Node, list[Piece]] = {}
+        for source, some in moves.items():
+            piece = source.read(some)
+            pieces[source.node] = [] if piece is None else [piece]
+        self._commit(moves, self._flow.sweep(pieces, self._watermarks(moves)))
+        return sum(move.end - move.start for some in moves.values() for move in some)
 
-    def idle(self, clock_us: int) -> None:
-        """Close windows that are over by the clock while no records come."""
-        limit_us = max((end for w in self._windows if (end := w.end_us()) is not None), default=None)
-        due_us = self._due_us()
-        if limit_us is None or due_us is None:
+    def idle(self) -> None:
+        """Close what is over by the clock while no records come; fire timers of the clock."""
+        clock_us = self._clock.now_us()
+        watermarks: dict[Node, int | None] = {}
+        due_us, end_us, tick_us = self._flow.due_us(), self._flow.end_us(), self._flow.tick_due_us()
+        ticks = tick_us is not None and tick_us <= clock_us
+        moved = [us for source in self._streams() if (us := source.watermarks.idle_us(clock_us)) is not None]
+        newest = max((us for source in self._streams() if (us := source.watermarks.newest_us()) is not None), default=0)
+        # Time beyond the last window's end is not known to have passed: a record from there must not be late.
+        us = min(min(moved), max(end_us, newest)) if moved and end_us is not None else None
+        closes = us is not None and due_us is not None and us >= due_us
+        if not closes and not ticks:
             return
-        watermark_us = self._watermarks.idle_us(clock_us, limit_us)
-        if watermark_us is not None and watermark_us >= due_us:
-            self._commit([], self._close(watermark_us))
+        for source in self._sources:
+            watermarks[source.node] = us if closes else source.watermark_us()
+        self._commit({}, self._flow.sweep({}, watermarks, clock_us if ticks else None))
 
     # --- inside -----------------------------------------------------------------------------------------------------
 
+    def _streams(self) -> list[SourceReader]:
+        return [source for source in self._sources if not source.is_table]
+
+    def _next_moves(self) -> dict[SourceReader, list[OffsetMove]]:
+        """Choose what to read: tables first, then of several topics the one whose event time is furthest behind."""
+        for source in self._sources:
+            source.look()
+        waiting = [source for source in self._sources if source.unread]
+        if tables := [source for source in waiting if source.is_table]:
+            waiting = tables
+        elif len(waiting) > 1 and sum(source.unread for source in waiting) > self._records_max:
+            waiting = [min(waiting, key=_behind)]
+        return {source: source.moves(self._records_max // len(waiting)) for source in waiting}
+
+    def _watermarks(self, moves: Mapping[SourceReader, list[OffsetMove]]) -> dict[Node, int | None]:
+        """Return the watermark of each source once these moves are made.
+
+        A source without any record does not hold the others back. Nor, in a stream that runs on, does a partition that
+        is read to its end and gets nothing: its event time goes on as the clock does, up to the newest of the others.
+        """
+        clock_us = self._clock_us if self._live else None
+        newest_us = max((us for s in self._streams() if (us := s.watermarks.newest_us()) is not None), default=0)
+        found: dict[Node, int | None] = {}
+        for source in self._sources:
+            read = {move.partition: move.end for move in moves.get(source, ())}
+            found[source.node] = source.watermark_us_after(read, clock_us, newest_us)
+        return found if any(us != NEVER_US for us in found.values()) else dict.fromkeys(found)
+
     def _load(self) -> None:
         state = self._group.state(STATE_PARTITION)
-        self._watermarks.load(state)
-        for windows in self._windows:
-            windows.load(state)
-        known = tuple(windows.prefix for windows in self._windows)
-        if any(key.startswith(b"w") and not key.startswith(known) and key[10:11] == b"w" for key in state):
+        self._turn = state.get(_TURN)
+        self._begun = False
+        for source in self._sources:
+            source.watermarks.load(state)
+        self._check_known(state)
+        self._flow.load(state, lambda keys: self._group.state(STATE_PARTITION, keys))
+
+    def _check_known(self, state: Mapping[bytes, bytes]) -> None:
+        """Raise where the log holds something of steps that are not described any more."""
+        known = tuple(operator.prefix for operator in self._flow.operators.values())
+        if any(
+            key.startswith(b"w") and not key.startswith(known) and key[PREFIX_BYTES : PREFIX_BYTES + 1] == b"w"
+            for key in state
+        ):
             raise UsageError(
                 f"stream {self._group.name!r}: the log holds open windows of an earlier description (other windows, "
                 "keys or aggregates); describe them again until they have closed, or give the new stream a new name"
             )
 
-    def _read(self, move: OffsetMove) -> Piece:
-        import polars as pl
-
-        columns: pl.DataFrame | None = None
-        records: list[Record[Any]] | None = None
-        if self._wants_columns:
-            frame = self._topic.read_frame(move.start, move.end, partition=move.partition)
-            carried = frame.select("_key", "_event_time", "_append_time")
-            columns = frame.drop([name for name in frame.columns if name.startswith("_")])
-        if self._wants_values or columns is None:
-            records = self._records(move)
-        if columns is None:
-            carried = _carried_of(records or [])
-        if carried.height and self._windows:
-            times = carried["_event_time"]
-            before = self._watermarks.before(move.partition, times)
-            newest = carried.select(pl.col("_event_time", "_append_time").max().to_physical()).row(0)
-            self._watermarks.advance(move.partition, *newest)
-        else:
-            before = pl.Series("_watermark", [None] * carried.height, dtype=pl.Int64)
-        return Piece(
-            carried.select("_key", "_event_time", before),
-            columns=columns,
-            values=[record.value for record in records] if records is not None else None,
-            type=self._topic.type if records is not None else None,
+    def _commit(self, moves: Mapping[SourceReader, list[OffsetMove]], arrivals: list[Arrival]) -> None:
+        appends: list[Append] = []
+        for arrival in arrivals:
+            appends += self._outputs[arrival.output].send(arrival.piece)
+        writes = [write for source in self._sources for write in source.watermarks.changes()] + self._flow.changes()
+        turn = StateChange(STATE_PARTITION, _TURN, self._turn)
+        if not self._begun:
+            self._turn = str(int(self._turn or b"0") + 1).encode()
+            writes.append((_TURN, self._turn))
+        of_topic = {source.topic.name: some for source, some in moves.items()}
+        self._group.commit(
+            of_topic.pop(self._group.topic.name, []),
+            state=[StateChange(STATE_PARTITION, key, value) for key, value in writes],
+            appends=appends,
+            others=of_topic,
+            expect=[turn],
         )
-
-    def _records(self, move: OffsetMove) -> list[Record[Any]]:
-        records: list[Record[Any]] = []
-        start = move.start
-        while start < move.end:
-            some = self._topic.read(start, partition=move.partition, records_max=move.end - start)
-            if not some:
-                break
-            records += some
-            start = some[-1].offset + 1
-        return [record for record in records if record.offset < move.end]
-
-    def _close(self, watermark_us: int | None) -> list[Append]:
-        return [append for line in self._lines for append in line.close(watermark_us)]
-
-    def _commit(self, moves: list[OffsetMove], appends: list[Append]) -> None:
-        state: list[StateChange] = self._watermarks.changes(STATE_PARTITION)
-        for windows in self._windows:
-            state += windows.changes()
-        self._group.commit(moves, state=state, appends=appends)
-        for move in moves:
-            self._committed[move.partition] = move.end
+        self._begun = True
+        for source, some in moves.items():
+            source.committed.update({move.partition: move.end for move in some})
         self.status = self._status_now()
 
     def _status_now(self) -> StreamStatus:
+        statuses = self._flow.statuses()
         return StreamStatus(
-            watermark_us=self._watermarks.now_us(),
-            late=sum(windows.late for windows in self._windows),
-            open_windows=sum(windows.count for windows in self._windows),
+            watermark_us=min((us for s in self._streams() if (us := s.watermark_us()) is not None), default=None),
+            late=sum(status.late for _, status in statuses),
+            open_windows=sum(status.open for _, status in statuses),
+            steps={f"{node.number} {node.step}": status for node, status in statuses},
         )
 
-    def _due_us(self) -> int | None:
-        return min((due for w in self._windows if (due := w.due_us()) is not None), default=None)
-
-    def _wait(self, ends: dict[int, int], stop: threading.Event) -> None:
+    def _wait(self, stop: threading.Event) -> None:
         """Wait for records, at most until idle input closes a window, in slices that notice a stop."""
         left_us = WAIT_US
-        if (due_us := self._due_us()) is not None:
-            left_us = min(left_us, self._watermarks.idle_wait_us(self._topic.log.clock.now_us(), due_us) + 1)
+        clock_us = self._clock.now_us()
+        if (due_us := self._flow.due_us()) is not None:
+            waits = [source.watermarks.idle_wait_us(clock_us, due_us) for source in self._streams()]
+            left_us = min(left_us, max(waits, default=0) + 1)
+        if (tick_us := self._flow.tick_due_us()) is not None:
+            left_us = min(left_us, max(0, tick_us - clock_us) + 1)
+        seen = {source.topic.name: source.ends for source in self._sources}
         while left_us > 0 and not stop.is_set():
             slice_us = min(left_us, STOP_US)
-            if self._topic.wait(ends, timedelta(microseconds=slice_us)):
+            if self._log.engine.wait(seen, slice_us):
                 return
             left_us -= slice_us
 
 
-def _carried_of(records: Sequence[Record[Any]]) -> pl.DataFrame:
-    import polars as pl
-
-    moment = pl.Datetime("us", "UTC")
-    return pl.DataFrame(
-        {
-            "_key": pl.Series([record.key for record in records], dtype=pl.Binary),
-            "_event_time": pl.Series([record.event_time_us for record in records], dtype=pl.Int64).cast(moment),
-            "_append_time": pl.Series([record.append_time_us for record in records], dtype=pl.Int64).cast(moment),
-        }
-    )
+def _behind(source: SourceReader) -> float:
+    us = source.watermark_us()
+    return float("-inf") if us is None else us

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
@@ -12,7 +11,6 @@ import msgspec
 from millstream.engines.protocol import StateChange
 from millstream.errors import UsageError
 from millstream.stream.aggregates import Accumulator
-from millstream.stream.description import WindowStep
 from millstream.stream.piece import Piece
 
 if TYPE_CHECKING:
@@ -39,10 +37,10 @@ class OpenWindows:
     `s` -> the columns it works on, as an empty Arrow file, so that windows can close before the next record comes.
     """
 
-    def __init__(self, step: WindowStep, occurrence: int) -> None:
+    def __init__(self, step: Any, prefix: bytes) -> None:
         self.step = step
         self.late = 0
-        self._prefix = prefix_of(step, occurrence)
+        self._prefix = prefix
         self._windows: dict[int, dict[bytes, list[Any]]] = {}
         self._closed_us: int | None = None
         self._changed: set[tuple[int, bytes]] = set()
@@ -212,12 +210,6 @@ class OpenWindows:
 
     def _key(self, start: int, keys: bytes) -> bytes:
         return self._prefix + b"w" + start.to_bytes(8, "big", signed=True) + keys
-
-
-def prefix_of(step: WindowStep, occurrence: int) -> bytes:
-    """Return the prefix of a step's state: the same as long as its windows, keys and aggregates are."""
-    digest = hashlib.sha256(step.fingerprint().encode()).digest()[:8]
-    return b"w" + digest + occurrence.to_bytes(1, "big")
 
 
 def _physical_series(name: str, values: list[Any], dtype: pl.DataType) -> pl.Series:

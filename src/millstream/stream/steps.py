@@ -1,55 +1,213 @@
-"""The steps of a stream at work on a micro-batch."""
+"""The steps of a stream that keep no state: what each does to a micro-batch, and which columns it needs."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
 
 from millstream.errors import UsageError
-from millstream.stream.description import Filter, Map, MapBatches, Select, Step, WindowStep, WithColumns
+from millstream.stream.needs import Needs, names_of, roots_of, union
 from millstream.stream.piece import CARRIED, Piece
 
 if TYPE_CHECKING:
     import polars as pl
 
 
-def run_step(step: Step, piece: Piece) -> Piece:
-    """Return what a step that is not a window makes of records."""
-    match step:
-        case Filter(predicates=predicates):
-            return _filtered(piece, predicates)
-        case WithColumns(exprs=exprs, named=named):
-            return _with(piece, piece.frame().with_columns(*exprs, **named), "with_columns")
-        case Select(exprs=exprs, named=named):
-            return _with(piece, piece.frame().select(*exprs, **named), "select")
-        case Map(function=function, type=type):
-            return piece.map(function, type)
-        case MapBatches(function=function):
-            return _mapped(function(piece.frame()), piece)
-        case WindowStep():
-            raise AssertionError("a window has state; its output's line runs it")
+class Step(Protocol):
+    """A step without state."""
+
+    def run(self, piece: Piece) -> Piece:
+        """Return what it makes of records."""
+        ...
+
+    def needs(self, out: Needs) -> Needs:
+        """Return the columns it needs when those of `out` are wanted of what comes out."""
+        ...
+
+    @property
+    def on_values(self) -> bool:
+        """Whether it works on the records' Python values; otherwise on columns."""
+        ...
 
 
-def works_on_values(steps: tuple[Step, ...]) -> bool:
-    """Return whether the records' own Python values are wanted: by a map, or by the output."""
-    for step in steps:
-        if isinstance(step, Map):
-            return True
-        if not isinstance(step, Filter):
-            return False
-    return True
+class Filter(msgspec.Struct, frozen=True):
+    """Keep the records for which all expressions are true."""
+
+    predicates: tuple[Any, ...]
+    on_values = False
+
+    def run(self, piece: Piece) -> Piece:
+        import polars as pl
+
+        mask = piece.frame().select(pl.all_horizontal(*self.predicates).alias("keep"))["keep"].fill_null(False)
+        _same_height(mask.len(), piece, "filter")
+        return piece.where(mask)
+
+    def needs(self, out: Needs) -> Needs:
+        return union(out, roots_of(self.predicates))
+
+    def __str__(self) -> str:
+        return f"filter({_texts(self.predicates)})"
 
 
-def works_on_columns(steps: tuple[Step, ...]) -> bool:
-    """Return whether columns of the records are wanted."""
-    return bool(steps) and not isinstance(steps[0], Map)
+class FilterValues(msgspec.Struct, frozen=True):
+    """Keep the records for whose value a function returns a true value."""
+
+    function: Callable[[Any], Any]
+    on_values = True
+
+    def run(self, piece: Piece) -> Piece:
+        import polars as pl
+
+        function = self.function
+        return piece.where(pl.Series([bool(function(value)) for value in piece.values()], dtype=pl.Boolean))
+
+    def needs(self, out: Needs) -> Needs:
+        return None
+
+    def __str__(self) -> str:
+        return f"filter({_name(self.function)})"
 
 
-def _filtered(piece: Piece, predicates: tuple[pl.Expr, ...]) -> Piece:
-    import polars as pl
+class WithColumns(msgspec.Struct, frozen=True):
+    """Add or replace columns."""
 
-    mask = piece.frame().select(pl.all_horizontal(*predicates).alias("keep"))["keep"].fill_null(False)
-    _same_height(mask.len(), piece, "filter")
-    return piece.where(mask)
+    exprs: tuple[Any, ...]
+    named: dict[str, Any]
+    on_values = False
+
+    def run(self, piece: Piece) -> Piece:
+        return _with(piece, piece.frame().with_columns(*self.exprs, **self.named), "with_columns")
+
+    def needs(self, out: Needs) -> Needs:
+        kept = None if out is None else out - names_of(self.exprs, self.named)
+        return union(kept, roots_of((*self.exprs, *self.named.values())))
+
+    def __str__(self) -> str:
+        return f"with_columns({_texts(self.exprs, self.named)})"
+
+
+class Select(msgspec.Struct, frozen=True):
+    """Keep these columns only."""
+
+    exprs: tuple[Any, ...]
+    named: dict[str, Any]
+    on_values = False
+
+    def run(self, piece: Piece) -> Piece:
+        return _with(piece, piece.frame().select(*self.exprs, **self.named), "select")
+
+    def needs(self, out: Needs) -> Needs:
+        return roots_of((*self.exprs, *self.named.values()))
+
+    def __str__(self) -> str:
+        return f"select({_texts(self.exprs, self.named)})"
+
+
+class Explode(msgspec.Struct, frozen=True):
+    """Make a record of each item of a list."""
+
+    columns: tuple[str, ...]
+    on_values = False
+
+    def run(self, piece: Piece) -> Piece:
+        frame = piece.frame()
+        for name in self.columns:
+            if name in frame.columns and not frame.schema[name].is_nested():
+                raise UsageError(f"explode: the column {name!r} is {frame.schema[name]}, not a list")
+        return Piece.of(frame.explode(*self.columns))
+
+    def needs(self, out: Needs) -> Needs:
+        return union(out, frozenset(self.columns))
+
+    def __str__(self) -> str:
+        return f"explode({_texts(self.columns)})"
+
+
+class KeyBy(msgspec.Struct, frozen=True):
+    """Give the records another key: the text of a column, or a JSON array of several."""
+
+    columns: tuple[str, ...]
+    on_values = False
+
+    def run(self, piece: Piece) -> Piece:
+        from millstream.stream.record_keys import key_series
+
+        return piece.with_keys(key_series(piece.columns(), self.columns))
+
+    def needs(self, out: Needs) -> Needs:
+        return union(out, frozenset(self.columns))
+
+    def __str__(self) -> str:
+        return f"key_by({_texts(self.columns)})"
+
+
+class Map(msgspec.Struct, frozen=True):
+    """Go on with what a function makes of each value; None drops the record."""
+
+    function: Callable[[Any], Any]
+    type: type | None
+    """What its return annotation names, if it does."""
+    on_values = True
+
+    def run(self, piece: Piece) -> Piece:
+        return piece.map(self.function, self.type)
+
+    def needs(self, out: Needs) -> Needs:
+        return None
+
+    def __str__(self) -> str:
+        return f"map({_name(self.function)})"
+
+
+class FlatMap(msgspec.Struct, frozen=True):
+    """Go on with each of the values that a function makes of one."""
+
+    function: Callable[[Any], Iterable[Any]]
+    type: type | None
+    on_values = True
+
+    def run(self, piece: Piece) -> Piece:
+        return piece.flat_map(self.function, self.type)
+
+    def needs(self, out: Needs) -> Needs:
+        return None
+
+    def __str__(self) -> str:
+        return f"flat_map({_name(self.function)})"
+
+
+class MapBatches(msgspec.Struct, frozen=True):
+    """Go on with the frame that a function makes of one."""
+
+    function: Callable[[Any], Any]
+    on_values = False
+
+    def run(self, piece: Piece) -> Piece:
+        return _mapped(self.function(piece.frame()))
+
+    def needs(self, out: Needs) -> Needs:
+        return None
+
+    def __str__(self) -> str:
+        return f"map_batches({_name(self.function)})"
+
+
+class Merge(msgspec.Struct, frozen=True):
+    """The records of several streams as one."""
+
+    on_values = False
+
+    def run(self, piece: Piece) -> Piece:
+        return piece
+
+    def needs(self, out: Needs) -> Needs:
+        return out
+
+    def __str__(self) -> str:
+        return "merge"
 
 
 def _with(piece: Piece, frame: pl.DataFrame, step: str) -> Piece:
@@ -57,7 +215,7 @@ def _with(piece: Piece, frame: pl.DataFrame, step: str) -> Piece:
     return Piece(piece.carried, columns=_own_columns(frame))
 
 
-def _mapped(frame: pl.DataFrame, before: Piece) -> Piece:
+def _mapped(frame: pl.DataFrame) -> Piece:
     """Return the frame of a map_batches; its rows need not be those that went in."""
     import polars as pl
 
@@ -65,11 +223,7 @@ def _mapped(frame: pl.DataFrame, before: Piece) -> Piece:
         raise UsageError(f"map_batches: the function returned {type(frame).__name__}; it must return a frame")
     if "_event_time" not in frame.columns:
         raise UsageError("map_batches: the frame returned has no _event_time; keep that column with the records")
-    first = before.carried["_watermark"].first()
-    lost = {"_key": pl.lit(None, dtype=pl.Binary), "_watermark": pl.lit(first, dtype=pl.Int64)}
-    carried = frame.with_columns(**{name: column for name, column in lost.items() if name not in frame.columns})
-    carried = carried.select(CARRIED)
-    return Piece(carried, columns=_own_columns(frame))
+    return Piece.of(frame)
 
 
 def _own_columns(frame: pl.DataFrame) -> pl.DataFrame:
@@ -82,3 +236,17 @@ def _same_height(height: int, piece: Piece, step: str) -> None:
             f"{step}: {piece.height} records went in and {height} came out; expressions must give one value a record "
             "(a sum or count over the records belongs in a window, as a micro-batch ends anywhere)"
         )
+
+
+def _texts(values: Iterable[Any], named: dict[str, Any] | None = None) -> str:
+    texts = [repr(value) if isinstance(value, str) else _expr_text(value) for value in values]
+    texts += [f"{name}={_expr_text(value)}" for name, value in (named or {}).items()]
+    return ", ".join(texts)
+
+
+def _expr_text(expr: Any) -> str:
+    return " ".join(str(expr).split())
+
+
+def _name(function: Callable[..., Any]) -> str:
+    return getattr(function, "__name__", None) or repr(function)

@@ -1,13 +1,13 @@
-"""How far event time has come, by partition."""
+"""How far event time has come, by partition of a topic."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from millstream.engines.protocol import StateChange
+from millstream.stream.operators import StateWrite
 
 if TYPE_CHECKING:
     import polars as pl
@@ -16,7 +16,9 @@ IDLE_GRACE_US: Final = 1_000_000
 """Idle input moves the watermark this much later than time passes: a record's way from where it happened into the log
 takes time, and one that is on its way must not come too late just because nothing else did."""
 
-_KEY: Final = b"m"
+FUTURE_US: Final = 86_400_000_000
+"""An event time further than this after the record's append is a wrong clock: it does not move the watermark beyond.
+One record from 2099 must not make all others late. A day covers every time zone that was taken for UTC."""
 
 
 class Progress(msgspec.Struct, frozen=True, array_like=True):
@@ -27,65 +29,98 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Watermarks:
-    """The newest event time of each partition; the watermark is the least of them.
+    """The newest event time of each partition of a topic, less the delay; the watermark is the least of them.
 
-    While records come, the watermark is the newest event time, whatever the machine's clock says, so that history gives
-    the answer that live gave. When a partition is read to its end and nothing comes, event time is taken to go on as
-    the clock does since its last record was appended.
+    While records come, the watermark follows them, whatever the machine's clock says, so that history gives the answer
+    that live gave. When a partition is read to its end and nothing comes, event time is taken to go on as the clock
+    does since its last record was appended.
+
+    Args:
+        topic: Its name; the state is kept under it.
+        delay_us: How far out of order records may come: the watermark stays this much behind the newest.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, topic: str, *, delay_us: int = 0, future_us: int = FUTURE_US) -> None:
+        self._key = b"m" + topic.encode()
+        self._delay_us = delay_us
+        self._future_us = future_us
         self._progress: dict[int, Progress] = {}
         self._changed = False
 
     def load(self, state: Mapping[bytes, bytes]) -> None:
-        if (stored := state.get(_KEY)) is not None:
+        if (stored := state.get(self._key)) is not None:
             self._progress = msgspec.msgpack.decode(stored, type=dict[int, Progress])
 
-    def event_us(self, partition: int) -> int | None:
-        """Return the newest event time of a partition, None before its first record."""
+    def partition_us(self, partition: int) -> int | None:
+        """Return the watermark of a partition, None before its first record."""
         progress = self._progress.get(partition)
-        return progress.event_us if progress else None
+        return progress.event_us - self._delay_us if progress else None
 
-    def before(self, partition: int, times: pl.Series) -> pl.Series:
-        """Return, for each record of a partition to come next, the watermark of the partition just before it."""
+    def take(self, partition: int, carried: pl.DataFrame) -> pl.Series:
+        """Note the times of the next records of a partition.
+
+        Args:
+            carried: With `_event_time` and `_append_time`.
+
+        Returns:
+            For each record the watermark of the partition just before it: `_watermark`, int64, null before the first.
+        """
         import polars as pl
 
-        known = pl.Series([self.event_us(partition)], dtype=pl.Int64)
-        running = pl.concat([known, times.to_physical().cast(pl.Int64)]).cum_max().fill_null(strategy="forward")
-        return running.head(times.len()).alias("_watermark")
+        times = carried.get_column("_event_time").to_physical()
+        known = pl.Series([self.partition_us(partition)], dtype=pl.Int64)
+        if not times.len():
+            return pl.Series("_watermark", [], dtype=pl.Int64)
+        appended = carried.get_column("_append_time").to_physical()
+        newest_us, appended_us = _int(times.max()), _int(appended.max())
+        if newest_us > _int(appended.min()) + self._future_us:
+            latest = appended + self._future_us
+            times = times.zip_with(times <= latest, latest)
+            newest_us = _int(times.max())
+        running = pl.concat([known, times.head(times.len() - 1) - self._delay_us]).cum_max()
+        self._advance(partition, newest_us, appended_us)
+        return running.fill_null(strategy="forward").alias("_watermark")
 
-    def advance(self, partition: int, event_us: int, append_us: int) -> None:
-        """Note the newest times of records just read."""
+    def _advance(self, partition: int, event_us: int, append_us: int) -> None:
         old = self._progress.get(partition, Progress(event_us, append_us))
         self._progress[partition] = Progress(max(old.event_us, event_us), max(old.append_us, append_us))
         self._changed = True
 
     def now_us(self) -> int | None:
         """Return the watermark by the records read, None before the first."""
-        return min((p.event_us for p in self._progress.values()), default=None)
+        return min((p.event_us - self._delay_us for p in self._progress.values()), default=None)
 
-    def idle_us(self, clock_us: int, limit_us: int) -> int | None:
-        """Return the watermark when every partition is read to its end, at the wall-clock time `clock_us`.
+    def newest_us(self) -> int | None:
+        """Return the greatest event time seen, None before the first."""
+        return max((p.event_us for p in self._progress.values()), default=None)
 
-        Args:
-            limit_us: Where all open windows are closed; time beyond is not known to have passed, and a record from
-                there must not be late.
-        """
-        if not self._progress:
-            return None
-        moved = min(p.event_us + max(0, clock_us - p.append_us - IDLE_GRACE_US) for p in self._progress.values())
-        newest = max(p.event_us for p in self._progress.values())
-        return min(moved, max(limit_us, newest))
+    def idle_us(self, clock_us: int) -> int | None:
+        """Return the watermark when every partition is read to its end, at the wall-clock time `clock_us`."""
+        return self.live_us(clock_us, self._progress) if self._progress else None
+
+    def live_us(self, clock_us: int, at_end: Container[int]) -> int:
+        """Return the watermark when some partitions are read to their ends, once there are records."""
+        return min(
+            p.event_us - self._delay_us + (max(0, clock_us - p.append_us - IDLE_GRACE_US) if partition in at_end else 0)
+            for partition, p in self._progress.items()
+        )
 
     def idle_wait_us(self, clock_us: int, target_us: int) -> int:
         """Return how long idle input needs to bring the watermark to `target_us`; 0 when it is there."""
-        waits = [target_us - p.event_us - (clock_us - p.append_us - IDLE_GRACE_US) for p in self._progress.values()]
+        waits = [
+            target_us - p.event_us + self._delay_us - (clock_us - p.append_us - IDLE_GRACE_US)
+            for p in self._progress.values()
+        ]
         return max(0, *waits) if waits else 0
 
-    def changes(self, partition: int) -> list[StateChange]:
+    def changes(self) -> list[StateWrite]:
         """Return what must be stored since the last call."""
         if not self._changed:
             return []
         self._changed = False
-        return [StateChange(partition, _KEY, msgspec.msgpack.encode(self._progress))]
+        return [(self._key, msgspec.msgpack.encode(self._progress))]
+
+
+def _int(value: object) -> int:
+    assert isinstance(value, int)
+    return value

@@ -1,0 +1,139 @@
+"""The graph at work: records of a micro-batch and the watermark go through it once, in its order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from millstream.stream.graph import Each, Graph, Node, Source, ToTopic, is_stateful
+from millstream.stream.operators import LateOutput, Lazy, Operator, OperatorStatus, StateReader, StateWrite, Ticking
+from millstream.stream.piece import Piece
+from millstream.stream.plan import operators_of
+from millstream.stream.source import NEVER_US
+
+
+class Arrival(NamedTuple):
+    """Records that reached an output."""
+
+    output: Node
+    piece: Piece
+
+
+class Flow:
+    """The steps of a stream and what they hold, from what was committed last."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._operators = operators_of(graph)
+        self._children = {node: graph.children(node) for node in graph.nodes}
+        self._late = {node.late_of: node for node in graph.nodes if node.late_of is not None}
+        self._passed: dict[Node, int] = {}
+        """The watermark that each operator was told last: it never goes back."""
+        self._lags: dict[Node, int] = {}
+        """How far each operator's watermark is behind the sources', as of the last sweep."""
+
+    @property
+    def operators(self) -> Mapping[Node, Operator]:
+        return self._operators
+
+    def load(self, state: Mapping[bytes, bytes], reader: StateReader) -> None:
+        """Hand each operator its state."""
+        for operator in self._operators.values():
+            if isinstance(operator, Lazy):
+                operator.attach(reader)
+            else:
+                operator.load({key: value for key, value in state.items() if key.startswith(operator.prefix)})
+
+    def sweep(
+        self,
+        pieces: Mapping[Node, Sequence[Piece]],
+        watermarks_us: Mapping[Node, int | None],
+        clock_us: int | None = None,
+    ) -> list[Arrival]:
+        """Put records through the graph, and the watermark after them.
+
+        Args:
+            pieces: Of sources.
+            watermarks_us: Of each source, with its records; None: it says nothing yet.
+            clock_us: The wall clock, for timers.
+        """
+        inbox: dict[Node, list[tuple[int, Piece]]] = {node: [] for node in self._graph.nodes}
+        out_us: dict[Node, int | None] = {}
+        arrivals: list[Arrival] = []
+        first_us = min((us for us in watermarks_us.values() if us is not None), default=None)
+        for node in self._graph.nodes:
+            if isinstance(node.step, Source):
+                made = list(pieces.get(node, ()))
+                out_us[node] = watermarks_us[node]
+            elif isinstance(node.step, ToTopic | Each) or (not self._children[node] and not is_stateful(node.step)):
+                arrivals += [Arrival(node, piece) for _, piece in inbox[node] if piece.height]
+                continue
+            elif (operator := self._operators.get(node)) is not None:
+                into_us = self._into_us(node, out_us)
+                if into_us is not None and first_us is not None:
+                    self._lags[node] = first_us - into_us
+                    into_us = self._passed[node] = max(into_us, self._passed.get(node, into_us))
+                made = self._operate(node, operator, inbox[node], into_us, clock_us, inbox)
+                out_us[node] = None if into_us is None else operator.out_us(into_us)
+            else:
+                made = [node.step.run(piece) for _, piece in inbox[node]]
+                out_us[node] = self._into_us(node, out_us)
+            for child, port in self._children[node]:
+                inbox[child] += [(port, piece) for piece in made if piece.height]
+        return arrivals
+
+    def due_us(self) -> int | None:
+        """Return the sources' watermark at which something closes next, about; None: nothing waits."""
+        return min(self._of_sources(lambda operator: operator.due_us()), default=None)
+
+    def end_us(self) -> int | None:
+        """Return the sources' watermark at which all that is open has closed, about."""
+        return max(self._of_sources(lambda operator: operator.end_us()), default=None)
+
+    def tick_due_us(self) -> int | None:
+        """Return the wall-clock time at which a timer is due; None: there is none."""
+        due = [operator.tick_due_us() for operator in self._operators.values() if isinstance(operator, Ticking)]
+        return min((at for at in due if at is not None), default=None)
+
+    def changes(self) -> list[StateWrite]:
+        """Return what must be stored since the last call."""
+        return [write for operator in self._operators.values() for write in operator.changes()]
+
+    def statuses(self) -> list[tuple[Node, OperatorStatus]]:
+        return [(node, operator.status()) for node, operator in self._operators.items()]
+
+    # --- inside -----------------------------------------------------------------------------------------------------
+
+    def _operate(
+        self,
+        node: Node,
+        operator: Operator,
+        arrived: list[tuple[int, Piece]],
+        into_us: int | None,
+        clock_us: int | None,
+        inbox: dict[Node, list[tuple[int, Piece]]],
+    ) -> list[Piece]:
+        made: list[Piece] = []
+        for port, piece in arrived:
+            made += operator.process(port, piece)
+        if isinstance(operator, LateOutput) and (late := operator.late()) is not None and node in self._late:
+            inbox[self._late[node]].append((0, late))
+        if into_us is not None:
+            made += operator.advance(into_us)
+        if clock_us is not None and isinstance(operator, Ticking):
+            made += operator.tick(clock_us)
+        return made
+
+    def _into_us(self, node: Node, out_us: Mapping[Node, int | None]) -> int | None:
+        """Return the watermark of all inputs; tables do not hold it back."""
+        inputs = [out_us[source] for source in node.inputs if not _is_table(source)]
+        known = [us for us in inputs if us is not None]
+        return min(known) if known and len(known) == len(inputs) and min(known) < NEVER_US else None
+
+    def _of_sources(self, of: Callable[[Operator], int | None]) -> list[int]:
+        times = [(node, of(operator)) for node, operator in self._operators.items()]
+        return [us + self._lags.get(node, 0) for node, us in times if us is not None]
+
+
+def _is_table(node: Node) -> bool:
+    return isinstance(node.step, Source) and node.step.table is not None

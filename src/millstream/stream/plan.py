@@ -1,0 +1,137 @@
+"""From a description to what runs: an operator for each step with state, and the columns that each source must read."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from millstream.errors import UsageError
+from millstream.stream.graph import Each, Graph, Node, Source, ToTopic, is_stateful
+from millstream.stream.needs import Needs, union
+from millstream.stream.operators import Operator
+from millstream.stream.steps import MapBatches
+from millstream.stream.windowing_rows import WindowOperator, WindowStep
+
+PREFIX_BYTES = 10
+"""`w`, 8 bytes of the fingerprint's digest, and which of several equal steps it is."""
+
+
+def operator_of(step: Any, prefix: bytes) -> Operator:
+    """Return what does the work of a step with state."""
+    match step:
+        case WindowStep():
+            return WindowOperator(step, prefix)
+    raise AssertionError(f"no operator does {step!r}")
+
+
+def operators_of(graph: Graph) -> dict[Node, Operator]:
+    """Return the operators of a graph's steps with state; equal steps are told apart by their order."""
+    seen: dict[str, int] = {}
+    operators: dict[Node, Operator] = {}
+    for node in graph.nodes:
+        if not is_stateful(node.step):
+            continue
+        fingerprint = node.step.fingerprint()
+        occurrence = seen[fingerprint] = seen.get(fingerprint, -1) + 1
+        if occurrence > 255:
+            raise UsageError(f"stream {graph.name!r}: more than 256 equal steps: {node.step}")
+        digest = hashlib.sha256(fingerprint.encode()).digest()[:8]
+        operator = operator_of(node.step, b"w" + digest + occurrence.to_bytes(1, "big"))
+        for port, source in enumerate(node.inputs):
+            if source.schema is not None:
+                operator.bind(port, source.schema)
+        operators[node] = operator
+    return operators
+
+
+def needs_of(graph: Graph) -> dict[Node, Needs]:
+    """Return, for each node, the columns that are wanted of what comes out of it."""
+    wanted: dict[Node, Needs] = {node: frozenset() for node in graph.nodes}
+    for node in reversed(graph.nodes):
+        for port, source in enumerate(node.inputs):
+            wanted[source] = union(wanted[source], _needs_of_input(node, port, wanted[node]))
+    return wanted
+
+
+def _needs_of_input(node: Node, port: int, out: Needs) -> Needs:
+    step = node.step
+    if node.late_of is not None or isinstance(step, ToTopic | Each):
+        return None
+    if is_stateful(step):
+        return step.needs(port, out, node.inputs[port].schema) if hasattr(step, "needs") else None
+    needs: Needs = step.needs(out)
+    return needs
+
+
+def wants_values(node: Node, graph: Graph) -> bool:
+    """Return whether the records' own Python values are wanted of a source: by a function, or by an output."""
+    return any(_takes_values(child, graph) for child, _ in graph.children(node))
+
+
+def _takes_values(node: Node, graph: Graph) -> bool:
+    step = node.step
+    if isinstance(step, Each):
+        return True
+    if isinstance(step, ToTopic) or is_stateful(step):
+        return getattr(step, "on_values", False)
+    if step.on_values:
+        return True
+    return keeps_values(step) and wants_values(node, graph)
+
+
+def wants_columns(node: Node, graph: Graph) -> bool:
+    """Return whether columns of a source's records are wanted."""
+    return any(_takes_columns(child, graph) for child, _ in graph.children(node))
+
+
+def _takes_columns(node: Node, graph: Graph) -> bool:
+    step = node.step
+    if isinstance(step, Each):
+        return False
+    if isinstance(step, ToTopic):
+        return True
+    if is_stateful(step):
+        return not getattr(step, "on_values", False)
+    if not step.on_values:
+        return True
+    return keeps_values(step) and wants_columns(node, graph)
+
+
+def keeps_values(step: Any) -> bool:
+    """Return whether the values that come out are those that came in."""
+    return type(step).__name__ in ("Filter", "FilterValues", "Merge")
+
+
+def wants_keys(node: Node, graph: Graph, needs: Needs) -> bool:
+    """Return whether the records' own keys are wanted of a source."""
+    if needs is not None and "_key" in needs:
+        return True
+    return any(_takes_keys(child, graph) for child, _ in graph.children(node)) or any(
+        other.late_of is not None and node in other.inputs for other in graph.nodes
+    )
+
+
+def _takes_keys(node: Node, graph: Graph) -> bool:
+    step = node.step
+    if isinstance(step, ToTopic):
+        return isinstance(step.target, str) or step.target.schema.key is None
+    if isinstance(step, Each | WindowStep):
+        return False
+    if isinstance(step, MapBatches) or not graph.children(node):
+        return True
+    return any(_takes_keys(child, graph) for child, _ in graph.children(node))
+
+
+def never_null(node: Node) -> tuple[str, ...]:
+    """Return the columns of a window's results, before a node, that count and so are never null."""
+    for source in node.inputs:
+        if isinstance(source.step, WindowStep):
+            return tuple(name for name, a in source.step.aggregates.items() if a.function == "count")
+        if found := never_null(source):
+            return found
+    return ()
+
+
+def source_of(node: Node) -> Source:
+    assert isinstance(node.step, Source)
+    return node.step

@@ -1,0 +1,139 @@
+"""One topic of a stream at work: what is read next, as what, and how far its event time has come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from millstream.engines.protocol import OffsetMove
+from millstream.log.group import Group
+from millstream.log.topic import Topic
+from millstream.records import Record
+from millstream.stream.graph import Graph, Node
+from millstream.stream.needs import Needs
+from millstream.stream.piece import Piece, concat
+from millstream.stream.plan import source_of, wants_columns, wants_keys, wants_values
+from millstream.stream.watermark import Watermarks
+
+if TYPE_CHECKING:
+    import polars as pl
+
+NEVER_US: Final = 1 << 62
+"""The watermark of a source that holds nothing back."""
+
+
+class SourceReader:
+    """Reads a topic for one stream, through the consumer group of the stream's name."""
+
+    def __init__(self, graph: Graph, node: Node, needs: Needs, watermarks: Watermarks) -> None:
+        self.node = node
+        self.topic: Topic[Any] = source_of(node).topic
+        self.is_table = source_of(node).table is not None
+        self.group: Group[Any] = self.topic.group(graph.name)
+        self.watermarks = watermarks
+        self.committed = dict(self.group.info().committed)
+        self.ends: Mapping[int, int] = {}
+        """As of the last look."""
+        self._needs = needs
+        self._wants_values = wants_values(node, graph)
+        self._wants_columns = wants_columns(node, graph)
+        self._wants_keys = wants_keys(node, graph, needs)
+
+    @property
+    def unread(self) -> int:
+        """The number of offsets between what was read and the end, as of the last look."""
+        return sum(end - self.committed[partition] for partition, end in self.ends.items())
+
+    def look(self) -> None:
+        """Note where the topic ends."""
+        self.ends = self.topic.end_offsets()
+
+    def moves(self, records_max: int) -> list[OffsetMove]:
+        """Return what to read next: of each partition about as much."""
+        waiting = {p: end for p, end in sorted(self.ends.items()) if end > self.committed[p]}
+        share = max(1, records_max // max(1, len(waiting)))
+        return [OffsetMove(p, self.committed[p], min(end, self.committed[p] + share)) for p, end in waiting.items()]
+
+    def read(self, moves: Sequence[OffsetMove]) -> Piece | None:
+        """Return the records of the moves, and note how far their event time comes; None where there are none."""
+        pieces = [piece for move in moves if (piece := self._read(move)).height]
+        return concat(pieces) if pieces else None
+
+    def watermark_us(self) -> int | None:
+        """Return the watermark by the records read, None before the first."""
+        return self.watermarks.now_us()
+
+    def watermark_us_after(self, read: Mapping[int, int], clock_us: int | None, newest_us: int) -> int | None:
+        """Return the watermark once the partitions are read so far.
+
+        Args:
+            clock_us: The wall clock of the last look, for partitions without news; None: only records count.
+            newest_us: The newest event time of the stream: no clock moves the watermark beyond.
+
+        Returns:
+            None: it is not known yet; NEVER_US: there is not a single record to wait for.
+        """
+        at_end = {p for p, end in self.ends.items() if read.get(p, self.committed[p]) >= end}
+        us = self.watermarks.now_us()
+        if us is None:
+            return NEVER_US if len(at_end) == len(self.ends) else None
+        if clock_us is None:
+            return us
+        return max(us, min(self.watermarks.live_us(clock_us, at_end), newest_us))
+
+    # --- inside -----------------------------------------------------------------------------------------------------
+
+    def _read(self, move: OffsetMove) -> Piece:
+        columns: pl.DataFrame | None = None
+        records: list[Record[Any]] | None = None
+        if self._wants_columns or not self._wants_values:
+            frame = self.topic.read_frame(move.start, move.end, partition=move.partition, columns=self._columns())
+            carried = self._carried(frame)
+            columns = frame.drop([name for name in frame.columns if name.startswith("_")])
+        if self._wants_values:
+            records = list(self._records(move))
+            if columns is None:
+                carried = _carried_of(records)
+        before = self.watermarks.take(move.partition, carried)
+        return Piece(
+            carried.select("_key", "_event_time", before),
+            columns=columns,
+            values=None if records is None else [record.value for record in records],
+            type=None if records is None else self.topic.type,
+        )
+
+    def _columns(self) -> list[str] | None:
+        carried = ["_event_time", "_append_time", *(["_key"] if self._wants_keys else [])]
+        if self._needs is None:
+            return [*self.topic.schema.names, *carried]
+        fields = [name for name in self.topic.schema.names if name in self._needs]
+        return [*fields, *carried]
+
+    def _carried(self, frame: pl.DataFrame) -> pl.DataFrame:
+        import polars as pl
+
+        if self._wants_keys:
+            return frame.select("_key", "_event_time", "_append_time")
+        return frame.select(pl.lit(None, dtype=pl.Binary).alias("_key"), "_event_time", "_append_time")
+
+    def _records(self, move: OffsetMove) -> Iterator[Record[Any]]:
+        start = move.start
+        while start < move.end:
+            some = self.topic.read(start, partition=move.partition, records_max=move.end - start)
+            if not some:
+                return
+            yield from (record for record in some if record.offset < move.end)
+            start = some[-1].offset + 1
+
+
+def _carried_of(records: Sequence[Record[Any]]) -> pl.DataFrame:
+    import polars as pl
+
+    moment = pl.Datetime("us", "UTC")
+    return pl.DataFrame(
+        {
+            "_key": pl.Series([record.key for record in records], dtype=pl.Binary),
+            "_event_time": pl.Series([record.event_time_us for record in records], dtype=pl.Int64).cast(moment),
+            "_append_time": pl.Series([record.append_time_us for record in records], dtype=pl.Int64).cast(moment),
+        }
+    )
