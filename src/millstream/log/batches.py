@@ -54,6 +54,9 @@ class RecordCoding(Generic[T]):
         self._values: ValueType[T] = ValueType(schema, type, topic=topic)
         self._rows = RowCoding(self._values)
         self._objects = ObjectCoding(self._values)
+        self.complete = not schema.open and (schema.raw or schema_id != 0)
+        """Values are written with it as it is: it is registered, and no value can widen it."""
+        self._untimed = schema.time is None
 
     @property
     def type(self) -> Any:
@@ -93,6 +96,10 @@ class RecordCoding(Generic[T]):
         """
         if not isinstance(values, (list, tuple)):
             values = list(values)
+        plain = coding is None and keys is None and times is None and headers is None
+        if plain and self._untimed and len(values) < limits.ROWS_RECORDS_MAX:
+            # What is appended one by one, in few steps.
+            return EncodedBatch(Coding.ROWS, len(values), self._rows.encode(values), None, self.schema_id)
         if coding is None:
             coding = Coding.ROWS if len(values) < limits.ROWS_RECORDS_MAX else Coding.COLUMNS
         if coding is Coding.COLUMNS:

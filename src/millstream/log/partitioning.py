@@ -13,11 +13,8 @@ class Partitioner:
     def __init__(self, partitions: int) -> None:
         self._partitions = partitions
         self._turn = itertools.count()
-
-    @property
-    def single(self) -> bool:
+        self.single = partitions == 1
         """Whether all records go to partition 0 anyway."""
-        return self._partitions == 1
 
     def split(self, count: int, keys: Sequence[bytes | None] | None) -> dict[int, list[int]] | int:
         """Return the places of a call's values by partition; just the partition where all go to one.

@@ -54,6 +54,9 @@ class Extras:
         return {name: _pick(getattr(self, name), places) for name in ("keys", "times", "headers")}
 
 
+NOTHING = Extras()
+
+
 class Producer(Generic[T]):
     """Encodes what goes into one topic."""
 
@@ -91,6 +94,15 @@ class Producer(Generic[T]):
                 self._encode(appends, coding, partition, part, chosen, extras)
         _check_total(self._topic, appends)
         return appends
+
+    def encode_one(self, value: T) -> list[Append]:
+        """Return one value as a batch, as `encode` does."""
+        if self._partitioner.single:
+            values = [value]
+            batch = self._schemas.coding_to_write(values).encode(values)
+            if batch.size_bytes <= limits.ROWS_BYTES_MAX:
+                return [Append(self._topic, 0, batch)]
+        return self.encode([value], NOTHING)
 
     def encode_frame(self, frame: pl.DataFrame) -> list[Append]:
         """Return the rows of a Polars frame as batches of columns.

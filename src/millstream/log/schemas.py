@@ -92,6 +92,9 @@ class TopicSchemas(Generic[T]):
 
     def coding_to_write(self, values: Sequence[Any]) -> RecordCoding[T]:
         """Return the coding for these values: registered, and widened by new fields where the topic is open."""
+        coding = self._coding
+        if coding.complete:
+            return coding
         return self._to_write(lambda schema: widen(schema, values, topic=self._topic))
 
     def coding_to_write_frame(self, frame: pl.DataFrame) -> RecordCoding[T]:

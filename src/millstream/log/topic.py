@@ -13,7 +13,7 @@ from millstream.engines.protocol import Append, Bound, Engine, GroupInfo, Partit
 from millstream.errors import UsageError
 from millstream.log.delivery import UNIQUE_WINDOW, Delivery, Due, Unique, check_each, delivery_headers
 from millstream.log.group import Group
-from millstream.log.producer import Extras, Headers, Key, Producer
+from millstream.log.producer import NOTHING, Extras, Headers, Key, Producer
 from millstream.log.ranges import OffsetRange, ranges_of
 from millstream.log.reading import BatchReader
 from millstream.log.schema import Schema
@@ -270,7 +270,7 @@ class Topic(Generic[T]):
 
     def _encode_one(self, value: T, key: Key, headers: Headers, moment: datetime | None) -> list[Append]:
         if key is None and headers is None and moment is None:
-            return self._producer.encode([value], _NOTHING)
+            return self._producer.encode_one(value)
         extras = Extras(
             None if key is None else [key],
             None if headers is None else [headers],
@@ -291,7 +291,7 @@ class Topic(Generic[T]):
             frame: Any = values
             return self._producer.encode_frame(frame.collect() if hasattr(frame, "collect") else frame)
         if keys is None and headers is None and times is None:
-            return self._producer.encode(values, _NOTHING)  # type: ignore[arg-type]
+            return self._producer.encode(values, NOTHING)  # type: ignore[arg-type]
         return self._producer.encode(values, Extras(keys, headers, times))  # type: ignore[arg-type]
 
     async def _submit(self, appends: list[Append], bound: Bound | None = None) -> list[Position]:
@@ -478,9 +478,6 @@ class Topic(Generic[T]):
     def delete(self) -> None:
         """Delete the topic with its records, groups and state. There is no way back."""
         self._engine.delete_topic(self._name)
-
-
-_NOTHING = Extras()
 
 
 def _is_frame(values: object) -> bool:

@@ -27,7 +27,8 @@ class Connections:
         self._reset()
 
     def _reset(self) -> None:
-        self._changed = threading.Condition(threading.Lock())
+        self._mutex = threading.Lock()
+        self._changed = threading.Condition(self._mutex)
         self._idle: list[LogConnection] = []
         self._writer: LogConnection | None = None
         self._out = 0
@@ -39,7 +40,7 @@ class Connections:
         self._enter()
         connection: LogConnection | None = None
         try:
-            with self._changed:
+            with self._mutex:
                 connection = self._idle.pop() if self._idle else None
             if connection is None:
                 connection = self._opens()
@@ -47,16 +48,29 @@ class Connections:
         finally:
             self._leave(connection)
 
+    def lend_writer(self) -> LogConnection:
+        """Lend the writer's connection until `return_writer`; callers take turns by the group commit."""
+        self._enter()
+        if self._writer is None:
+            try:
+                self._writer = self._opens()
+            except BaseException:
+                self._leave(None)
+                raise
+        return self._writer
+
+    def return_writer(self) -> None:
+        """Take it back."""
+        self._leave(None)
+
     @contextmanager
     def writer(self) -> Iterator[LogConnection]:
-        """Lend the writer's connection; callers take turns by the group commit."""
-        self._enter()
+        """Lend the writer's connection for a block."""
+        connection = self.lend_writer()
         try:
-            if self._writer is None:
-                self._writer = self._opens()
-            yield self._writer
+            yield connection
         finally:
-            self._leave(None)
+            self.return_writer()
 
     def drop_writer(self) -> None:
         """Close the writer's connection after an error that it may not get over; called by its borrower."""
@@ -97,7 +111,7 @@ class Connections:
         self.drop_writer()
 
     def _enter(self) -> None:
-        with self._changed:
+        with self._mutex:
             while self._frozen:
                 self._changed.wait()
             if self._closed:
@@ -105,7 +119,7 @@ class Connections:
             self._out += 1
 
     def _leave(self, connection: LogConnection | None) -> None:
-        with self._changed:
+        with self._mutex:
             if connection is not None:
                 if len(self._idle) < _IDLE_MAX:
                     self._idle.append(connection)

@@ -24,7 +24,8 @@ class FileLock:
         self._door = _Lock(path, 1)
         self._without_line = 0
 
-    def __enter__(self) -> None:
+    def acquire(self) -> None:
+        """Wait in line until it is this process's turn."""
         if self._without_line < _WITHOUT_LINE_MAX and self._door.try_acquire():
             self._without_line += 1
             return
@@ -35,10 +36,17 @@ class FileLock:
         finally:
             self._gate.release()
 
+    def release(self) -> None:
+        """Let the next one in."""
+        self._door.release()
+
+    def __enter__(self) -> None:
+        self.acquire()
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._door.release()
+        self.release()
 
     def close(self) -> None:
         """Close the files; releases what is held."""

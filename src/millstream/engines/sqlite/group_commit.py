@@ -1,7 +1,7 @@
 """Group commit: all writes of a process that wait at the same moment share one transaction and one fsync.
 
-Whoever comes while nobody writes leads: it runs everything that is pending, its own included, then hands the lead to
-one of those who came meanwhile. A single writer therefore never changes threads, and many writers pay for one fsync
+Whoever comes while nobody writes leads: it runs its own operation, then hands the lead to one of those who came
+meanwhile, which runs all of theirs. A single writer therefore never changes threads, and many writers pay for one fsync
 together. (The scheme is LevelDB's writer queue.) Who wants a transaction of its own waits in the same line and leads
 `alone`: nobody else writes until its block ends.
 """
@@ -12,7 +12,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from millstream.engines.sqlite.transaction import Transaction
 from millstream.errors import ClosedError, UsageError
@@ -66,14 +66,21 @@ class Ticket(Generic[R]):
 class GroupCommit:
     """Runs operations in groups, each group by `execute`, in the order in which they came."""
 
-    def __init__(self, execute: Callable[[Sequence[Ticket]], None]) -> None:  # type: ignore[type-arg]
+    def __init__(
+        self,
+        execute: Callable[[Sequence[Ticket]], None],  # type: ignore[type-arg]
+        execute_one: Callable[[Operation[Any], bool], Any],
+    ) -> None:
         """Take what runs a group.
 
         Args:
             execute: Settles every ticket with a result or an error. Where it is interrupted (Ctrl-C) it raises, and the
                 tickets that are not settled have had no effect.
+            execute_one: Runs the operation of one who found nobody writing; takes it and whether to sync, and returns
+                or raises as the operation does.
         """
         self._execute = execute
+        self._execute_one = execute_one
         self._closed = False
         self.reset()
 
@@ -94,18 +101,24 @@ class GroupCommit:
         Raises:
             UsageError: This thread leads alone: it would wait for itself.
         """
-        self.check_not_alone()
-        ticket = Ticket(operation, fsync=fsync)
+        if self._alone_thread is not None:
+            self.check_not_alone()
+        ticket: Ticket[R] | None = None
         with self._mutex:
             if self._closed:
                 raise ClosedError("this log was closed")
-            self._pending.append(ticket)
-            leads = not self._led
-            self._led = True
-        if not leads:
-            self._wait(ticket)
-            leads = ticket.leads
-        if leads:
+            if self._led:
+                ticket = Ticket(operation, fsync=fsync)
+                self._pending.append(ticket)
+            else:
+                self._led = True  # and nobody waits: the last one who led would have handed over
+        if ticket is None:
+            try:
+                return cast(R, self._execute_one(operation, fsync))
+            finally:
+                self._hand_over()
+        self._wait(ticket)
+        if ticket.leads:
             self._lead(ticket)
         if ticket.error is not None:
             raise ticket.error

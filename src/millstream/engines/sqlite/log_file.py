@@ -26,7 +26,7 @@ from millstream.engines.sqlite import (
 from millstream.engines.sqlite.checkpoints import Checkpoints
 from millstream.engines.sqlite.connections import Connections
 from millstream.engines.sqlite.file_lock import FileLock
-from millstream.engines.sqlite.group_commit import GroupCommit, Ticket
+from millstream.engines.sqlite.group_commit import GroupCommit, Operation, Ticket
 from millstream.engines.sqlite.owners import Owners
 from millstream.engines.sqlite.transaction import Transaction
 from millstream.engines.sqlite.waiting import Waiters
@@ -63,6 +63,7 @@ class LogFile:
             StorageError: Of the kind that says what is wrong with the file or its place.
         """
         self._path = os.path.realpath(path)
+        self._url = f"sqlite:///{self._path}"
         self._durability = Durability(durability)
         self._clock: Clock = clock or SystemClock()
         self._vfs = vfs
@@ -72,8 +73,8 @@ class LogFile:
         self._lock: FileLock | None = None
         self._lock_mutex = threading.Lock()
         self._connections = Connections(self._open)
-        self._commits = GroupCommit(self._write_group)
-        self._waiters = Waiters(self._path + "-wake")
+        self._commits = GroupCommit(self._write_group, self._write_one)
+        self._waiters = Waiters(self._path + "-wake", self._path + "-lock")
         self._owners = Owners(self._path + "-wake")
         self._checkpoints = Checkpoints(
             self._make_room, None if vfs else WalRoom(self._path + "-wal", driver.PAGE_BYTES)
@@ -85,7 +86,7 @@ class LogFile:
 
     @property
     def url(self) -> str:
-        return f"sqlite:///{self._path}"
+        return self._url
 
     @property
     def path(self) -> str:
@@ -114,8 +115,9 @@ class LogFile:
     # --- how it runs ----------------------------------------------------------------------------------------------
 
     def _run(self, operation: Callable[[Transaction], R], *, durability: Durability | None = None) -> R:
-        self._check_writable()
-        fsync = (durability or self._durability) is Durability.FSYNC
+        if self._read_only:
+            self._check_writable()
+        fsync = (self._durability if durability is None else durability) is Durability.FSYNC
         return self._commits.run(operation, fsync=fsync)
 
     def _check_writable(self) -> None:
@@ -123,7 +125,7 @@ class LogFile:
             raise StorageReadOnlyError(f"{self._path} was opened for reading only")
 
     @contextmanager
-    def _lending(self) -> Iterator[apsw.Connection]:
+    def _lending(self) -> Iterator[driver.LogConnection]:
         with driver.wrapped(self._path), self._connections.reader() as connection:
             yield connection
 
@@ -139,11 +141,25 @@ class LogFile:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
 
+    def _write_one(self, operation: Operation[R], fsync: bool) -> R:
+        """Run one operation as a transaction."""
+        try:
+            return self._transact(operation, fsync, _nothing)
+        except StorageFullError:
+            if not self._make_room():
+                raise
+        return self._transact(operation, fsync, _nothing)
+
     def _write_group(self, tickets: Sequence[Ticket], *, made_room: bool = False) -> None:  # type: ignore[type-arg]
         """Run operations as one transaction; where that fails, each as its own, so that no one fails for another."""
+
+        def settle() -> None:
+            for ticket in tickets:
+                ticket.settled = True
+
         try:
-            with driver.wrapped(self._path):
-                self._transact(tickets)
+            fsync = any(ticket.fsync for ticket in tickets)
+            self._transact(lambda transaction: _run_all(transaction, tickets), fsync, settle)
         except Exception as error:  # given to whoever waits for the operation
             if any(ticket.settled for ticket in tickets):
                 raise  # it is committed: to run it again would store it twice
@@ -156,32 +172,57 @@ class LogFile:
                 tickets[0].error = error
                 tickets[0].settled = True
 
-    def _transact(self, tickets: Sequence[Ticket]) -> None:  # type: ignore[type-arg]
-        fsync = any(ticket.fsync for ticket in tickets)
-        with self._connections.writer() as connection, self._writers_lock():
-            committing = False
+    def _transact(self, operation: Operation[R], fsync: bool, settle: Callable[[], None]) -> R:
+        """Run an operation as a transaction, and tell who waits for what it changed.
+
+        Args:
+            settle: Called when it is committed; also where that is interrupted (Ctrl-C) too late to undo it.
+        """
+        try:
+            connection = self._connections.lend_writer()
             try:
+                lock = self._lock or self._writers_lock()
+                lock.acquire()
+                try:
+                    result, changed = self._commit(connection, operation, fsync, settle)
+                    if changed:
+                        self._waiters.announce(changed)
+                    self._checkpoints.after_commit(connection)
+                finally:
+                    lock.release()
+            finally:
+                self._connections.return_writer()
+        except (apsw.Error, OSError) as error:
+            if (ours := driver.as_ours(error, self._path)) is not None:
+                raise ours from error
+            raise
+        return result
+
+    def _commit(
+        self, connection: driver.LogConnection, operation: Operation[R], fsync: bool, settle: Callable[[], None]
+    ) -> tuple[R, set[int]]:
+        """Return the result, and the ids of the topics that changed."""
+        committing = False
+        try:
+            if fsync is not connection.fsync:
                 connection.sync_by(fsync)
-                connection.execute("BEGIN IMMEDIATE")
-                transaction = Transaction(connection, self._clock, self.url)
-                _run_all(transaction, tickets)
-                committing = True
-                connection.execute("COMMIT")
-            except BaseException as error:
-                if connection.in_transaction:
-                    with contextlib.suppress(apsw.Error):
-                        connection.execute("ROLLBACK")
-                elif committing and not isinstance(error, Exception):
-                    for ticket in tickets:  # interrupted just after the commit: it holds
-                        ticket.settled = True
-                if isinstance(error, apsw.Error) or connection.in_transaction:
-                    self._connections.drop_writer()
-                raise
-            for ticket in tickets:
-                ticket.settled = True
-            if transaction.changed:
-                self._waiters.announce(transaction.changed)
-            self._checkpoints.after_commit(connection)
+            connection.at_once.execute("BEGIN IMMEDIATE")
+            transaction = Transaction(connection, self._clock, self._url)
+            result = operation(transaction)
+            transaction.write_counts()
+            committing = True
+            connection.at_once.execute("COMMIT")
+        except BaseException as error:
+            if connection.in_transaction:
+                with contextlib.suppress(apsw.Error):
+                    connection.execute("ROLLBACK")
+            elif committing and not isinstance(error, Exception):
+                settle()  # interrupted just after the commit: it holds
+            if isinstance(error, apsw.Error) or connection.in_transaction:
+                self._connections.drop_writer()
+            raise
+        settle()
+        return result, transaction.changed
 
     def _make_room(self) -> bool:
         """Copy all of the write-ahead log back, so that it begins anew in the room it has; False where that fails.
@@ -262,6 +303,10 @@ def _run_all(transaction: Transaction, tickets: Sequence[Ticket]) -> None:  # ty
         transaction.write_counts()
     if waiting:
         write()
+
+
+def _nothing() -> None:
+    """What there is to settle for one who waits for the operation itself."""
 
 
 _ENGINES: weakref.WeakSet[LogFile] = weakref.WeakSet()

@@ -1,8 +1,8 @@
 """Waking readers in other processes: a datagram to each of them after a commit.
 
 A reader that waits binds a Unix datagram socket in the folder `<file>-wake`; a writer sends to every socket there. The
-list is kept until the folder's modification time changes, so a commit without listeners costs one `stat`. Where the
-system has no Unix sockets (Windows), nothing is sent and readers poll.
+list is kept until another listener comes, which the `roll` tells, so a commit without listeners costs next to nothing.
+Where the system has no Unix sockets (Windows), nothing is sent and readers poll.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import socket
 import sys
 from collections.abc import Iterable
 
+from millstream.engines.sqlite.roll import Roll, change
+
 _SUPPORTED = hasattr(socket, "AF_UNIX") and sys.platform != "win32"
 _PATH_BYTES_MAX = 100  # sun_path holds 104 (macOS) or 108 (Linux) bytes
 _DATAGRAM_BYTES_MAX = 4096
@@ -23,9 +25,10 @@ _MESSAGES_MAX = 1000
 class Sender:
     """The writing side: sends the ids of changed topics."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, roll: str) -> None:
+        """Take the folder of the sockets, and the file of the roll."""
         self._folder = folder
-        self._seen_ns = -1
+        self._roll = Roll(roll)
         self._addresses: list[str] = []
         self._socket: socket.socket | None = None
 
@@ -35,7 +38,9 @@ class Sender:
         Args:
             but: Name of the sender's own listener.
         """
-        if not _SUPPORTED or not self._refresh():
+        if _SUPPORTED and self._roll.changed():
+            self._look()
+        if not self._addresses:
             return
         message = b" ".join(b"%d" % topic_id for topic_id in topic_ids)
         if len(message) > _DATAGRAM_BYTES_MAX:
@@ -46,32 +51,30 @@ class Sender:
             except OSError:
                 return  # no descriptor left; the commit holds, and readers look for themselves after a while
             self._socket.setblocking(False)
-        for name in self._addresses:
+        for name in tuple(self._addresses):
             if name == but:
                 continue
             try:
                 with _short_address(self._folder, name) as address:
                     self._socket.sendto(message, address)
             except (ConnectionRefusedError, FileNotFoundError):
-                # Its owner died without removing it.
+                # Its owner has closed it, or died without removing it.
+                self._addresses.remove(name)
                 with contextlib.suppress(OSError):
                     os.unlink(os.path.join(self._folder, name))
             except OSError:
                 continue
 
-    def _refresh(self) -> bool:
+    def _look(self) -> None:
         try:
-            modified_ns = os.stat(self._folder).st_mtime_ns
-        except OSError:
-            return False
-        if modified_ns != self._seen_ns:
             self._addresses = [name for name in os.listdir(self._folder) if name.endswith(".sock")]
-            # Two changes within the clock's grain look like one: an entry made just now is looked for again.
-            settled = _now_ns() - modified_ns > 50_000_000
-            self._seen_ns = modified_ns if settled else -1
-        return bool(self._addresses)
+        except FileNotFoundError:
+            self._addresses = []  # nobody has made it
+        except OSError:
+            self._roll.forget()  # no descriptor left, perhaps: the next commit tries again
 
     def close(self) -> None:
+        self._roll.close()
         if self._socket is not None:
             self._socket.close()
 
@@ -79,8 +82,8 @@ class Sender:
 class Listener:
     """The waiting side."""
 
-    def __init__(self, folder: str) -> None:
-        """Bind a socket.
+    def __init__(self, folder: str, roll: str) -> None:
+        """Bind a socket, and have senders look for it.
 
         Raises:
             OSError: The folder cannot be used; the caller polls instead.
@@ -94,8 +97,11 @@ class Listener:
         try:
             with _short_address(folder, self.name) as address:
                 self._socket.bind(address)
+            change(roll)
         except OSError:
             self._socket.close()
+            with contextlib.suppress(OSError):
+                os.unlink(self._path)
             raise
 
     def receive(self, timeout_s: float) -> list[set[int]]:
@@ -153,9 +159,3 @@ class _short_address:  # noqa: N801 - used as a function
 
 def _topic_ids(message: bytes) -> set[int]:
     return set() if message == b"*" else {int(part) for part in message.split() if part.isdigit()}
-
-
-def _now_ns() -> int:
-    import time
-
-    return time.time_ns()

@@ -40,6 +40,9 @@ class Appending:
         if self.bound is not None:
             _check_bound(transaction, self.bound, self.appends)
         if not self.conditional:
+            if len(self.appends) == 1:
+                append = self.appends[0]
+                return [_write_batch(transaction, append.topic, append.partition, append.batch)]
             return write(transaction, [self])[0]
         return [_append_once(transaction, append) for append in self.appends]
 
@@ -55,13 +58,12 @@ def _check_bound(transaction: Transaction, bound: Bound, appends: Sequence[Appen
 
 def _append_once(transaction: Transaction, append: Append) -> Position:
     if append.unique is None:
-        return write(transaction, [Appending([append])])[0][0]
+        return _write_batch(transaction, append.topic, append.partition, append.batch)
     topic_id, _ = transaction.partition_id(append.topic, append.partition)
     row = transaction.row("find_once", topic_id, append.unique, transaction.now_us)
     if row is not None:
         return Position(*row)
-    plain = Append(append.topic, append.partition, append.batch)
-    position = write(transaction, [Appending([plain])])[0][0]
+    position = _write_batch(transaction, append.topic, append.partition, append.batch)
     transaction.do("put_once", topic_id, append.unique, append.unique_until_us, position.partition, position.offset)
     return position
 
@@ -76,14 +78,7 @@ def write(transaction: Transaction, operations: Sequence[Appending]) -> list[lis
     for (topic, partition), entries in by_partition.items():
         for run in _runs(entries):
             batch = run[0][2] if len(run) == 1 else _joined([entry[2] for entry in run], transaction.now_us)
-            grown = transaction.row("grow_partition", batch.count, batch.size_bytes, topic, partition)
-            if grown is None:
-                transaction.topic_id(topic)
-                raise TopicNotFoundError(f"{topic}/{partition}", transaction.url)
-            topic_id, partition_id, end_offset = grown
-            transaction.changed.add(topic_id)
-            offset = end_offset - batch.count
-            _insert(transaction, partition_id, offset, batch)
+            offset = _write_batch(transaction, topic, partition, batch).offset
             for order, place, part in run:
                 positions[order][place] = Position(partition, offset)
                 offset += part.count
@@ -91,6 +86,31 @@ def write(transaction: Transaction, operations: Sequence[Appending]) -> list[lis
 
 
 _NOWHERE = Position(-1, -1)
+
+
+def _write_batch(transaction: Transaction, topic: str, partition: int, batch: EncodedBatch) -> Position:
+    count, size_bytes = batch.count, batch.size_bytes
+    grown = transaction.row("grow_partition", count, size_bytes, topic, partition)
+    if grown is None:
+        transaction.topic_id(topic)
+        raise TopicNotFoundError(f"{topic}/{partition}", transaction.url)
+    topic_id, partition_id, end_offset = grown
+    transaction.changed.add(topic_id)
+    offset = end_offset - count
+    transaction.do(
+        "insert_batch",
+        first_id(partition_id) + offset,
+        count,
+        _CODINGS.index(batch.coding),
+        batch.schema_id,
+        transaction.now_us,
+        batch.event_time_min_us,
+        batch.event_time_max_us,
+        size_bytes,
+        batch.meta,
+        batch.data,
+    )
+    return Position(partition, offset)
 
 
 def _runs(entries: list[tuple[int, int, EncodedBatch]]) -> Iterator[list[tuple[int, int, EncodedBatch]]]:
@@ -131,22 +151,6 @@ def _joined(batches: list[EncodedBatch], now_us: int) -> EncodedBatch:
         schema_id=batches[0].schema_id,
         event_time_min_us=event_min_us,
         event_time_max_us=event_max_us,
-    )
-
-
-def _insert(transaction: Transaction, partition_id: int, offset: int, batch: EncodedBatch) -> None:
-    transaction.do(
-        "insert_batch",
-        first_id(partition_id) + offset,
-        batch.count,
-        _CODINGS.index(batch.coding),
-        batch.schema_id,
-        transaction.now_us,
-        batch.event_time_min_us,
-        batch.event_time_max_us,
-        batch.size_bytes,
-        batch.meta,
-        batch.data,
     )
 
 

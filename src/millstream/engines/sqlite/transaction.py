@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol, cast
 
-import apsw
-
 from millstream.clock import Clock
+from millstream.engines.sqlite.driver import LogConnection
 from millstream.engines.sqlite.statements import statements
 from millstream.errors import GroupNotFoundError, TopicNotFoundError
 
@@ -28,8 +27,9 @@ class Rows(Protocol):
 class Transaction:
     """Statements by name, and what the transaction changes for those who wait."""
 
-    def __init__(self, connection: apsw.Connection, clock: Clock, url: str) -> None:
+    def __init__(self, connection: LogConnection, clock: Clock, url: str) -> None:
         self.connection = connection
+        self._at_once = connection.at_once
         self.now_us = clock.now_us()
         self.steady_us = clock.monotonic_us()
         """What deadlines of leases are measured by: one clock for all processes of the machine, that nobody sets."""
@@ -46,16 +46,16 @@ class Transaction:
     def row(self, name: str, *values: Value) -> tuple[Any, ...] | None:
         """Return the first row, None when there is none."""
         # Read to the end: a statement with RETURNING is not finished before.
-        rows = self.rows(name, *values).fetchall()
+        rows = self._at_once.execute(self._statements[name], values).fetchall()
         return rows[0] if rows else None
 
     def do(self, name: str, *values: Value) -> int:
         """Run a statement without rows and return how many rows it changed."""
-        self.connection.execute(self._statements[name], values)
+        self._at_once.execute(self._statements[name], values)
         return self.connection.changes()
 
     def do_many(self, name: str, rows: Iterable[Sequence[Value]]) -> None:
-        self.connection.executemany(self._statements[name], rows)
+        self._at_once.executemany(self._statements[name], rows)
 
     def count(
         self,
@@ -76,9 +76,10 @@ class Transaction:
 
     def write_counts(self) -> None:
         """Write what was added to ledgers; called at the end of every operation."""
-        for key, counts in self._counts.items():
-            self.do("count_progress", *counts, *key)
-        self._counts.clear()
+        if self._counts:
+            for key, counts in self._counts.items():
+                self.do("count_progress", *counts, *key)
+            self._counts.clear()
 
     def wall_us(self, steady_us: int) -> int:
         """Return what the wall clock shows at a moment of the steady one, if nobody sets it until then."""

@@ -22,15 +22,19 @@ POLL_WITHOUT_PUSH_US = 50_000
 class Waiters:
     """Those who wait for changes of topics."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, roll: str) -> None:
+        """Take the folder of the listeners, and the file by which senders notice new ones."""
         self._folder = folder
+        self._roll = roll
         self._reset()
 
     def _reset(self) -> None:
         self._changed = threading.Condition(threading.Lock())
         self._counts: dict[int, int] = {}
         self._any = 0
-        self._sender = Sender(self._folder)
+        self._waited = False
+        """Somebody in this process has waited: only then is there anything to count."""
+        self._sender = Sender(self._folder, self._roll)
         self._listener: Listener | None = None
         self._receiving = False
         self._push_works = True
@@ -45,6 +49,10 @@ class Waiters:
 
     def announce(self, topic_ids: Iterable[int]) -> None:
         """Wake everyone who waits for one of these topics, here and in other processes. One caller at a time."""
+        if not self._waited:
+            # Who begins to wait just now looks at the log after that.
+            self._sender.send(topic_ids)
+            return
         with self._changed:
             self._count_up(topic_ids)
             # The receiver sleeps in its socket, where a condition does not wake it.
@@ -60,6 +68,7 @@ class Waiters:
         ids = frozenset(topic_ids)
         until_us = _now_us() + timeout_us
         with self._changed:
+            self._waited = True
             self._listen()
             self._catch_up()
             seen = self._count(ids)
@@ -143,7 +152,7 @@ class Waiters:
         if self._listener is not None or not self._push_works or self._closed:
             return
         try:
-            self._listener = Listener(self._folder)
+            self._listener = Listener(self._folder, self._roll)
         except OSError:
             self._push_works = False
 
