@@ -200,7 +200,7 @@ def test_a_frame_widens_the_schema_by_its_columns() -> None:
     assert widen_frame(wider, frame) is wider
     coding: RecordCoding[Any] = RecordCoding(wider, dict)
     batch = coding.encode_frame(coding.check_frame(frame))
-    record = coding.records(StoredBatch(0, 0, batch.coding, 2, batch.data, None, 1, 7, None, None), wider)[0]
+    record = coding.records(StoredBatch(0, 0, batch.coding, 2, batch.data, batch.meta, 1, 7, None, None), wider)[0]
     assert record.key == b"k"
     assert record.value == {
         "a": 1,

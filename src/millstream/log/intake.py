@@ -161,6 +161,8 @@ class _Intake:
         import polars as pl
 
         found = column.dtype
+        if found == dtype(type, stored=True):
+            return column
         if type.kind is Kind.DATETIME and isinstance(found, pl.Datetime) and found.time_zone is None:
             self._refuse(
                 column, path, "a datetime with a time zone", ": say which it is in, with .dt.replace_time_zone('UTC')"
