@@ -32,6 +32,7 @@ from millstream.engines.values import (
     Rate,
     Settlement,
     StateChange,
+    StateRange,
     TopicInfo,
     TopicSpec,
 )
@@ -59,6 +60,7 @@ __all__ = [
     "Rate",
     "Settlement",
     "StateChange",
+    "StateRange",
     "TopicInfo",
     "TopicSpec",
 ]
@@ -252,8 +254,19 @@ class Engine(Protocol):
         """
         ...
 
-    def state(self, topic: str, group: str, partition: int, keys: Sequence[bytes] | None = None) -> dict[bytes, bytes]:
-        """Return the group's state of a partition: all of it, or the given keys that exist and have not expired."""
+    def state(
+        self,
+        topic: str,
+        group: str,
+        partition: int,
+        keys: Sequence[bytes] | None = None,
+        *,
+        within: StateRange | None = None,
+    ) -> dict[bytes, bytes]:
+        """Return the group's state of a partition: all of it, or those of the given keys or range that are there.
+
+        What has expired is not. Of a range the keys come in order, so that a reader goes on after the last one.
+        """
         ...
 
     def pause(self, topic: str, group: str, *, paused: bool = True) -> None:

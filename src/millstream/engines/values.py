@@ -107,6 +107,19 @@ class StateChange(msgspec.Struct, frozen=True):
     """When the engine may forget it; it is not returned from then on."""
 
 
+class StateRange(msgspec.Struct, frozen=True):
+    """The keys [first, past) of a group's state, in order of their bytes, at most `keys_max` of them."""
+
+    first: bytes
+    past: bytes
+    keys_max: int = 2**62
+
+    @classmethod
+    def of_prefix(cls, prefix: bytes) -> StateRange:
+        """Return the range of the keys that begin with a prefix, which does not end with the highest byte."""
+        return cls(prefix, prefix[:-1] + bytes((prefix[-1] + 1,)))
+
+
 class OffsetMove(msgspec.Struct, frozen=True):
     """The group has read [start, end) of a partition."""
 

@@ -19,6 +19,7 @@ from millstream.engines.protocol import (
     Rate,
     Settlement,
     StateChange,
+    StateRange,
 )
 from millstream.errors import LimitExceededError
 from millstream.log.batches import BadRecord
@@ -124,9 +125,11 @@ class Group(Generic[T]):
             self.topic.name, self.name, moves, state=state, appends=appends, others=others, expect=expect
         )
 
-    def state(self, partition: int, keys: Sequence[bytes] | None = None) -> dict[bytes, bytes]:
-        """Return the group's state of a partition: all of it, or the given keys that exist."""
-        return self._engine.state(self.topic.name, self.name, partition, keys)
+    def state(
+        self, partition: int, keys: Sequence[bytes] | None = None, *, within: StateRange | None = None
+    ) -> dict[bytes, bytes]:
+        """Return the group's state of a partition: all of it, or those of the given keys or range that exist."""
+        return self._engine.state(self.topic.name, self.name, partition, keys, within=within)
 
 
 def _us(value: timedelta | str | float) -> int:

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from millstream import limits
 from millstream.clock import Clock, SystemClock
 from millstream.engines.memory.checks import check_limit, tell
-from millstream.engines.memory.group import Group, Moment
+from millstream.engines.memory.group import Group, Keys, Moment
 from millstream.engines.memory.topic import Partition, Topic
 from millstream.engines.protocol import (
     NO_MOVES,
@@ -28,6 +28,7 @@ from millstream.engines.protocol import (
     Rate,
     Settlement,
     StateChange,
+    StateRange,
     TopicInfo,
     TopicSpec,
 )
@@ -258,10 +259,12 @@ class MemoryEngine:
             self._topic(topic).changes += bool(state)
             return self._store(appends)
 
-    def state(self, topic: str, group: str, partition: int, keys: Sequence[bytes] | None = None) -> dict[bytes, bytes]:
+    def state(
+        self, topic: str, group: str, partition: int, keys: Keys = None, *, within: StateRange | None = None
+    ) -> dict[bytes, bytes]:
         with self._changed:
             self._partition(topic, partition)
-            return self._group(topic, group).state_of(partition, keys, self._clock.now_us())
+            return self._group(topic, group).state_of(partition, keys, self._clock.now_us(), within)
 
     def pause(self, topic: str, group: str, *, paused: bool = True) -> None:
         with self._changed:

@@ -6,17 +6,30 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import takewhile
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 
 from millstream.clock import Clock
 from millstream.engines import protocol
-from millstream.engines.protocol import Entry, Found, Lease, Ledger, Outcome, Rate, Settlement, StateChange
+from millstream.engines.protocol import (
+    Entry,
+    Found,
+    Lease,
+    Ledger,
+    Outcome,
+    Rate,
+    Settlement,
+    StateChange,
+    StateRange,
+)
 from millstream.errors import CommitConflictError
 
 FOLLOWERS_MAX = 16
 """Records of one key in one lease: few enough that other keys get a turn, many enough for a key that comes alone."""
+
+
+Keys: TypeAlias = Sequence[bytes] | None
 
 
 class Moment(NamedTuple):
@@ -145,16 +158,18 @@ class Group:
             waiting = [run for run in heads if run.place is Place.WAITING or run.due_us]
         return min((_wall_us(run, moment) for run in leased + waiting), default=None)
 
-    def state_of(self, partition: int, keys: Sequence[bytes] | None, now_us: int) -> dict[bytes, bytes]:
-        """Return the state of a partition, or those of the given keys that exist and have not expired."""
-        return {
+    def state_of(self, partition: int, keys: Keys, now_us: int, within: StateRange | None = None) -> dict[bytes, bytes]:
+        """Return the state of a partition, or those of the given keys or range that exist and have not expired."""
+        found = {
             key: change.value
             for (of, key), change in self.state.items()
             if of == partition
             and change.value is not None
             and (keys is None or key in keys)
+            and (within is None or within.first <= key < within.past)
             and (change.expires_us is None or change.expires_us > now_us)
         }
+        return found if within is None else {key: found[key] for key in sorted(found)[: within.keys_max]}
 
     def check_state(self, expect: Sequence[StateChange], now_us: int) -> None:
         """Raise unless state is as expected."""

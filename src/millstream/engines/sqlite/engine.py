@@ -24,6 +24,7 @@ from millstream.engines.protocol import (
     Rate,
     Settlement,
     StateChange,
+    StateRange,
     TopicInfo,
     TopicSpec,
 )
@@ -192,9 +193,17 @@ class SqliteEngine(LogFile):
             lambda transaction: groups.commit(transaction, topic, group, moves, state, appends, others, expect)
         )
 
-    def state(self, topic: str, group: str, partition: int, keys: Sequence[bytes] | None = None) -> dict[bytes, bytes]:
+    def state(
+        self,
+        topic: str,
+        group: str,
+        partition: int,
+        keys: Sequence[bytes] | None = None,
+        *,
+        within: StateRange | None = None,
+    ) -> dict[bytes, bytes]:
         with self._reading() as transaction:
-            return groups.state(transaction, topic, group, partition, keys)
+            return groups.state(transaction, topic, group, partition, keys, within)
 
     def pause(self, topic: str, group: str, *, paused: bool = True) -> None:
         self._run(lambda transaction: groups.pause(transaction, topic, group, paused=paused))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from millstream.engines.protocol import Append, Found, GroupInfo, Ledger, OffsetMove, Place, StateChange
+from millstream.engines.protocol import Append, Found, GroupInfo, Ledger, OffsetMove, Place, StateChange, StateRange
 from millstream.engines.sqlite.records import Appending
 from millstream.engines.sqlite.transaction import Transaction
 from millstream.errors import (
@@ -213,15 +213,22 @@ def _explain_conflict(transaction: Transaction, topic: str, group: str, move: Of
 
 
 def state(
-    transaction: Transaction, topic: str, group: str, partition: int, keys: Sequence[bytes] | None
+    transaction: Transaction,
+    topic: str,
+    group: str,
+    partition: int,
+    keys: Sequence[bytes] | None,
+    within: StateRange | None,
 ) -> dict[bytes, bytes]:
     _, group_id = transaction.group_id(topic, group)
     _, partition_id = transaction.partition_id(topic, partition)
+    now_us = transaction.now_us
+    if within is not None:
+        limits = (within.first, within.past, now_us, within.keys_max)
+        found: dict[bytes, bytes] = dict(transaction.rows("read_state_range", group_id, partition_id, *limits))
+        return found if keys is None else {key: found[key] for key in keys if key in found}
     if keys is None:
-        return dict(transaction.rows("read_state", group_id, partition_id, transaction.now_us))
-    found: dict[bytes, bytes] = {}
-    for key in keys:
-        row = transaction.row("read_state_key", group_id, partition_id, key, transaction.now_us)
-        if row is not None:
-            found[key] = row[0]
-    return found
+        return dict(transaction.rows("read_state", group_id, partition_id, now_us))
+    # In order of the keys, neighbours are on one page.
+    wanted = [(group_id, partition_id, key, now_us) for key in sorted(keys)]
+    return dict(transaction.rows_each("read_state_keys", wanted))

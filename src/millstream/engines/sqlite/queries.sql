@@ -90,6 +90,13 @@ ON CONFLICT DO UPDATE SET value = excluded.value, expires_us = excluded.expires_
 DELETE FROM state WHERE group_id = ? AND partition_id = ? AND key = ?;
 -- read_state: All state of a group's partition.
 SELECT key, value FROM state WHERE group_id = ? AND partition_id = ? AND (expires_us IS NULL OR expires_us > ?);
+-- read_state_range: The keys [first, past) of it, in order: (group, partition, first, past, now, at most).
+SELECT key, value FROM state
+WHERE group_id = ? AND partition_id = ? AND key >= ? AND key < ? AND (expires_us IS NULL OR expires_us > ?)
+ORDER BY key LIMIT ?;
+-- read_state_keys: One key of it, as key and value.
+SELECT key, value FROM state
+WHERE group_id = ? AND partition_id = ? AND key = ? AND (expires_us IS NULL OR expires_us > ?);
 -- read_state_key: One key of it.
 SELECT value FROM state WHERE group_id = ? AND partition_id = ? AND key = ? AND (expires_us IS NULL OR expires_us > ?);
 -- forget_state: Delete what has expired, some at a time.

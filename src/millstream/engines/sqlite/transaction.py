@@ -49,6 +49,10 @@ class Transaction:
         rows = self._at_once.execute(self._statements[name], values).fetchall()
         return rows[0] if rows else None
 
+    def rows_each(self, name: str, each: Iterable[Sequence[Value]]) -> Rows:
+        """Return the rows of a statement that is run once for each of several sets of values."""
+        return cast(Rows, self.connection.executemany(self._statements[name], each))
+
     def do(self, name: str, *values: Value) -> int:
         """Run a statement without rows and return how many rows it changed."""
         self._at_once.execute(self._statements[name], values)

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from millstream.engines.protocol import Append, Engine, OffsetMove, StateChange
+from millstream.engines.protocol import Append, Engine, OffsetMove, StateChange, StateRange
 from millstream.errors import (
     CommitConflictError,
     GroupNotFoundError,
@@ -319,6 +319,17 @@ class GroupTests(EngineTests):
         engine.commit("t", "g", [], state=[StateChange(0, b"%d" % n, b"v") for n in range(5)])
         assert engine.state("t", "g", 0, [b"1", b"9", b"3", b"1"]) == {b"1": b"v", b"3": b"v"}
         assert engine.state("t", "g", 0, []) == {}
+
+    def test_state_of_a_range_comes_in_order_and_in_parts(self, engine: Engine) -> None:
+        create(engine, group="g")
+        keys = [b"a", b"p", b"p\x00", b"pa", b"p\xff\xff", b"q", b"qa"]
+        engine.commit("t", "g", [], state=[StateChange(0, key, b"of " + key) for key in reversed(keys)])
+        found = engine.state("t", "g", 0, within=StateRange.of_prefix(b"p"))
+        assert list(found.items()) == [(key, b"of " + key) for key in keys[1:5]]
+        assert list(engine.state("t", "g", 0, within=StateRange(b"", b"q", keys_max=2))) == [b"a", b"p"]
+        assert list(engine.state("t", "g", 0, within=StateRange(b"pa", b"qa"))) == [b"pa", b"p\xff\xff", b"q"]
+        assert engine.state("t", "g", 0, within=StateRange(b"q", b"p")) == {}
+        assert list(engine.state("t", "g", 0, [b"a", b"pa"], within=StateRange.of_prefix(b"p"))) == [b"pa"]
 
     def test_state_that_has_expired_is_not_returned(self, engine: Engine, clock: FakeClock) -> None:
         create(engine, group="g")
