@@ -8,6 +8,7 @@ import time
 import msgspec
 
 from millstream import App, Retry
+from millstream.queue.autoscale import Scaling
 from millstream.queue.options import Recycle
 
 FOLDER = os.environ.get("QUEUE_PROCESSES_FOLDER", ".")
@@ -48,6 +49,17 @@ def work(job: Job) -> None:
 def at_leisure(job: Job) -> None:
     note(f"{os.getpid()} {job.number}")
     time.sleep(3600 if job.act == "hang" else 0)
+
+
+@app.queue(
+    app.topic("scaled", Job),
+    kind="processes",
+    workers=Scaling(1, 3, drain="1s", down_after="2s"),
+    retry=Retry(attempts=2),
+)
+def scaled(job: Job) -> None:
+    note(f"{os.getpid()} {job.number}")
+    time.sleep(0.2)
 
 
 @app.queue(leaks, kind="processes", recycle=Recycle(bytes=300_000_000))

@@ -160,6 +160,23 @@ def test_a_soft_stop_lets_worker_processes_finish(
     assert work.info().ledger.done == 1
 
 
+def test_worker_processes_grow_with_the_load_and_go_again(
+    app: App, module: Any, notes: Callable[[], list[tuple[str, int]]], caplog: pytest.LogCaptureFixture
+) -> None:
+    reader = only(app, "scaled")
+    jobs = app.topic("scaled", module.Job)
+    with caplog.at_level(logging.INFO, "millstream.run"), app.start():
+        jobs.extend([module.Job(n) for n in range(60)])
+        wait_for(lambda: len({pid for pid, _ in notes()}) == 3)
+        assert reader.join(PATIENCE_S)
+        wait_for(lambda: "1 worker processes: at most 1 were needed" in caplog.text)
+        wait_for(lambda: len(reader.workers()) == 1)
+        jobs.append(module.Job(60))
+        assert reader.join(PATIENCE_S)
+    assert sorted(number for _, number in notes()) == list(range(61)), "each once, those of the processes that went too"
+    assert "died" not in caplog.text
+
+
 def test_worker_processes_need_an_app_that_can_be_imported(tmp_path: Path) -> None:
     with App(str(tmp_path / "log.db")) as hidden:
         reader = hidden.queue("jobs", name="work", kind="processes")(lambda job: None)

@@ -8,8 +8,10 @@ from typing import NamedTuple
 
 import pytest
 
+from millstream.engines.protocol import GroupInfo, Ledger
 from millstream.errors import SettingsError, UsageError
-from millstream.queue.autoscale import Load, Memory, Scaler, Scaling, decide
+from millstream.queue.autoscale import Load, Memory, Scaler, Scaling, backlog, decide
+from millstream.queue.presence import Heard, ProcessReport
 
 SECOND_US = 1_000_000
 
@@ -107,6 +109,57 @@ def test_two_processes_share_what_is_needed() -> None:
             workers = decision.workers
         counted.append(workers)
     assert counted == [4, 8]
+
+
+def test_a_process_that_is_not_heard_of_for_a_moment_still_has_its_part() -> None:
+    scaling, memory, workers = Scaling(1, 8, drain="10s"), Memory(service_s=1.0), 1
+    for second in range(10):
+        heard = 1 if second in (4, 5) else 2
+        state = Load(second * SECOND_US, workers, 0, 64, 0, 0, heard)
+        decision, memory = decide(scaling, memory, state)
+        workers = decision.workers
+    assert workers == 4
+
+
+# --- what a decision is about -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("next_due_s", "expected"),
+    [(None, 5), (10.0, 5), (0.0, 5), (-0.5, 5), (-1.0, 12), (-1000.0, 12)],
+)
+def test_what_was_given_back_is_backlog_when_it_is_overdue(next_due_s: float | None, expected: int) -> None:
+    now_us = 1_700_000_000 * SECOND_US
+    info = GroupInfo(
+        topic="t",
+        group="g",
+        committed={0: 0},
+        next_offsets={0: 0},
+        end_offsets={0: 15},
+        ledger=Ledger(accepted=15, done=0, dead=0, expired=0, ready=5, leased=3, waiting=7),
+        next_due_us=None if next_due_s is None else now_us + round(next_due_s * SECOND_US),
+    )
+    assert backlog(info, now_us) == expected
+
+
+def report(pid: int, *, scaled_by: str = "", workers: int = 1, group: str = "g") -> ProcessReport:
+    return ProcessReport("t", group, "host", pid, 0, 0, workers, 0, 0, 0, 0, 0, 0, 0, (), scaled_by)
+
+
+def test_processes_that_share_a_queue_are_those_that_decide_on_its_workers() -> None:
+    heard = Heard(
+        (
+            report(1, scaled_by="host:1:aa"),
+            report(2, scaled_by="host:2:bb"),
+            report(3, scaled_by="host:9"),  # two worker processes of one supervisor
+            report(4, scaled_by="host:9"),
+            report(5, workers=0),  # has stopped
+            report(6, group="another"),
+        ),
+        {},
+    )
+    assert heard.sharing("t", "g") == 3
+    assert heard.sharing("t", "nobody yet") == 1
 
 
 def test_what_is_remembered_is_bounded() -> None:

@@ -16,6 +16,7 @@ from typing import Final
 import msgspec
 
 from millstream.durations import duration_us
+from millstream.engines.protocol import GroupInfo
 from millstream.errors import SettingsError
 from millstream.queue import capacity
 
@@ -24,6 +25,10 @@ WINDOW_US: Final = 10_000_000
 
 STEP_US: Final = 1_000_000
 """Not more than one step in this time: what the last one did has to show first."""
+
+
+OVERDUE_US: Final = 1_000_000
+"""A record that is due for this long found no worker: idle ones look more often."""
 
 
 class Scaling(msgspec.Struct, frozen=True):
@@ -70,13 +75,24 @@ class Load(msgspec.Struct, frozen=True):
     accepted: int
     """Records the group was ever given, of all processes."""
     backlog: int
-    """Records that wait for a worker and are due."""
+    """Records that wait for a worker and are due; see `backlog`."""
     handled: int
     """Deliveries ended by workers of this process."""
     busy_us: int
     """Time that they spent in handlers, what is running now included where it is known."""
     processes: int = 1
-    """That share the work; each scales for its part of it."""
+    """That share the work; each scales for its part of it. The most of the window count: one that is not heard of for
+    a moment comes back."""
+
+
+def backlog(info: GroupInfo, now_us: int) -> int:
+    """Return how many records of a queue wait for a worker.
+
+    What was given back counts where some of it has been due for a while: then there are too few workers for it, and how
+    much of it waits for a later time is not known.
+    """
+    overdue = info.next_due_us is not None and info.next_due_us <= now_us - OVERDUE_US
+    return info.ledger.ready + (info.ledger.waiting if overdue else 0)
 
 
 class Memory(msgspec.Struct, frozen=True):
@@ -159,8 +175,9 @@ def _service_s(loads: tuple[Load, ...]) -> float | None:
 def _wanted(scaling: Scaling, loads: tuple[Load, ...], service_s: float | None) -> tuple[int, str]:
     first, last = loads[0], loads[-1]
     elapsed_s = (last.at_us - first.at_us) / 1e6
-    arrival = (last.accepted - first.accepted) / elapsed_s / last.processes if elapsed_s > 0 else 0.0
-    backlog = last.backlog // last.processes
+    processes = max(load.processes for load in loads)
+    arrival = (last.accepted - first.accepted) / elapsed_s / processes if elapsed_s > 0 else 0.0
+    backlog = last.backlog // processes
     if service_s is None:
         # Nothing is known of the work yet. Where some waits, one worker more finds out sooner than a formula.
         workers = scaling.clamp(last.workers + 1 if backlog > last.workers else last.workers)

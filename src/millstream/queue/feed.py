@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from datetime import timedelta
@@ -9,6 +10,7 @@ from typing import Any, Final
 
 from millstream.clock import Clock
 from millstream.engines.protocol import Lease
+from millstream.errors import StorageError
 from millstream.log.group import Group
 from millstream.queue.options import Mode, QueueOptions
 from millstream.queue.sorter import Sorter
@@ -23,8 +25,14 @@ LOOK_US_MIN: Final = 10_000
 STOP_US: Final = 200_000
 """An idle crew notices within this time that it should stop."""
 
+TURN_S: Final = 1.0
+"""A worker that is not wanted any more ends within this time, also where there is nothing to do."""
+
 FAIR_RECORDS_MAX: Final = 64
 """Of one lease where a record that comes later may have to go first."""
+
+
+_log = logging.getLogger("millstream.queue")
 
 
 class Feed:
@@ -53,6 +61,7 @@ class Feed:
         self._fair = self._lifo or bool(options.priority)
         self._clock: Clock = group.topic.log.clock
         self._turn = threading.Lock()
+        self._asleep = threading.Event()
         self._seen: dict[int, int] = {}
         """Offsets beyond which a record is news."""
         self._drained = False
@@ -66,25 +75,49 @@ class Feed:
         Args:
             ended: Asked before each look: this worker is not wanted any more.
         """
-        with self._turn:
-            if not self._seen:
-                self._seen = self._group.topic.end_offsets()
+        # The one that has the turn may wait for hours: one that is not wanted any more does not wait for it that long.
+        while not self._turn.acquire(timeout=TURN_S):
+            if ended is not None and ended():
+                return []
+        try:
             while not self._stopping() and not (ended is not None and ended()):
-                if self._drained and not self._until_empty:
-                    self._wait()
-                    self._drained = False
+                try:
+                    leases = self._next(worker, records_max)
+                except StorageError as error:
+                    # A full disk ends no crew: what its other workers have done is yet to be recorded.
+                    if self._until_empty or not error.retryable:
+                        raise
+                    _log.warning("queue %s: nothing leased, trying again: %s", self._group.name, error)
+                    self._sleep(LOOK_US)
                     continue
-                leases = self._take(worker, records_max)
-                if leases:
-                    self._note(leases, records_max)
+                if leases or self._until_empty:
                     return leases
-                if self._until_empty:
-                    return []
-                # Nothing, unless something came between the wait and the look: then look again.
-                ends = self._group.topic.end_offsets()
-                self._drained = ends == self._seen
-                self._seen = ends
+        finally:
+            self._turn.release()
         return []
+
+    def _next(self, worker: str, records_max: int) -> list[Lease]:
+        """Look once, or wait once where there is nothing to look for."""
+        if not self._seen:
+            self._seen = self._group.topic.end_offsets()
+        if self._drained and not self._until_empty:
+            self._wait()
+            self._drained = False
+            return []
+        leases = self._take(worker, records_max)
+        if leases:
+            self._note(leases, records_max)
+        elif not self._until_empty:
+            # Nothing, unless something came between the wait and the look: then look again.
+            ends = self._group.topic.end_offsets()
+            self._drained = ends == self._seen
+            self._seen = ends
+        return leases
+
+    def _sleep(self, us: int) -> None:
+        while us > 0 and not self._stopping():
+            self._asleep.wait(min(us, STOP_US) / 1e6)
+            us -= STOP_US
 
     def _note(self, leases: list[Lease], wanted: int) -> None:
         """Remember what was taken: when that was all there is, the next worker need not look before it waits."""

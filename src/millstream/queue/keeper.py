@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from typing import TYPE_CHECKING, Final
 
 from millstream.durations import duration
 from millstream.errors import ClosedError, StorageError
-from millstream.queue.autoscale import Load, Scaler
+from millstream.queue.autoscale import Load, Scaler, backlog
 from millstream.queue.cancelling import Cancelled, cancelled
-from millstream.queue.events import WorkerStatus
-from millstream.queue.presence import Presence
+from millstream.queue.presence import Presence, hear, spent_us
 
 if TYPE_CHECKING:
     from millstream.queue.crew import Crew
@@ -40,7 +40,8 @@ class Keeper:
         self._thread = threading.Thread(
             target=crew.guarded, args=(self._keep,), name=f"{crew.name}-keeper", daemon=True
         )
-        self._presence = None if crew.until_empty else Presence(crew.group)
+        scaled_by = None if crew.prefix == crew.name else os.getppid()
+        self._presence = None if crew.until_empty else Presence(crew.group, scaled_by=scaled_by)
         scaling = crew.scaling
         wanted = scaling is not None and scaling.maximum > scaling.minimum and not crew.until_empty
         self._scaler = Scaler(scaling) if scaling is not None and wanted else None
@@ -106,20 +107,19 @@ class Keeper:
             return
         self._scaled_s = 0.0
         try:
-            ledger = self._crew.group.info().ledger
+            info, heard = self._crew.group.info(), hear(self._crew.topic.log)
         except StorageError as error:
             _log.warning("queue %s: number of workers not looked at, trying again: %s", self._crew.name, error)
             return
         states, now_us = self._crew.states(), self._crew.clock.now_us()
-        busy_us = sum(state.busy_us for state in states) + self._crew.team.gone_busy_us
-        busy_us += sum(now_us - state.since_us for state in states if state.state is WorkerStatus.BUSY)
         load = Load(
             at_us=self._crew.clock.monotonic_us(),
             workers=self._size,
-            accepted=ledger.accepted,
-            backlog=ledger.ready,
+            accepted=info.ledger.accepted,
+            backlog=backlog(info, now_us),
             handled=self._crew.team.handled,
-            busy_us=busy_us,
+            busy_us=sum(spent_us(state, now_us) for state in states) + self._crew.team.gone_busy_us,
+            processes=heard.sharing(info.topic, info.group),
         )
         decision = scaler.decide(load)
         if decision.workers != self._size:

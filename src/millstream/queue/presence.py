@@ -82,6 +82,8 @@ class ProcessReport(msgspec.Struct, frozen=True):
     recent_busy_us: int
     states: tuple[WorkerState, ...]
     """Of each worker; of the longest busy ones where there are many."""
+    scaled_by: str = ""
+    """Who decides how many workers there are: this process, or the one that started it as a worker process."""
 
     @property
     def process(self) -> str:
@@ -100,11 +102,18 @@ class Presence:
     Never in the way of the work: a log that cannot be written is logged once, and tried again with the next beat.
     """
 
-    def __init__(self, group: Group[Any]) -> None:
+    def __init__(self, group: Group[Any], *, scaled_by: int | None = None) -> None:
+        """Say nothing yet.
+
+        Args:
+            scaled_by: The process that started this one as a worker process; None: this one.
+        """
         self._group = group
         self._clock = group.topic.log.clock
         self._started_us = self._clock.now_us()
-        self._key = _process_key(group, f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}")
+        process = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
+        self._key = _process_key(group, process)
+        self._scaled_by = process if scaled_by is None else f"{socket.gethostname()}:{scaled_by}"
         self._state: Group[Any] | None = None
         self._looked_at_us = self._beat_at_us = self._clock.monotonic_us()
         # The first sample goes with the first heartbeat: rates are known a few seconds after the start.
@@ -153,7 +162,7 @@ class Presence:
             self._state = _state_group(self._group.topic.log)
         wall_us = self._clock.now_us()
         handled = sum(worker.handled for worker in workers)
-        busy_us = sum(_busy_us(worker, wall_us) for worker in workers)
+        busy_us = sum(spent_us(worker, wall_us) for worker in workers)
         count = sum(worker.state is not WorkerStatus.STOPPED for worker in workers)
         # Of those that came or went since the last heartbeat this is a little off.
         self._workers_us += count * (now_us - self._counted_us)
@@ -177,6 +186,7 @@ class Presence:
             recent_handled=max(0, handled - first.handled),
             recent_busy_us=max(0, busy_us - first.busy_us),
             states=tuple(sorted(workers, key=_longest_busy_first)[:WORKERS_SHOWN_MAX]),
+            scaled_by=self._scaled_by,
         )
         changes = [StateChange(0, self._key, msgspec.msgpack.encode(report), wall_us + EXPIRES_US)]
         if now_us - self._sample_at_us >= SAMPLE_US:
@@ -206,6 +216,15 @@ class Heard(msgspec.Struct, frozen=True):
     reports: tuple[ProcessReport, ...]
     samples: dict[tuple[str, str], tuple[Sample, ...]]
     """By topic and group, oldest first."""
+
+    def sharing(self, topic: str, group: str) -> int:
+        """Return how many processes share a queue and scale for their part of it: at least 1, whoever asks."""
+        scaling = {
+            report.scaled_by or report.process
+            for report in self.reports
+            if (report.topic, report.group) == (topic, group) and report.workers
+        }
+        return max(1, len(scaling))
 
 
 def hear(log: Log) -> Heard:
@@ -255,7 +274,7 @@ def _busy(workers: Sequence[WorkerState]) -> int:
     return sum(worker.state is WorkerStatus.BUSY for worker in workers)
 
 
-def _busy_us(worker: WorkerState, now_us: int) -> int:
+def spent_us(worker: WorkerState, now_us: int) -> int:
     """Return the time a worker spent in handlers, what it is at included."""
     running_us = max(0, now_us - worker.since_us) if worker.state is WorkerStatus.BUSY else 0
     return worker.busy_us + running_us

@@ -14,8 +14,10 @@ from typing import Final
 import msgspec
 
 from millstream.app import App
-from millstream.queue.autoscale import Load, Scaler
+from millstream.errors import StorageError
+from millstream.queue.autoscale import Load, Scaler, backlog
 from millstream.queue.events import WorkerState, WorkerStatus
+from millstream.queue.presence import hear
 from millstream.queue.reader import QueueReader
 from millstream.records import Position
 from millstream.run.place import places_of
@@ -58,6 +60,11 @@ class _Slot:
         self.handled = 0
         """By processes of this place that have ended."""
         self.busy_us = 0
+        """The time that it took them."""
+
+    def sums(self) -> tuple[int, int]:
+        """Return deliveries and the time they took (us), of all processes of this place."""
+        return self.handled + self.report.handled, self.busy_us + self.report.busy_us
 
     def say(self, order: Order) -> None:
         self.ending = True
@@ -85,6 +92,8 @@ class ProcessCrew:
         self._slots: list[_Slot] = []
         self._aborted: float | None = None
         self._numbers = 0
+        self._gone = (0, 0)
+        """Deliveries and their time (us), of places that are gone."""
 
     def run(self, stop: threading.Event) -> None:
         """Keep the processes running until `stop` is set; then let them finish what they are at."""
@@ -147,6 +156,9 @@ class ProcessCrew:
     def _fill(self, wanted: int) -> None:
         """Have so many places; those too many end softly."""
         with self._lock:
+            # Those that were told to end between two of their processes.
+            for slot in [slot for slot in self._slots if slot.ending and slot.process is None]:
+                self._forget(slot)
             staying = [slot for slot in self._slots if not slot.ending]
             for slot in staying[wanted:]:
                 slot.say(Order.STOP)
@@ -213,7 +225,7 @@ class ProcessCrew:
         process.join()
         slot.pipe.close()
         slot.process, slot.pipe = None, None
-        slot.handled += report.handled
+        slot.handled, slot.busy_us = slot.sums()
         slot.report = Report()
         now_s = time.monotonic()
         if report.over and report.error is None:
@@ -239,18 +251,32 @@ class ProcessCrew:
         if slot.ending:
             with self._lock:
                 if not until_empty and slot in self._slots:
-                    self._slots.remove(slot)
+                    self._forget(slot)
+
+    def _forget(self, slot: _Slot) -> None:
+        """Take a place away, and keep its sums: those of all places never go back."""
+        handled, busy_us = slot.sums()
+        self._gone = (self._gone[0] + handled, self._gone[1] + busy_us)
+        self._slots.remove(slot)
 
     def _scale(self, scaler: Scaler, wanted: int) -> int:
-        ledger = self._reader.info().ledger
-        states = self.states()
+        """Return how many processes there should be."""
+        log = self._reader.topic.log
+        try:
+            info, heard = self._reader.info(), hear(log)
+        except StorageError as error:
+            _log.warning("queue %s: number of processes not looked at, trying again: %s", self.name, error)
+            return wanted
+        with self._lock:
+            sums = [self._gone, *(slot.sums() for slot in self._slots)]
         load = Load(
             at_us=time.monotonic_ns() // 1000,
             workers=wanted,
-            accepted=ledger.accepted,
-            backlog=ledger.ready,
-            handled=ledger.done + ledger.dead,
-            busy_us=sum(state.busy_us for state in states),
+            accepted=info.ledger.accepted,
+            backlog=backlog(info, log.clock.now_us()),
+            handled=sum(handled for handled, _ in sums),
+            busy_us=sum(busy_us for _, busy_us in sums),
+            processes=heard.sharing(info.topic, info.group),
         )
         decision = scaler.decide(load)
         if decision.workers != wanted:

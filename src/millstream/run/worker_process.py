@@ -19,6 +19,7 @@ import msgspec
 from millstream.queue.crew import Crew
 from millstream.queue.events import WorkerState
 from millstream.queue.memory import resident_bytes
+from millstream.queue.presence import spent_us
 from millstream.run.place import AppPlace, find_app
 
 _log = logging.getLogger("millstream.run")
@@ -47,6 +48,8 @@ class Report(msgspec.Struct, frozen=True):
     """It ends because it reached a limit of `Recycle`: another one is wanted."""
     error: str | None = None
     handled: int = 0
+    busy_us: int = 0
+    """Time spent in handlers, with what is running now."""
 
 
 class Errand(msgspec.Struct, frozen=True):
@@ -71,7 +74,7 @@ def serve(pipe: Connection, errand: bytes) -> None:
     sys.path[:] = [*task.path, *(place for place in sys.path if place not in task.path)]
     logging.basicConfig(level=task.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     talk = _Talk(pipe, stop)
-    handled, recycled, error = 0, False, None
+    handled, recycled, error, busy_us = 0, False, None, 0
     try:
         with find_app(task.places, task.queue) as app:
             app.log.leave_house()  # the supervisor keeps it, for all
@@ -81,10 +84,16 @@ def serve(pipe: Connection, errand: bytes) -> None:
             talk.start(crew)
             handled = crew.run()
             recycled = crew.recycled
+            busy_us = _spent_us(crew)
     except Exception as raised:  # noqa: BLE001 - told to the supervisor, which logs and decides
         _log.error("queue %s: worker process failed", task.queue, exc_info=raised)
         error = f"{type(raised).__name__}: {raised}"
-    talk.last(Report(over=True, recycled=recycled, error=error, handled=handled))
+    talk.last(Report(over=True, recycled=recycled, error=error, handled=handled, busy_us=busy_us))
+
+
+def _spent_us(crew: Crew) -> int:
+    now_us = crew.clock.now_us()
+    return crew.team.gone_busy_us + sum(spent_us(state, now_us) for state in crew.states())
 
 
 def _end() -> None:
@@ -133,7 +142,8 @@ class _Talk:
     def _report(self, crew: Crew) -> None:
         while not self._over.wait(REPORT_S):
             states = tuple(crew.states())
-            self._send(Report(states, resident_bytes(), handled=sum(state.handled for state in states)))
+            handled = sum(state.handled for state in states)
+            self._send(Report(states, resident_bytes(), handled=handled, busy_us=_spent_us(crew)))
 
     def _send(self, report: Report) -> None:
         with self._lock:
