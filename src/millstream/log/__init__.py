@@ -2,7 +2,7 @@
 
 General layout: log (all topics), topic, group (what readers stand on); producer, partitioning, schemas, schema, types
 (values in); batches, rows, columns, values, objects, frames, storage, intake, infer (the two codings); reading, scan,
-sql (records and frames out); housekeeping, retention.
+sql (records and frames out); dead_letter (records given up on); housekeeping, retention.
 """
 
 from millstream.log.batches import BadRecord
