@@ -1,0 +1,15 @@
+"""Joins of a stream with another stream or a table.
+
+steps.py      what a description says: JoinStep, AsOfStep, TableStep
+columns.py    which columns come in, and which come out
+reach.py      when two records can meet, and so when one is late and when it leaves
+lateness.py   records that are late
+meeting.py    which rows of two frames meet
+side.py       what is kept of one input
+join.py       two streams, by key and time
+"""
+
+from millstream.stream.joining.join import JoinOperator
+from millstream.stream.joining.steps import AsOfStep, How, JoinStep, TableStep
+
+__all__ = ["AsOfStep", "How", "JoinOperator", "JoinStep", "TableStep"]

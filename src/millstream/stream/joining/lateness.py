@@ -1,0 +1,82 @@
+"""Which records come too late: counted, left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from millstream.stream.operators import StateWrite
+    from millstream.stream.piece import Piece
+
+
+class Passed(msgspec.Struct, frozen=True, array_like=True):
+    """How far event time has come, and how many records came too late for it."""
+
+    late: int = 0
+    watermark_us: int | None = None
+
+
+class Lateness:
+    """The late records of one step, counted since the stream began.
+
+    A record is late by the watermark of its own partition just before it: that does not depend on where a micro-batch
+    ended. The step's own watermark, up to which state has been given up, is the least of all partitions', so it decides
+    only where a record has none.
+    """
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+        self._passed = Passed()
+        self._changed = False
+
+    @property
+    def count(self) -> int:
+        return self._passed.late
+
+    @property
+    def watermark_us(self) -> int | None:
+        """Return how far event time had come when state was given up last."""
+        return self._passed.watermark_us
+
+    def advance(self, watermark_us: int) -> None:
+        """Note that state up to a watermark has been given up."""
+        self._note(self.count, watermark_us)
+
+    def rows(self, piece: Piece, late_us: pl.Expr) -> pl.DataFrame:
+        """Return the records that are not late, as rows: their columns, `_key`, and `_t`, their event time in us.
+
+        Args:
+            late_us: The watermark from which a record is late, as an expression on `_t`.
+        """
+        import polars as pl
+
+        carried = piece.carried
+        moment = carried.get_column("_event_time").to_physical().cast(pl.Int64).alias("_t")
+        rows = piece.columns().hstack([carried.get_column("_key"), moment])
+        mark = pl.max_horizontal(carried.get_column("_watermark"), pl.lit(self.watermark_us, dtype=pl.Int64))
+        kept = rows.filter((late_us > mark).fill_null(value=True))
+        if kept.height < rows.height:
+            self._note(self.count + rows.height - kept.height, self.watermark_us)
+        return kept
+
+    def _note(self, late: int, watermark_us: int | None) -> None:
+        passed = Passed(late, watermark_us)
+        if passed != self._passed:
+            self._passed = passed
+            self._changed = True
+
+    def load(self, state: Mapping[bytes, bytes]) -> None:
+        if (stored := state.get(self._key)) is not None:
+            self._passed = msgspec.msgpack.decode(stored, type=Passed)
+
+    def changes(self) -> list[StateWrite]:
+        """Return what must be stored since the last call."""
+        if not self._changed:
+            return []
+        self._changed = False
+        return [(self._key, msgspec.msgpack.encode(self._passed))]
