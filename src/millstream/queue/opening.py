@@ -36,8 +36,9 @@ def open_leases(crew: Crew, leases: Sequence[Lease], worker: str) -> Run:
     parts: list[Part] = []
     ended: list[Ended] = []
     in_order = crew.feed.sorter is not None
+    flagged = _flagged(crew, leases)
     for place, (lease, records) in enumerate(zip(leases, _read(crew, leases), strict=True)):
-        made = _open(crew, lease, records, worker, ended, place if in_order else None)
+        made = _open(crew, lease, records, flagged[lease.partition], worker, ended, place if in_order else None)
         for part in made:
             tally = tallies.get(lease.lease_id)
             if tally is not None:
@@ -90,11 +91,24 @@ def _record(found: Found) -> Record[Any]:
     return found.record if isinstance(found, BadRecord) else found
 
 
+def _flagged(crew: Crew, leases: Sequence[Lease]) -> dict[int, dict[int, str]]:
+    """Return by partition which records were cancelled, and why; asked once, as mostly none was."""
+    leased: dict[int, list[int]] = {}
+    for lease in leases:
+        leased.setdefault(lease.partition, []).extend(range(lease.start, lease.end))
+    return {partition: cancelled(crew.group, partition, offsets) for partition, offsets in leased.items()}
+
+
 def _open(
-    crew: Crew, lease: Lease, records: Sequence[Found], worker: str, ended: list[Ended], place: int | None
+    crew: Crew,
+    lease: Lease,
+    records: Sequence[Found],
+    flagged: dict[int, str],
+    worker: str,
+    ended: list[Ended],
+    place: int | None,
 ) -> list[Part]:
     down = crew.options.mode == Mode.LIFO
-    flagged = cancelled(crew.group, lease.partition, range(lease.start, lease.end))
     given_up = lease.attempt > crew.retry.attempts_max
     if not given_up and not flagged and not any(isinstance(found, BadRecord) or found.headers for found in records):
         return _parts(crew, lease, lease.start, lease.end, records, down, place, worker, ended)
