@@ -141,12 +141,17 @@ class RecordCoding(Generic[T]):
         """Return a user's frame as a stored frame, for `encode_frame` (slices of it, too); see `intake.check_frame`."""
         return check_frame(frame, self.schema, topic=self.topic, json_types=self._values.json_types)
 
-    def frame_keys(self, frame: pl.DataFrame) -> list[bytes | None] | None:
+    def frame_key_column(self, frame: pl.DataFrame) -> pl.Series | None:
         """Return the key of each row of a stored frame, None where there are none."""
         there = [
             column for column in (_carried(frame, stored.KEY), key_column(frame, self.schema)) if column is not None
         ]
-        return first_of(there, stored.KEY).to_list() if there else None
+        return first_of(there, stored.KEY) if there else None
+
+    def frame_keys(self, frame: pl.DataFrame) -> list[bytes | None] | None:
+        """Return the same as a list."""
+        keys = self.frame_key_column(frame)
+        return None if keys is None else keys.to_list()
 
     def encode_frame(
         self,

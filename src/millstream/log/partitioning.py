@@ -5,6 +5,10 @@ from __future__ import annotations
 import itertools
 import zlib
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 class Partitioner:
@@ -29,3 +33,18 @@ class Partitioner:
             partition = turn if key is None else zlib.crc32(key) % self._partitions
             places.setdefault(partition, []).append(place)
         return next(iter(places)) if len(places) == 1 else places
+
+    def split_column(self, keys: pl.Series | None) -> pl.Series | int:
+        """Return the partition of each row of a frame, from its keys; just the partition where all go to one."""
+        import polars as pl
+
+        turn = next(self._turn) % self._partitions
+        if keys is None or keys.null_count() == keys.len():
+            return turn
+        known = keys.unique()
+        chosen = [turn if key is None else zlib.crc32(key) % self._partitions for key in known.to_list()]
+        if len(set(chosen)) == 1:
+            return chosen[0]
+        table = pl.DataFrame({"key": known, "partition": pl.Series(chosen, dtype=pl.Int32)})
+        rows = keys.to_frame("key").join(table, on="key", how="left", nulls_equal=True, maintain_order="left")
+        return rows.get_column("partition")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from millstream import limits
@@ -24,6 +26,9 @@ Headers = Mapping[str, str | bytes] | None
 
 _BATCH_BYTES_AIM = 8 * 1024 * 1024
 """Larger batches are written as two: a reader of one record reads its whole batch."""
+
+_ENCODING_THREADS = 2
+"""Of one call that has a large frame: they hold what they make in memory."""
 
 
 class Extras:
@@ -116,19 +121,37 @@ class Producer(Generic[T]):
             return []
         if checked.height > limits.EXTEND_RECORDS_MAX:
             raise _too_many(self._topic, checked.height)
-        places = self._places(checked.height, Extras(), lambda: coding.frame_keys(checked))
-        parts = {places: checked} if isinstance(places, int) else {p: checked[rows] for p, rows in places.items()}
-        appends: list[Append] = []
-        for partition, part in parts.items():
-            for start in range(0, part.height, limits.COLUMNS_RECORDS_MAX):
-                self._encode_piece(appends, coding, partition, part.slice(start, limits.COLUMNS_RECORDS_MAX))
+        pieces = [
+            (partition, part.slice(start, limits.COLUMNS_RECORDS_MAX))
+            for partition, part in self._parts(coding, checked)
+            for start in range(0, part.height, limits.COLUMNS_RECORDS_MAX)
+        ]
+        if len(pieces) == 1:
+            appends = self._encode_piece(coding, *pieces[0])
+        else:
+            # Polars compresses without the interpreter's lock.
+            with ThreadPoolExecutor(_ENCODING_THREADS, thread_name_prefix="millstream-encode") as pool:
+                made = pool.map(lambda piece: self._encode_piece(coding, *piece), pieces)
+                appends = list(chain.from_iterable(made))
         _check_total(self._topic, appends)
         return appends
 
-    def _encode_piece(
-        self, appends: list[Append], coding: RecordCoding[T], partition: int, piece: pl.DataFrame
-    ) -> None:
+    def _parts(self, coding: RecordCoding[T], checked: pl.DataFrame) -> Iterator[tuple[int, pl.DataFrame]]:
+        """Yield the rows of each partition that gets some, in order."""
+        if self._partitioner.single:
+            yield 0, checked
+            return
+        partitions = self._partitioner.split_column(coding.frame_key_column(checked))
+        if isinstance(partitions, int):
+            yield partitions, checked
+            return
+        for partition in partitions.unique().sort():
+            yield partition, checked.filter(partitions == partition)
+
+    def _encode_piece(self, coding: RecordCoding[T], partition: int, piece: pl.DataFrame) -> list[Append]:
+        appends: list[Append] = []
         self._halve(appends, partition, lambda at, end: coding.encode_frame(piece[at:end]), piece.height)
+        return appends
 
     def _places(
         self, count: int, extras: Extras, derived: Callable[[], list[bytes | None] | None]
