@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 
 from millstream.engines.protocol import Append, Lease, TopicSpec
 from millstream.engines.sqlite import SqliteEngine
+from millstream.engines.sqlite.owners import Owners
+from millstream.errors import StorageFullError
 from millstream.testing.raw_batches import raw_batch
 
 OTHER_RUN = "00000000-17-abcdef01"
@@ -52,6 +55,25 @@ def test_leases_of_an_earlier_run_of_the_machine_are_over(log: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="locks by flock")
+def test_a_death_that_could_not_be_recorded_is_noticed_again(tmp_path: Path) -> None:
+    (tmp_path / f"{OTHER_RUN}.alive").touch()
+    owners, told = Owners(str(tmp_path)), []
+
+    def record(name: str, tallies: object) -> None:
+        told.append(name)
+        if len(told) == 1:
+            raise StorageFullError("the disk is full")
+
+    with pytest.raises(StorageFullError):
+        owners.look(record, list)
+    until = time.monotonic() + 30
+    while len(told) < 2 and time.monotonic() < until:
+        owners.look(record, list)
+        time.sleep(0.05)
+    assert told == [OTHER_RUN] * 2
+    assert not list(tmp_path.iterdir())
+
+
 def test_leases_of_a_living_process_are_held_whatever_its_machine_is_called(log: Path) -> None:
     with closing(SqliteEngine(log)) as engine, living(log):
         assert take(engine) == []

@@ -5,6 +5,7 @@ The number of jobs is small unless MILLSTREAM_FULL=1 asks for 10,000.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import struct
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,13 +48,27 @@ class Start(NamedTuple):
     """Process and thread."""
 
 
+Trouble = Callable[[random.Random], None]
+"""What else goes wrong between two kills."""
+
+
 class Kills:
     """Processes that share the work, of which one is killed every now and then and replaced."""
 
-    def __init__(self, folder: Path, order: str, *, workers: int = 1, clock: Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        order: str,
+        *,
+        log: Path | None = None,
+        workers: int = 1,
+        clock: Path | None = None,
+        trouble: Trouble | None = None,
+    ) -> None:
         self._folder = folder
+        self._log = log or folder / "log.db"
         self._arguments = (order, str(workers), str(clock) if clock else "-")
-        self._clock = clock
+        self._trouble = trouble
         self._running: list[tuple[subprocess.Popen[bytes], Path]] = []
         self.killed = 0
         self.notes: list[Path] = []
@@ -60,7 +76,7 @@ class Kills:
     def start(self) -> None:
         notes = self._folder / f"notes{len(self.notes)}"
         self.notes.append(notes)
-        command = [sys.executable, str(SCRIPT), str(self._folder / "log.db"), str(notes), *self._arguments]
+        command = [sys.executable, str(SCRIPT), str(self._log), str(notes), *self._arguments]
         self._running.append((subprocess.Popen(command), notes))
 
     def run(self, dice: random.Random) -> None:
@@ -72,9 +88,8 @@ class Kills:
             while not any(Path(f"{notes}.over").exists() for _, notes in self._running):
                 assert time.monotonic() < until, "the work does not come to an end"
                 time.sleep(dice.uniform(0.05, 0.4))
-                if self._clock is not None:
-                    offset_us = dice.choice((-3_600_000_000, 0, 3_600_000_000))
-                    self._clock.write_bytes(struct.pack("q", offset_us))
+                if self._trouble is not None:
+                    self._trouble(dice)
                 worker, notes = self._running[dice.randrange(PROCESSES)]
                 # One that has not begun yet is given the time to: else nothing would ever be done.
                 if notes.exists() and not Path(f"{notes}.over").exists():
@@ -165,6 +180,65 @@ def test_a_clock_that_is_set_by_an_hour_while_workers_are_killed_loses_nothing(t
     fill(tmp_path / "log.db")
     clock = tmp_path / "clock"
     clock.write_bytes(struct.pack("q", 0))
-    kills = Kills(tmp_path, "none", clock=clock)
+
+    def set_clock(dice: random.Random) -> None:
+        clock.write_bytes(struct.pack("q", dice.choice((-3_600_000_000, 0, 3_600_000_000))))
+
+    kills = Kills(tmp_path, "none", clock=clock, trouble=set_clock)
     kills.run(random.Random(seed))
     check_nothing_lost(tmp_path / "log.db", kills)
+    check_only_running_ones_repeated(kills)
+
+
+class SmallDisk:
+    """A file system of its own, which somebody fills and empties."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.fills = 0
+        self._ballast = folder / "ballast"
+
+    def trouble(self, dice: random.Random) -> None:
+        if self._ballast.exists():
+            if dice.random() < 0.5:
+                self._ballast.unlink()
+        elif dice.random() < 0.3:
+            self.fills += 1
+            self._fill()
+
+    def _fill(self) -> None:
+        with contextlib.suppress(OSError), self._ballast.open("wb", buffering=0) as file:
+            while file.write(bytes(4096)):
+                pass
+
+    def empty(self) -> None:
+        self._ballast.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    if sys.platform != "linux" or os.geteuid() != 0:
+        pytest.skip("mounting a small file system needs root on Linux")
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64M", "tmpfs", str(folder)]
+    mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if mounted.returncode != 0:
+        pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.strip()}")
+    yield SmallDisk(folder)
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.mark.timeout(PATIENCE_S * 2)
+@pytest.mark.parametrize("seed", [4])
+def test_a_disk_that_fills_up_while_workers_are_killed_loses_nothing(
+    tmp_path: Path, small_disk: SmallDisk, seed: int
+) -> None:
+    log = small_disk.folder / "log.db"
+    fill(log)
+    kills = Kills(tmp_path, "none", log=log, trouble=small_disk.trouble)
+    kills.run(random.Random(seed))
+    small_disk.empty()
+    assert small_disk.fills >= 3
+    check_nothing_lost(log, kills)
+    check_only_running_ones_repeated(kills)

@@ -458,7 +458,7 @@ def test_the_number_of_workers_grows_with_the_load(app: App) -> None:
 
 
 def test_a_poison_record_among_many_does_not_delay_the_others(app: App) -> None:
-    jobs = fill(app, 2000)
+    jobs = fill(app, 10_000)
     seen: list[int] = []
 
     def work(job: Job) -> None:
@@ -468,5 +468,5 @@ def test_a_poison_record_among_many_does_not_delay_the_others(app: App) -> None:
 
     reader = QueueReader(jobs, work, name="work", workers=2, retry=Retry(delay="1h"), options=QueueOptions())
     reader.run_now(threading.Event())
-    assert sorted(seen) == [n for n in range(2000) if n != 77]
-    assert ledger(reader) == {"done": 1999, "waiting": 1}
+    assert sorted(seen) == [n for n in range(10_000) if n != 77]
+    assert ledger(reader) == {"done": 9999, "waiting": 1}

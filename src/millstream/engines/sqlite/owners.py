@@ -111,11 +111,14 @@ class Owners:
                 file = _lock(self._path(name), wait=False)
                 if file is None:
                     continue
-                # Its leases first, then the file: should we die between, the next one does it again.
-                dead(name, read_tallies(file))
-                with contextlib.suppress(OSError):
-                    os.unlink(self._path(name))
-                os.close(file)
+                try:
+                    # Its leases first, then the file: should we die between, the next one does it again.
+                    dead(name, read_tallies(file))
+                    with contextlib.suppress(OSError):
+                        os.unlink(self._path(name))
+                finally:
+                    # Also where the disk is full: with the lock in our hands it would seem to live.
+                    os.close(file)
 
     def _end_other_runs(
         self, dead: Callable[[str, Mapping[int, tuple[int, int]]], None], holders: Iterable[str]
