@@ -3,15 +3,16 @@
 General layout, in the order a record passes:
 
     reader.py       StreamReader: what `@app.stream` declares
-    description.py  Stream: the steps and outputs, as written
+    description.py  Stream: the steps and outputs, as written; arguments.py: how their parameters may be written
     graph.py        Graph, Node: what was written, checked as it is written
     plan.py         an operator for each step with state; needs.py: the columns each source reads
-    run.py          StreamRun: reads micro-batches, commits offsets, state and outputs together
-    source.py       SourceReader: one topic; watermark.py: how far its event time has come, also when nothing comes
+    run.py          StreamRun: micro-batch after micro-batch; offsets, state and outputs in one commit
+    intake.py       Intake: what is read next; source.py: one topic; watermark.py: how far its event time has come
     flow.py         Flow: records and the watermark go through the graph once
     piece.py        Piece: records between two steps, as columns or as Python values
     steps.py        steps without state: filter, with_columns, select, explode, map, flat_map, map_batches, ...
     operators.py    Operator: what a step with state is
+    joining/        joins of streams and tables
     windowing/      windows at work; windows.py, aggregates.py: which, and what they compute; exact_sum.py
     runs.py         rows of state, kept as runs and stored as they change
     output.py       Output: what arrives becomes appends; row_types.py: the struct of a row; record_keys.py

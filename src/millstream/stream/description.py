@@ -15,14 +15,15 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
-from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any
 
 from millstream.durations import duration_us
 from millstream.errors import UsageError
 from millstream.log.topic import Topic
 from millstream.records import check_name
+from millstream.stream.arguments import Columns, Reach, columns, item_type, of_table, reach_us, return_type, takes
 from millstream.stream.graph import Each, Graph, Node, Source, Table, ToTopic, called_at
+from millstream.stream.joining import AsOfStep, How, JoinStep, TableStep
 from millstream.stream.steps import (
     Explode,
     Filter,
@@ -40,7 +41,7 @@ from millstream.stream.windowed import Windowed
 if TYPE_CHECKING:
     import polars as pl
 
-    from millstream.stream.windows import Window
+    from millstream.stream.windows import Tumbling, Window
 
 
 class Stream:
@@ -97,11 +98,11 @@ class Stream:
         The value is of the topic's type; after a step on columns it is a struct of the columns. The function returns a
         Struct, a dataclass or a dict (bytes where the next step is a raw topic); name it in the return annotation.
         """
-        return self._then(Map(_one_argument(function, "map"), _return_type(function)))
+        return self._then(Map(_one_argument(function, "map"), return_type(function)))
 
     def flat_map(self, function: Callable[[Any], Iterable[Any]]) -> Stream:
         """Call a function with each record's value and go on with each of the values it returns or yields."""
-        return self._then(FlatMap(_one_argument(function, "flat_map"), _item_type(function)))
+        return self._then(FlatMap(_one_argument(function, "flat_map"), item_type(function)))
 
     # --- one and many -----------------------------------------------------------------------------------------------
 
@@ -129,6 +130,95 @@ class Stream:
         if not columns:
             raise UsageError('key_by needs columns, such as key_by("user")')
         return Stream(self._graph, self._graph.step(KeyBy(columns), self._node), columns)
+
+    # --- joins ----------------------------------------------------------------------------------------------------
+
+    def join(
+        self,
+        other: Stream | TableView,
+        *,
+        on: Columns = None,
+        left_on: Columns = None,
+        right_on: Columns = None,
+        how: How = "inner",
+        within: Reach = None,
+        window: Tumbling | None = None,
+        lateness: timedelta | str | float = 0,
+        suffix: str = "_right",
+    ) -> Stream:
+        """Join the records with those of another stream, or with the rows of a table.
+
+        With a stream: those with the same key that are near in event time. With a table: the row of the key as it was
+        at the record's event time. Columns of the other side that are here too get the suffix.
+
+        Args:
+            on: The columns that must be equal; `left_on` and `right_on` where they have other names. Of a table, the
+                right ones are its key unless given.
+            how: "inner": pairs only; "left": also records of this side without any, with nulls; "outer": of both sides.
+            within: How far apart in event time: "10m", or ("-5m", "10m"), the other one 5 minutes earlier to 10 later.
+            window: In place of `within`: both in the same window.
+            lateness: How much further behind the watermark a record still counts.
+
+        Raises:
+            UsageError: A column is not there or cannot be compared, or it is not said what can meet.
+        """
+        if isinstance(other, TableView):
+            if within is not None or window is not None:
+                raise UsageError("join: a table has a row at any time; leave out within and window")
+            right = columns(right_on) or columns(on) or other.key
+            return self._joined(
+                TableStep(columns(left_on) or columns(on), right, how=of_table(how), suffix=suffix), other
+            )
+        step = JoinStep(
+            columns(left_on) or columns(on) or self._keys,
+            columns(right_on) or columns(on) or self._keys,
+            how=how,
+            within_us=reach_us(within),
+            window=window,
+            suffix=suffix,
+            lateness_us=duration_us(lateness),
+        )
+        return self._joined(step, self._other(other, "join"))
+
+    def join_asof(
+        self,
+        other: Stream,
+        *,
+        on: Columns = None,
+        left_on: Columns = None,
+        right_on: Columns = None,
+        tolerance: timedelta | str | float | None = None,
+        lateness: timedelta | str | float = 0,
+        suffix: str = "_right",
+    ) -> Stream:
+        """Join each record with the newest one of another stream that has its key and is not newer; nulls without one.
+
+        Results come when the watermark has passed the record: until then a better match may come.
+
+        Args:
+            tolerance: The other one is at most so much older.
+            lateness: How far behind the watermark a record still counts; results come so much later.
+        """
+        step = AsOfStep(
+            columns(left_on) or columns(on),
+            columns(right_on) or columns(on),
+            tolerance_us=None if tolerance is None else duration_us(tolerance),
+            suffix=suffix,
+            lateness_us=duration_us(lateness),
+        )
+        return self._joined(step, self._other(other, "join_asof"))
+
+    def dedupe(self, *by: str, within: timedelta | str | float) -> Stream:
+        """Keep the first record of each key, and drop those that follow within a time of event time.
+
+        Args:
+            by: The columns that make two records the same.
+        """
+        if not by:
+            raise UsageError('dedupe needs columns, such as dedupe("id", within="1h")')
+        from millstream.stream.deduping import DedupeStep
+
+        return self._then(DedupeStep(by, duration_us(within)))
 
     # --- windows ------------------------------------------------------------------------------------------------
 
@@ -187,6 +277,9 @@ class Stream:
     def _then(self, step: Any) -> Stream:
         return Stream(self._graph, self._graph.step(step, self._node), self._keys)
 
+    def _joined(self, step: Any, other: Stream | TableView) -> Stream:
+        return Stream(self._graph, self._graph.step(step, self._node, other._node), self._keys)
+
     def _other(self, other: Any, what: str) -> Stream:
         if not isinstance(other, Stream) or other._graph is not self._graph:
             raise UsageError(f"{what}: {other!r} is not a stream of this description")
@@ -199,7 +292,8 @@ class TableView:
     def __init__(self, graph: Graph, node: Node, table: Table) -> None:
         self._graph = graph
         self._node = node
-        self._table = table
+        self.key = table.key
+        """Its key columns."""
 
 
 def table(topic: Topic[Any], *, key: str | Sequence[str] | None = None) -> Table:
@@ -239,7 +333,7 @@ def describe(function: Callable[..., Any], name: str, sources: Sequence[Topic[An
             arguments.append(TableView(graph, graph.source(Source(source.topic, source)), source))
         else:
             arguments.append(Stream(graph, graph.source(Source(source))))
-    _takes(function, len(arguments), "a stream's description")(*arguments)
+    takes(function, len(arguments), "a stream's description")(*arguments)
     if not any(isinstance(node.step, ToTopic | Each) for node in graph.nodes):
         raise UsageError(f'stream {name!r} has no output; end its steps with .to("topic") or .each(function)')
     return graph
@@ -254,47 +348,4 @@ def _target(target: str | Topic[Any]) -> str | Topic[Any]:
 
 
 def _one_argument(function: Callable[..., Any], what: str) -> Callable[..., Any]:
-    return _takes(function, 1, what)
-
-
-def _takes(function: Callable[..., Any], count: int, what: str) -> Callable[..., Any]:
-    name = getattr(function, "__name__", repr(function))
-    if not callable(function):
-        raise UsageError(f"{what}: {function!r} is not a function")
-    if inspect.iscoroutinefunction(function):
-        raise UsageError(f"{what}: {name!r} is async; a stream is processed in order, write it as a plain function")
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):
-        return function
-    try:
-        signature.bind(*[None] * count)
-    except TypeError:
-        arguments = "one argument" if count == 1 else f"{count} arguments"
-        raise UsageError(f"{what}: the function takes {arguments}; {name!r} has {signature}") from None
-    return function
-
-
-def _return_type(function: Callable[..., Any]) -> type | None:
-    return _plain_type(_return_hint(function))
-
-
-def _item_type(function: Callable[..., Any]) -> type | None:
-    """Return X of a return annotation list[X], Iterator[X] and the like."""
-    arguments = get_args(_return_hint(function))
-    return _plain_type(arguments[0]) if arguments else None
-
-
-def _return_hint(function: Callable[..., Any]) -> Any:
-    try:
-        return get_type_hints(function).get("return")
-    except (NameError, TypeError, AttributeError):
-        return None
-
-
-def _plain_type(hint: Any) -> type | None:
-    if isinstance(hint, UnionType) or get_origin(hint) is Union:
-        others = [argument for argument in get_args(hint) if argument is not NoneType]
-        hint = others[0] if len(others) == 1 else None
-    found = get_origin(hint) or hint
-    return found if isinstance(found, type) and found is not NoneType else None
+    return takes(function, 1, what)

@@ -39,13 +39,16 @@ class Output:
         if empty is not None and empty.has_type and isinstance(self._sink, ToTopic):
             self._topic(self._type_of(empty))
 
-    def send(self, piece: Piece) -> list[Append]:
-        """Take records; return what the transaction is to append."""
+    def call(self, piece: Piece) -> None:
+        """Call the function of an `each` with every value."""
+        assert isinstance(self._sink, Each)
+        function = self._sink.function
+        for value in self._values(piece)[0]:
+            function(value)
+
+    def appends(self, piece: Piece) -> list[Append]:
+        """Return what the transaction is to append to the topic."""
         if not piece.height:
-            return []
-        if isinstance(self._sink, Each):
-            for value in self._values(piece)[0]:
-                self._sink.function(value)
             return []
         target = self._topic(self._type_of(piece))
         if piece.height > ROWS_MAX and not piece.has_values and not target.schema.open:

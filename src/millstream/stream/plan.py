@@ -7,6 +7,7 @@ from typing import Any
 
 from millstream.errors import UsageError
 from millstream.stream.graph import Each, Graph, Node, Source, ToTopic, is_stateful
+from millstream.stream.joining import JoinOperator, JoinStep
 from millstream.stream.needs import Needs, union
 from millstream.stream.operators import Operator
 from millstream.stream.steps import MapBatches
@@ -21,6 +22,8 @@ def operator_of(step: Any, prefix: bytes) -> Operator:
     match step:
         case WindowStep():
             return WindowOperator(step, prefix)
+        case JoinStep():
+            return JoinOperator(step, prefix)
     raise AssertionError(f"no operator does {step!r}")
 
 

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final, NamedTuple
 
-from millstream.engines.protocol import Append, OffsetMove, StateChange
+from millstream.engines.protocol import NO_MOVES, Append, OffsetMove, StateChange
 from millstream.errors import UsageError
 from millstream.log.group import Group
 from millstream.stream.flow import Arrival, Flow
 from millstream.stream.graph import Each, Graph, Node, ToTopic
-from millstream.stream.operators import OperatorStatus
+from millstream.stream.intake import Intake, MicroBatch
+from millstream.stream.operators import OperatorStatus, StateWrite
 from millstream.stream.output import Output
-from millstream.stream.piece import Piece
-from millstream.stream.plan import PREFIX_BYTES, needs_of, never_null
-from millstream.stream.source import NEVER_US, SourceReader
-from millstream.stream.watermark import Watermarks
+from millstream.stream.plan import PREFIX_BYTES, never_null
 
-RECORDS_MAX: Final = 50_000
-"""Of a micro-batch: Polars is at full speed from here. Under less load a batch is what came during the last commit."""
+RECORDS_MAX: Final = 100_000
+"""Of a micro-batch: Polars is at full speed from 50,000, and what costs the same for each batch is spread thin here."""
+
+RECORDS_MIN: Final = 1_000
+"""The latency wanted never makes a micro-batch smaller than this: it would only be further behind."""
+
+LATENCY_S: Final = 0.25
+"""A stream that runs on takes no more records at once than it processes in this time, unless told otherwise."""
 
 STOP_US: Final = 200_000
 """A stream without input notices within this time that it should stop."""
@@ -48,114 +54,123 @@ class StreamRun:
 
     An error leaves the log as the last commit left it, and this object of no use: the next run starts from there.
 
+    Args:
+        records_max: Of a micro-batch.
+        latency_s: What `run` makes micro-batches small for.
+
     Raises:
         UsageError: The log holds open windows that the description does not have any more.
     """
 
-    def __init__(self, graph: Graph, *, records_max: int = RECORDS_MAX) -> None:
-        self._graph = graph
+    def __init__(self, graph: Graph, *, records_max: int = RECORDS_MAX, latency_s: float = LATENCY_S) -> None:
         self._records_max = records_max
+        self._latency_s = latency_s
         self._live = False
         self._flow = Flow(graph)
-        needs = needs_of(graph)
-        self._sources = [
-            SourceReader(graph, node, needs[node], Watermarks(node.step.topic.name)) for node in graph.sources()
-        ]
-        self._group: Group[Any] = self._sources[0].group
-        self._log = self._sources[0].topic.log
-        self._clock = self._log.clock
+        first = graph.sources()[0].step.topic
+        self._log = first.log
+        self._clock = first.log.clock
+        self._intake = Intake(graph, self._clock)
+        self._group: Group[Any] = self._intake.sources[0].group
         self._outputs = {
             node: Output(self._log, node, never_null(node))
             for node in graph.nodes
             if isinstance(node.step, ToTopic | Each)
         }
+        self._begun = False
         self._load()
         for output in self._outputs.values():
             output.prepare()
-        self.status = self._status_now()
+        self.status = self._status(self._intake.watermark_us())
         """As of the last commit; safe to read from other threads."""
 
     def run(self, stop: threading.Event) -> None:
         """Process records as they come until `stop` is set; what was read is then committed."""
         self._live = True
+        size = self._records_max
         while not stop.is_set():
-            if not self.step():
+            begun = time.monotonic()
+            batch = self._intake.next(size, live=True)
+            if batch is None:
                 self.idle()
                 self._wait(stop)
+                continue
+            self._process(batch)
+            size = self._size(size, batch, time.monotonic() - begun)
+            if batch.full:
+                self._catch_up(stop, size)
 
     def run_now(self, stop: threading.Event) -> int:
         """Process what is there; return the number of records. Windows that the watermark has not passed stay open."""
-        total = 0
-        while not stop.is_set() and (count := self.step()):
-            total += count
-        return total
+        return self._catch_up(stop, self._records_max)
 
     def step(self) -> int:
         """Read a micro-batch, process and commit it; return the number of offsets read."""
-        self._clock_us = self._clock.now_us()
-        moves = self._next_moves()
-        if not moves:
+        batch = self._intake.next(self._records_max, live=self._live)
+        if batch is None:
             return 0
-        pieces: dict[Node, list[Piece]] = {}
-        for source, some in moves.items():
-            piece = source.read(some)
-            pieces[source.node] = [] if piece is None else [piece]
-        self._commit(moves, self._flow.sweep(pieces, self._watermarks(moves)))
-        return sum(move.end - move.start for some in moves.values() for move in some)
+        self._process(batch)
+        return batch.offsets
 
     def idle(self) -> None:
         """Close what is over by the clock while no records come; fire timers of the clock."""
         clock_us = self._clock.now_us()
-        watermarks: dict[Node, int | None] = {}
         due_us, end_us, tick_us = self._flow.due_us(), self._flow.end_us(), self._flow.tick_due_us()
-        ticks = tick_us is not None and tick_us <= clock_us
-        moved = [us for source in self._streams() if (us := source.watermarks.idle_us(clock_us)) is not None]
-        newest = max((us for source in self._streams() if (us := source.watermarks.newest_us()) is not None), default=0)
-        # Time beyond the last window's end is not known to have passed: a record from there must not be late.
-        us = min(min(moved), max(end_us, newest)) if moved and end_us is not None else None
+        us = self._intake.idle_us(clock_us)
+        if us is not None and end_us is not None:
+            # Time beyond the last window's end is not known to have passed: a record from there must not be late.
+            us = min(us, max(end_us, self._intake.newest_us() or 0))
         closes = us is not None and due_us is not None and us >= due_us
+        ticks = tick_us is not None and tick_us <= clock_us
         if not closes and not ticks:
             return
-        for source in self._sources:
-            watermarks[source.node] = us if closes else source.watermark_us()
-        self._commit({}, self._flow.sweep({}, watermarks, clock_us if ticks else None))
+        if not closes:
+            us = self._intake.watermark_us()
+        watermarks: dict[Node, int | None] = {source.node: us for source in self._intake.sources}
+        arrivals = self._flow.sweep({}, watermarks, clock_us if ticks else None)
+        self._call_functions(arrivals)
+        self._commit(NO_MOVES, self._flow.changes(), arrivals, self._status(us))
 
     # --- inside -----------------------------------------------------------------------------------------------------
 
-    def _streams(self) -> list[SourceReader]:
-        return [source for source in self._sources if not source.is_table]
+    def _catch_up(self, stop: threading.Event, size: int) -> int:
+        """Process what is there: while a micro-batch is computed, the next one is read and the last one committed."""
+        total = 0
+        with ThreadPoolExecutor(2, "millstream-stream") as threads:
+            read: Callable[[], MicroBatch | None] = lambda: self._intake.next(size, live=self._live)  # noqa: E731
+            coming: Future[MicroBatch | None] | None = threads.submit(read)
+            committing: Future[None] | None = None
+            while coming is not None and (batch := coming.result()) is not None:
+                coming = threads.submit(read) if batch.full and not stop.is_set() else None
+                arrivals = self._flow.sweep(batch.pieces, batch.watermarks_us)
+                writes = [*batch.state, *self._flow.changes()]
+                status = self._status(batch.watermark_us)
+                if committing is not None:
+                    committing.result()
+                self._call_functions(arrivals)
+                committing = threads.submit(self._commit, batch.moves, writes, arrivals, status)
+                total += batch.offsets
+            if committing is not None:
+                committing.result()
+        return total
 
-    def _next_moves(self) -> dict[SourceReader, list[OffsetMove]]:
-        """Choose what to read: tables first, then of several topics the one whose event time is furthest behind."""
-        for source in self._sources:
-            source.look()
-        waiting = [source for source in self._sources if source.unread]
-        if tables := [source for source in waiting if source.is_table]:
-            waiting = tables
-        elif len(waiting) > 1 and sum(source.unread for source in waiting) > self._records_max:
-            waiting = [min(waiting, key=_behind)]
-        return {source: source.moves(self._records_max // len(waiting)) for source in waiting}
+    def _process(self, batch: MicroBatch) -> None:
+        arrivals = self._flow.sweep(batch.pieces, batch.watermarks_us)
+        self._call_functions(arrivals)
+        writes = [*batch.state, *self._flow.changes()]
+        self._commit(batch.moves, writes, arrivals, self._status(batch.watermark_us))
 
-    def _watermarks(self, moves: Mapping[SourceReader, list[OffsetMove]]) -> dict[Node, int | None]:
-        """Return the watermark of each source once these moves are made.
-
-        A source without any record does not hold the others back. Nor, in a stream that runs on, does a partition that
-        is read to its end and gets nothing: its event time goes on as the clock does, up to the newest of the others.
-        """
-        clock_us = self._clock_us if self._live else None
-        newest_us = max((us for s in self._streams() if (us := s.watermarks.newest_us()) is not None), default=0)
-        found: dict[Node, int | None] = {}
-        for source in self._sources:
-            read = {move.partition: move.end for move in moves.get(source, ())}
-            found[source.node] = source.watermark_us_after(read, clock_us, newest_us)
-        return found if any(us != NEVER_US for us in found.values()) else dict.fromkeys(found)
+    def _size(self, size: int, batch: MicroBatch, took_s: float) -> int:
+        """Return how many records to take at once so that they are processed within the latency wanted."""
+        if not batch.full:
+            return self._records_max
+        wanted = int(batch.offsets * self._latency_s / max(took_s, 1e-6))
+        return max(min(RECORDS_MIN, self._records_max), min(wanted, 2 * size, self._records_max))
 
     def _load(self) -> None:
         state = self._group.state(STATE_PARTITION)
         self._turn = state.get(_TURN)
-        self._begun = False
-        for source in self._sources:
-            source.watermarks.load(state)
+        self._intake.load(state)
         self._check_known(state)
         self._flow.load(state, lambda keys: self._group.state(STATE_PARTITION, keys))
 
@@ -171,32 +186,43 @@ class StreamRun:
                 "keys or aggregates); describe them again until they have closed, or give the new stream a new name"
             )
 
-    def _commit(self, moves: Mapping[SourceReader, list[OffsetMove]], arrivals: list[Arrival]) -> None:
+    def _call_functions(self, arrivals: Sequence[Arrival]) -> None:
+        """Run what is not part of the transaction, in the thread that runs the stream."""
+        for arrival in arrivals:
+            if isinstance(arrival.output.step, Each):
+                self._outputs[arrival.output].call(arrival.piece)
+
+    def _commit(
+        self,
+        moves: Mapping[str, Sequence[OffsetMove]],
+        writes: Sequence[StateWrite],
+        arrivals: Sequence[Arrival],
+        status: StreamStatus,
+    ) -> None:
         appends: list[Append] = []
         for arrival in arrivals:
-            appends += self._outputs[arrival.output].send(arrival.piece)
-        writes = [write for source in self._sources for write in source.watermarks.changes()] + self._flow.changes()
+            if not isinstance(arrival.output.step, Each):
+                appends += self._outputs[arrival.output].appends(arrival.piece)
+        state = [StateChange(STATE_PARTITION, key, value) for key, value in writes]
         turn = StateChange(STATE_PARTITION, _TURN, self._turn)
         if not self._begun:
             self._turn = str(int(self._turn or b"0") + 1).encode()
-            writes.append((_TURN, self._turn))
-        of_topic = {source.topic.name: some for source, some in moves.items()}
+            state.append(StateChange(STATE_PARTITION, _TURN, self._turn))
+        first = self._group.topic.name
         self._group.commit(
-            of_topic.pop(self._group.topic.name, []),
-            state=[StateChange(STATE_PARTITION, key, value) for key, value in writes],
+            moves.get(first, ()),
+            state=state,
             appends=appends,
-            others=of_topic,
+            others={topic: some for topic, some in moves.items() if topic != first},
             expect=[turn],
         )
         self._begun = True
-        for source, some in moves.items():
-            source.committed.update({move.partition: move.end for move in some})
-        self.status = self._status_now()
+        self.status = status
 
-    def _status_now(self) -> StreamStatus:
+    def _status(self, watermark_us: int | None) -> StreamStatus:
         statuses = self._flow.statuses()
         return StreamStatus(
-            watermark_us=min((us for s in self._streams() if (us := s.watermark_us()) is not None), default=None),
+            watermark_us=watermark_us,
             late=sum(status.late for _, status in statuses),
             open_windows=sum(status.open for _, status in statuses),
             steps={f"{node.number} {node.step}": status for node, status in statuses},
@@ -207,18 +233,12 @@ class StreamRun:
         left_us = WAIT_US
         clock_us = self._clock.now_us()
         if (due_us := self._flow.due_us()) is not None:
-            waits = [source.watermarks.idle_wait_us(clock_us, due_us) for source in self._streams()]
-            left_us = min(left_us, max(waits, default=0) + 1)
+            left_us = min(left_us, self._intake.idle_wait_us(clock_us, due_us) + 1)
         if (tick_us := self._flow.tick_due_us()) is not None:
             left_us = min(left_us, max(0, tick_us - clock_us) + 1)
-        seen = {source.topic.name: source.ends for source in self._sources}
+        seen = self._intake.seen()
         while left_us > 0 and not stop.is_set():
             slice_us = min(left_us, STOP_US)
             if self._log.engine.wait(seen, slice_us):
                 return
             left_us -= slice_us
-
-
-def _behind(source: SourceReader) -> float:
-    us = source.watermark_us()
-    return float("-inf") if us is None else us

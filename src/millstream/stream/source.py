@@ -31,7 +31,8 @@ class SourceReader:
         self.is_table = source_of(node).table is not None
         self.group: Group[Any] = self.topic.group(graph.name)
         self.watermarks = watermarks
-        self.committed = dict(self.group.info().committed)
+        self.positions = dict(self.group.info().committed)
+        """The next offset to read, by partition."""
         self.ends: Mapping[int, int] = {}
         """As of the last look."""
         self._needs = needs
@@ -42,7 +43,7 @@ class SourceReader:
     @property
     def unread(self) -> int:
         """The number of offsets between what was read and the end, as of the last look."""
-        return sum(end - self.committed[partition] for partition, end in self.ends.items())
+        return sum(end - self.positions[partition] for partition, end in self.ends.items())
 
     def look(self) -> None:
         """Note where the topic ends."""
@@ -50,21 +51,22 @@ class SourceReader:
 
     def moves(self, records_max: int) -> list[OffsetMove]:
         """Return what to read next: of each partition about as much."""
-        waiting = {p: end for p, end in sorted(self.ends.items()) if end > self.committed[p]}
+        waiting = {p: end for p, end in sorted(self.ends.items()) if end > self.positions[p]}
         share = max(1, records_max // max(1, len(waiting)))
-        return [OffsetMove(p, self.committed[p], min(end, self.committed[p] + share)) for p, end in waiting.items()]
+        return [OffsetMove(p, self.positions[p], min(end, self.positions[p] + share)) for p, end in waiting.items()]
 
     def read(self, moves: Sequence[OffsetMove]) -> Piece | None:
-        """Return the records of the moves, and note how far their event time comes; None where there are none."""
+        """Return the records of the moves, and go on there; None where there are none."""
         pieces = [piece for move in moves if (piece := self._read(move)).height]
+        self.positions.update({move.partition: move.end for move in moves})
         return concat(pieces) if pieces else None
 
     def watermark_us(self) -> int | None:
         """Return the watermark by the records read, None before the first."""
         return self.watermarks.now_us()
 
-    def watermark_us_after(self, read: Mapping[int, int], clock_us: int | None, newest_us: int) -> int | None:
-        """Return the watermark once the partitions are read so far.
+    def watermark_us_now(self, clock_us: int | None, newest_us: int) -> int | None:
+        """Return the watermark with what was read.
 
         Args:
             clock_us: The wall clock of the last look, for partitions without news; None: only records count.
@@ -73,7 +75,7 @@ class SourceReader:
         Returns:
             None: it is not known yet; NEVER_US: there is not a single record to wait for.
         """
-        at_end = {p for p, end in self.ends.items() if read.get(p, self.committed[p]) >= end}
+        at_end = {p for p, end in self.ends.items() if self.positions[p] >= end}
         us = self.watermarks.now_us()
         if us is None:
             return NEVER_US if len(at_end) == len(self.ends) else None

@@ -1,0 +1,125 @@
+"""What a stream reads next, of all its topics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from millstream.clock import Clock
+from millstream.engines.protocol import OffsetMove
+from millstream.stream.graph import Graph, Node
+from millstream.stream.operators import StateWrite
+from millstream.stream.piece import Piece
+from millstream.stream.plan import needs_of, source_of
+from millstream.stream.source import NEVER_US, SourceReader
+from millstream.stream.watermark import Watermarks
+
+
+class MicroBatch(msgspec.Struct, frozen=True, eq=False):
+    """Records that are processed and committed together."""
+
+    moves: Mapping[str, Sequence[OffsetMove]]
+    """By topic."""
+    pieces: Mapping[Node, Sequence[Piece]]
+    watermarks_us: Mapping[Node, int | None]
+    """Of each source, with these records."""
+    watermark_us: int | None
+    """Of all that are not tables."""
+    state: Sequence[StateWrite]
+    """What the sources have to store."""
+    full: bool
+    """Whether there is more to read at once."""
+
+    @property
+    def offsets(self) -> int:
+        return sum(move.end - move.start for moves in self.moves.values() for move in moves)
+
+
+class Intake:
+    """Reads the sources of a stream, each from where it was committed last. Used by one thread at a time."""
+
+    def __init__(self, graph: Graph, clock: Clock) -> None:
+        needs = needs_of(graph)
+        self._clock = clock
+        self.sources = [
+            SourceReader(graph, node, needs[node], Watermarks(source_of(node).topic.name)) for node in graph.sources()
+        ]
+
+    @property
+    def streams(self) -> list[SourceReader]:
+        """The sources whose event time counts: all but tables."""
+        return [source for source in self.sources if not source.is_table]
+
+    def load(self, state: Mapping[bytes, bytes]) -> None:
+        for source in self.sources:
+            source.watermarks.load(state)
+
+    def next(self, records_max: int, *, live: bool) -> MicroBatch | None:
+        """Read what comes next; None where everything is read.
+
+        Args:
+            live: Partitions that get nothing do not hold the others back; otherwise only records count.
+        """
+        clock_us = self._clock.now_us() if live else None
+        moves = self._moves(records_max)
+        if not moves:
+            return None
+        pieces = {source.node: source.read(some) for source, some in moves.items()}
+        return MicroBatch(
+            moves={source.topic.name: some for source, some in moves.items()},
+            pieces={node: [piece] for node, piece in pieces.items() if piece is not None},
+            watermarks_us=self._watermarks_us(clock_us),
+            watermark_us=self.watermark_us(),
+            state=[write for source in self.sources for write in source.watermarks.changes()],
+            full=any(source.unread for source in self.sources),
+        )
+
+    def seen(self) -> dict[str, Mapping[int, int]]:
+        """Return the ends that were seen, by topic and partition."""
+        return {source.topic.name: source.ends for source in self.sources}
+
+    def watermark_us(self) -> int | None:
+        return min((us for source in self.streams if (us := source.watermark_us()) is not None), default=None)
+
+    def newest_us(self) -> int | None:
+        """Return the newest event time of all records read."""
+        return max((us for source in self.streams if (us := source.watermarks.newest_us()) is not None), default=None)
+
+    def idle_us(self, clock_us: int) -> int | None:
+        """Return the watermark at a time of the wall clock, when everything is read and nothing comes."""
+        return min(
+            (us for source in self.streams if (us := source.watermarks.idle_us(clock_us)) is not None), default=None
+        )
+
+    def idle_wait_us(self, clock_us: int, target_us: int) -> int:
+        """Return how long idle input needs to bring the watermark to `target_us`."""
+        return max((source.watermarks.idle_wait_us(clock_us, target_us) for source in self.streams), default=0)
+
+    # --- inside -----------------------------------------------------------------------------------------------------
+
+    def _moves(self, records_max: int) -> dict[SourceReader, list[OffsetMove]]:
+        """Choose what to read: tables first, then of several topics the one whose event time is furthest behind."""
+        for source in self.sources:
+            source.look()
+        waiting = [source for source in self.sources if source.unread]
+        if tables := [source for source in waiting if source.is_table]:
+            waiting = tables
+        elif len(waiting) > 1 and sum(source.unread for source in waiting) > records_max:
+            waiting = [min(waiting, key=_behind)]
+        return {source: source.moves(max(1, records_max // len(waiting))) for source in waiting}
+
+    def _watermarks_us(self, clock_us: int | None) -> dict[Node, int | None]:
+        """Return the watermark of each source with what was read.
+
+        A source without any record does not hold the others back. Nor, in a stream that runs on, does a partition that
+        is read to its end and gets nothing: its event time goes on as the clock does, up to the newest of the others.
+        """
+        newest_us = self.newest_us() or 0
+        found = {source.node: source.watermark_us_now(clock_us, newest_us) for source in self.sources}
+        return found if any(us != NEVER_US for us in found.values()) else dict.fromkeys(found)
+
+
+def _behind(source: SourceReader) -> float:
+    us = source.watermark_us()
+    return float("-inf") if us is None else us
