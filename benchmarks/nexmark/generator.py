@@ -117,7 +117,7 @@ def events(start: int, end: int, *, seed: int = 0) -> pl.DataFrame:
         _bids(numbers.filter(place > EPOCH_AUCTIONS), seed),
     ]
     whole = pl.concat(parts, how="diagonal").sort("n")
-    return whole.select(_time().alias("time"), pl.exclude("n")).select(list(COLUMNS))
+    return whole.select(time_of().alias("time"), pl.exclude("n")).select(list(COLUMNS))
 
 
 def pieces(count: int, *, seed: int = 0, size: int = 1_000_000) -> Iterator[pl.DataFrame]:
@@ -129,7 +129,7 @@ def pieces(count: int, *, seed: int = 0, size: int = 1_000_000) -> Iterator[pl.D
 # --- random bits -----------------------------------------------------------------------------------------------------
 
 
-def _bits(salt: int, seed: int) -> pl.Expr:
+def bits(salt: int, seed: int) -> pl.Expr:
     """Return 64 random bits of each event. Source: Steele, Lea, Flood, SplitMix64, 2014."""
     start = (seed * 0x632BE59BD9B4E019 + salt * 0xD1342543DE82EF95) % 2**64
     state = pl.col("n").cast(pl.UInt64) * _word(0x9E3779B97F4A7C15) + _word(start)
@@ -142,14 +142,14 @@ def _word(value: int) -> pl.Expr:
     return pl.lit(value, dtype=pl.UInt64)
 
 
-def _part(word: str, shift: int, bits: int) -> pl.Expr:
+def part(word: str, shift: int, bits: int) -> pl.Expr:
     """Return some of the bits of a word: an integer of [0, 2**bits)."""
     return (pl.col(word) // _word(2**shift) % _word(2**bits)).cast(pl.Int64)
 
 
 def _price(word: str, shift: int) -> pl.Expr:
     """Return cents from 1 to a million dollars, as many between 10 and 100 as between 100 and 1000."""
-    return (pl.lit(10.0) ** (_part(word, shift, 24) / 2**24 * 6) * 100).round().cast(pl.Int64)
+    return (pl.lit(10.0) ** (part(word, shift, 24) / 2**24 * 6) * 100).round().cast(pl.Int64)
 
 
 def _one_of(texts: tuple[str, ...], place: pl.Expr) -> pl.Expr:
@@ -159,15 +159,15 @@ def _one_of(texts: tuple[str, ...], place: pl.Expr) -> pl.Expr:
 # --- the three kinds -------------------------------------------------------------------------------------------------
 
 
-def _time() -> pl.Expr:
+def time_of() -> pl.Expr:
     return (pl.col("n") * _STEP_US + _STARTS_US).cast(_INSTANT)
 
 
 def _persons(numbers: pl.DataFrame, seed: int) -> pl.DataFrame:
-    frame = numbers.with_columns(_bits(1, seed).alias("r"), (pl.col("n") // EPOCH_EVENTS).alias("person"))
-    first = _one_of(_FIRST_NAMES, _part("r", 0, 16) % len(_FIRST_NAMES))
-    last = _one_of(_LAST_NAMES, _part("r", 16, 16) % len(_LAST_NAMES))
-    place = _part("r", 32, 16) % len(_CITIES)
+    frame = numbers.with_columns(bits(1, seed).alias("r"), (pl.col("n") // EPOCH_EVENTS).alias("person"))
+    first = _one_of(_FIRST_NAMES, part("r", 0, 16) % len(_FIRST_NAMES))
+    last = _one_of(_LAST_NAMES, part("r", 16, 16) % len(_LAST_NAMES))
+    place = part("r", 32, 16) % len(_CITIES)
     return frame.select(
         "n",
         pl.lit(PERSON, pl.Int64).alias("kind"),
@@ -182,44 +182,42 @@ def _persons(numbers: pl.DataFrame, seed: int) -> pl.DataFrame:
 def _auctions(numbers: pl.DataFrame, seed: int) -> pl.DataFrame:
     epoch = pl.col("n") // EPOCH_EVENTS
     frame = numbers.with_columns(
-        _bits(2, seed).alias("r"),
-        _bits(3, seed).alias("q"),
+        bits(2, seed).alias("r"),
+        bits(3, seed).alias("q"),
         (epoch * EPOCH_AUCTIONS + pl.col("n") % EPOCH_EVENTS - 1).alias("auction"),
         epoch.alias("person"),
     )
-    hot = _part("r", 0, 2) > 0
+    hot = part("r", 0, 2) > 0
     return frame.select(
         "n",
         pl.lit(AUCTION, pl.Int64).alias("kind"),
         (pl.col("auction") + FIRST_ID).alias("id"),
-        pl.concat_str(pl.lit("item "), _part("q", 0, 16)).alias("name"),
-        pl.when(hot).then(_hot("person", FIRST_ID)).otherwise(_anybody(_part("r", 2, 20))).alias("seller"),
-        (FIRST_CATEGORY + _part("q", 16, 16) % CATEGORIES).alias("category"),
+        pl.concat_str(pl.lit("item "), part("q", 0, 16)).alias("name"),
+        pl.when(hot).then(_hot("person", FIRST_ID)).otherwise(_anybody(part("r", 2, 20))).alias("seller"),
+        (FIRST_CATEGORY + part("q", 16, 16) % CATEGORIES).alias("category"),
         _price("r", 22).alias("initial_bid"),
         (_price("r", 22) + _price("q", 32)).alias("reserve"),
-        (pl.col("n") * _STEP_US + _STARTS_US + 1 + _part("r", 46, 18) % _EXPIRES_US_MAX)
-        .cast(_INSTANT)
-        .alias("expires"),
+        (pl.col("n") * _STEP_US + _STARTS_US + 1 + part("r", 46, 18) % _EXPIRES_US_MAX).cast(_INSTANT).alias("expires"),
     )
 
 
 def _bids(numbers: pl.DataFrame, seed: int) -> pl.DataFrame:
     epoch = pl.col("n") // EPOCH_EVENTS
     frame = numbers.with_columns(
-        _bits(4, seed).alias("r"),
+        bits(4, seed).alias("r"),
         (epoch * EPOCH_AUCTIONS + EPOCH_AUCTIONS - 1).alias("last_auction"),
         epoch.alias("person"),
     )
     oldest = pl.max_horizontal(pl.col("last_auction") - _AUCTIONS_IN_FLIGHT, pl.lit(0, pl.Int64))
-    open_ = oldest + _part("r", 1, 16) % (pl.col("last_auction") - oldest + 1 + _LEAD) + FIRST_ID
-    hot_auction, hot_bidder = _part("r", 0, 1) > 0, _part("r", 17, 2) > 0
+    open_ = oldest + part("r", 1, 16) % (pl.col("last_auction") - oldest + 1 + _LEAD) + FIRST_ID
+    hot_auction, hot_bidder = part("r", 0, 1) > 0, part("r", 17, 2) > 0
     return frame.select(
         "n",
         pl.lit(BID, pl.Int64).alias("kind"),
         pl.when(hot_auction).then(_hot("last_auction", FIRST_ID)).otherwise(open_).alias("auction"),
-        pl.when(hot_bidder).then(_hot("person", FIRST_ID + 1)).otherwise(_anybody(_part("r", 19, 18))).alias("bidder"),
+        pl.when(hot_bidder).then(_hot("person", FIRST_ID + 1)).otherwise(_anybody(part("r", 19, 18))).alias("bidder"),
         _price("r", 37).alias("price"),
-        _one_of(_CHANNELS, _part("r", 61, 2)).alias("channel"),
+        _one_of(_CHANNELS, part("r", 61, 2)).alias("channel"),
     )
 
 
