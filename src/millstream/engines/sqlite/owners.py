@@ -54,7 +54,7 @@ class Owners:
         """Return the name of this process, which holds its lock from now on.
 
         Raises:
-            OSError: The folder cannot be used.
+            OSError: The folder cannot be used, or the disk is full.
         """
         if self._name is not None:
             return self._name
@@ -67,22 +67,25 @@ class Owners:
                     # Between its making and its lock, another process may have found the file unlocked, taken its owner
                     # for dead, and removed it: nobody would ever notice our death by that one.
                     if file is not None and _is_at(file, self._path(name)):
+                        self._tallies = self._room_for_tallies(file, name)
                         self._file, self._name = file, name
                     elif file is not None:
                         os.close(file)
             return self._name
 
-    def tallies(self) -> Tallies:
-        """Return what this process notes about its leases; only once it has a name.
+    def _room_for_tallies(self, file: int, name: str) -> Tallies:
+        """Make room before anything is leased: what was handed out without a note would be handed out again."""
+        try:
+            return Tallies(file)
+        except OSError:
+            os.unlink(self._path(name))
+            os.close(file)
+            raise
 
-        Raises:
-            OSError: There is no room for it.
-        """
-        with self._mutex:
-            if self._tallies is None:
-                assert self._file is not None
-                self._tallies = Tallies(self._file)
-            return self._tallies
+    def tallies(self) -> Tallies:
+        """Return what this process notes about its leases; only once it has a name."""
+        assert self._tallies is not None
+        return self._tallies
 
     def look(
         self, dead: Callable[[str, Mapping[int, tuple[int, int]]], None], holders: Callable[[], Iterable[str]]
