@@ -111,7 +111,7 @@ def test_a_description_that_cannot_work_is_refused_when_it_is_written(
 
 
 def test_a_topic_is_read_once_by_a_stream(clicks: Topic[Click]) -> None:
-    with pytest.raises(UsageError, match="given .clicks. twice"):
+    with pytest.raises(UsageError, match="'clicks' twice"):
         describe(lambda one, other: one.merge(other).to("x"), "s", [clicks, clicks])
 
 

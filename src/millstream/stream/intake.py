@@ -10,10 +10,10 @@ from millstream.clock import Clock
 from millstream.engines.protocol import OffsetMove
 from millstream.stream.graph import Graph, Node
 from millstream.stream.operators import StateWrite
+from millstream.stream.options import StreamOptions
 from millstream.stream.piece import Piece
-from millstream.stream.plan import needs_of, source_of
+from millstream.stream.plan import needs_of
 from millstream.stream.source import NEVER_US, SourceReader
-from millstream.stream.watermark import Watermarks
 
 
 class MicroBatch(msgspec.Struct, frozen=True, eq=False):
@@ -39,12 +39,10 @@ class MicroBatch(msgspec.Struct, frozen=True, eq=False):
 class Intake:
     """Reads the sources of a stream, each from where it was committed last. Used by one thread at a time."""
 
-    def __init__(self, graph: Graph, clock: Clock) -> None:
+    def __init__(self, graph: Graph, options: StreamOptions, clock: Clock) -> None:
         needs = needs_of(graph)
         self._clock = clock
-        self.sources = [
-            SourceReader(graph, node, needs[node], Watermarks(source_of(node).topic.name)) for node in graph.sources()
-        ]
+        self.sources = [SourceReader(graph, node, needs[node], options) for node in graph.sources()]
 
     @property
     def streams(self) -> list[SourceReader]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -13,7 +13,9 @@ from millstream.log.group import Group
 from millstream.log.topic import Topic
 from millstream.records import check_name
 from millstream.stream.description import describe
+from millstream.stream.explain import as_mermaid, as_text
 from millstream.stream.graph import Table
+from millstream.stream.options import DEFAULTS, StreamOptions
 from millstream.stream.run import RECORDS_MAX, StreamRun
 
 
@@ -49,11 +51,18 @@ class StreamReader:
 
     kind = "stream"
 
-    def __init__(self, *sources: Topic[Any] | Table, description: Callable[..., Any], name: str) -> None:
+    def __init__(
+        self,
+        *sources: Topic[Any] | Table,
+        description: Callable[..., Any],
+        name: str,
+        options: StreamOptions = DEFAULTS,
+    ) -> None:
         self.name = check_name("stream", name)
         self.topic: Topic[Any] = topic_of(sources[0])
         """The first one; the stream's state is kept with it."""
         self.sources = sources
+        self.options = options
         self._description = description
         self._graph = describe(description, name, sources)
         self._run: StreamRun | None = None
@@ -67,8 +76,12 @@ class StreamReader:
 
     @property
     def group(self) -> Group[Any]:
-        """The consumer group, created at the start of the log the first time."""
-        return self.topic.group(self.name)
+        """The consumer group, created the first time."""
+        return self.topic.group(self.name, start=self.options.start)
+
+    def explain(self, form: Literal["text", "mermaid"] = "text") -> str:
+        """Return its graph: the steps, where each was written, the columns that come out and those that are read."""
+        return as_mermaid(self._graph) if form == "mermaid" else as_text(self._graph)
 
     def info(self) -> StreamInfo:
         """Return how far it came; of a stream that runs in another process, as of its last commit."""
@@ -106,7 +119,7 @@ class StreamReader:
         Args:
             records_max: Of a micro-batch.
         """
-        return StreamRun(self._graph, records_max=records_max)
+        return StreamRun(self._graph, self.options, records_max=records_max)
 
 
 def topic_of(source: Topic[Any] | Table) -> Topic[Any]:

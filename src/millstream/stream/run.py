@@ -15,6 +15,7 @@ from millstream.stream.flow import Arrival, Flow
 from millstream.stream.graph import Each, Graph, Node, ToTopic
 from millstream.stream.intake import Intake, MicroBatch
 from millstream.stream.operators import OperatorStatus, StateWrite
+from millstream.stream.options import DEFAULTS, StreamOptions
 from millstream.stream.output import Output
 from millstream.stream.plan import PREFIX_BYTES, never_null
 
@@ -23,9 +24,6 @@ RECORDS_MAX: Final = 100_000
 
 RECORDS_MIN: Final = 1_000
 """The latency wanted never makes a micro-batch smaller than this: it would only be further behind."""
-
-LATENCY_S: Final = 0.25
-"""A stream that runs on takes no more records at once than it processes in this time, unless told otherwise."""
 
 STOP_US: Final = 200_000
 """A stream without input notices within this time that it should stop."""
@@ -56,21 +54,20 @@ class StreamRun:
 
     Args:
         records_max: Of a micro-batch.
-        latency_s: What `run` makes micro-batches small for.
 
     Raises:
         UsageError: The log holds open windows that the description does not have any more.
     """
 
-    def __init__(self, graph: Graph, *, records_max: int = RECORDS_MAX, latency_s: float = LATENCY_S) -> None:
+    def __init__(self, graph: Graph, options: StreamOptions = DEFAULTS, *, records_max: int = RECORDS_MAX) -> None:
         self._records_max = records_max
-        self._latency_s = latency_s
+        self._latency_s = options.latency_us / 1_000_000
         self._live = False
         self._flow = Flow(graph)
         first = graph.sources()[0].step.topic
         self._log = first.log
         self._clock = first.log.clock
-        self._intake = Intake(graph, self._clock)
+        self._intake = Intake(graph, options, self._clock)
         self._group: Group[Any] = self._intake.sources[0].group
         self._outputs = {
             node: Output(self._log, node, never_null(node))

@@ -11,6 +11,7 @@ from millstream.log.topic import Topic
 from millstream.records import Record
 from millstream.stream.graph import Graph, Node
 from millstream.stream.needs import Needs
+from millstream.stream.options import StreamOptions
 from millstream.stream.piece import Piece, concat
 from millstream.stream.plan import source_of, wants_columns, wants_keys, wants_values
 from millstream.stream.watermark import Watermarks
@@ -25,12 +26,12 @@ NEVER_US: Final = 1 << 62
 class SourceReader:
     """Reads a topic for one stream, through the consumer group of the stream's name."""
 
-    def __init__(self, graph: Graph, node: Node, needs: Needs, watermarks: Watermarks) -> None:
+    def __init__(self, graph: Graph, node: Node, needs: Needs, options: StreamOptions) -> None:
         self.node = node
         self.topic: Topic[Any] = source_of(node).topic
         self.is_table = source_of(node).table is not None
-        self.group: Group[Any] = self.topic.group(graph.name)
-        self.watermarks = watermarks
+        self.group: Group[Any] = self.topic.group(graph.name, start="start" if self.is_table else options.start)
+        self.watermarks = Watermarks(self.topic.name, delay_us=options.delay_us, future_us=options.future_us)
         self.positions = dict(self.group.info().committed)
         """The next offset to read, by partition."""
         self.ends: Mapping[int, int] = {}

@@ -16,10 +16,6 @@ IDLE_GRACE_US: Final = 1_000_000
 """Idle input moves the watermark this much later than time passes: a record's way from where it happened into the log
 takes time, and one that is on its way must not come too late just because nothing else did."""
 
-FUTURE_US: Final = 86_400_000_000
-"""An event time further than this after the record's append is a wrong clock: it does not move the watermark beyond.
-One record from 2099 must not make all others late. A day covers every time zone that was taken for UTC."""
-
 
 class Progress(msgspec.Struct, frozen=True, array_like=True):
     """The newest event time of a partition, and when the log took the newest record."""
@@ -38,9 +34,10 @@ class Watermarks:
     Args:
         topic: Its name; the state is kept under it.
         delay_us: How far out of order records may come: the watermark stays this much behind the newest.
+        future_us: How far after its append an event time may be and still move the watermark.
     """
 
-    def __init__(self, topic: str, *, delay_us: int = 0, future_us: int = FUTURE_US) -> None:
+    def __init__(self, topic: str, *, delay_us: int, future_us: int) -> None:
         self._key = b"m" + topic.encode()
         self._delay_us = delay_us
         self._future_us = future_us

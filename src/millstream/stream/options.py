@@ -1,0 +1,49 @@
+"""How a stream runs: what is the same for all of its steps."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Final, Literal
+
+import msgspec
+
+from millstream.durations import duration_us
+from millstream.errors import UsageError
+
+LATENCY: Final = "250ms"
+"""A stream that runs on takes no more records at once than it processes in this time."""
+
+FUTURE: Final = "1d"
+"""An event time further than this after the record's append is a wrong clock: it does not move the watermark beyond.
+One record from 2099 must not make all others late. A day covers every time zone that was taken for UTC."""
+
+
+class StreamOptions(msgspec.Struct, frozen=True):
+    """The settings of `App.stream`, checked."""
+
+    delay_us: int = 0
+    latency_us: int = duration_us(LATENCY)
+    future_us: int = duration_us(FUTURE)
+    start: Literal["start", "end"] = "start"
+
+
+DEFAULTS: Final = StreamOptions()
+
+
+def options_of(
+    *,
+    delay: timedelta | str | float = 0,
+    latency: timedelta | str | float = LATENCY,
+    future: timedelta | str | float = FUTURE,
+    start: Literal["start", "end"] = "start",
+) -> StreamOptions:
+    """Return the settings as they are stored.
+
+    Raises:
+        UsageError: One is no duration, or none of the words there are.
+    """
+    if start not in ("start", "end"):
+        raise UsageError(f'start={start!r}: give "start", the oldest record there is, or "end", those from now on')
+    return StreamOptions(
+        delay_us=duration_us(delay), latency_us=duration_us(latency), future_us=duration_us(future), start=start
+    )
