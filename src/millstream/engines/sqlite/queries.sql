@@ -116,7 +116,8 @@ FROM progress g JOIN partition p ON p.id = g.partition_id WHERE g.group_id = ?;
 -- find_lease: Who holds a record, and until when.
 SELECT attempt, deadline_us, worker FROM lease WHERE group_id = ? AND partition_id = ? AND first <= ?3 AND past > ?3;
 -- find_sorted: How a record of a group in sorted order stands.
-SELECT attempt, due_us, given_back FROM sorted WHERE group_id = ? AND partition_id = ? AND first = ?;
+SELECT attempt, due_us, given_back FROM sorted INDEXED BY sorted_place
+WHERE group_id = ? AND partition_id = ? AND first = ?;
 -- find_waiting: The range that was given back, or left behind, and may hold a record.
 SELECT past, attempt, due_us FROM waiting WHERE group_id = ? AND partition_id = ? AND first <= ?
 ORDER BY first DESC LIMIT 1;
