@@ -73,7 +73,7 @@ def start(*arguments: str, folder: Path) -> subprocess.Popen[str]:
 def test_help_lists_every_command(millstream: Command) -> None:
     result = millstream("--help")
     assert result.code == 0
-    for name in ("demo", "topics", "put", "tail", "sql", "run", "queue", "dead", "top", "doctor", "backup"):
+    for name in ("demo", "topics", "put", "tail", "sql", "run", "queue", "dead", "replay", "top", "doctor", "backup"):
         assert f"  {name} " in result.out
 
 

@@ -17,6 +17,7 @@ from millstream.cli.doctor import doctor
 from millstream.cli.errors import print_error
 from millstream.cli.put import put
 from millstream.cli.queue import queue
+from millstream.cli.replay import replay
 from millstream.cli.run import run as run_command
 from millstream.cli.shell import DataOption, DebugOption, JsonOption, Shell, UrlOption
 from millstream.cli.sql import sql
@@ -26,7 +27,7 @@ from millstream.cli.topics import topics
 from millstream.errors import MillstreamError
 from millstream.version import __version__
 
-COMMANDS: Final = (demo, topics, put, tail, sql, run_command, queue, dead, top, doctor, backup)
+COMMANDS: Final = (demo, topics, put, tail, sql, run_command, queue, dead, replay, top, doctor, backup)
 """In the order a newcomer needs them; `--help` and docs/command-line.md keep it."""
 
 application: Final = typer.Typer(

@@ -434,6 +434,10 @@ class Topic(Generic[T]):
 
         return run_sql(query, {self._name: self.frame, "topic": self.frame})
 
+    def offsets_at(self, moment: datetime) -> dict[int, int]:
+        """Return, for each partition, the offset of the first record appended at or after a time."""
+        return self._reader.offsets_at(moment)
+
     def wait(
         self,
         seen: Mapping[int, int],
