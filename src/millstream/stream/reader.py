@@ -64,7 +64,7 @@ class StreamReader:
         self.sources = sources
         self.options = options
         self._description = description
-        self._graph = describe(description, name, sources)
+        self.graph = describe(description, name, sources)
         self._run: StreamRun | None = None
         functools.update_wrapper(self, description, updated=())
 
@@ -81,7 +81,7 @@ class StreamReader:
 
     def explain(self, form: Literal["text", "mermaid"] = "text") -> str:
         """Return its graph: the steps, where each was written, the columns that come out and those that are read."""
-        return as_mermaid(self._graph) if form == "mermaid" else as_text(self._graph)
+        return as_mermaid(self.graph) if form == "mermaid" else as_text(self.graph)
 
     def info(self) -> StreamInfo:
         """Return how far it came; of a stream that runs in another process, as of its last commit."""
@@ -119,7 +119,7 @@ class StreamReader:
         Args:
             records_max: Of a micro-batch.
         """
-        return StreamRun(self._graph, self.options, records_max=records_max)
+        return StreamRun(self.graph, self.options, records_max=records_max)
 
 
 def topic_of(source: Topic[Any] | Table) -> Topic[Any]:

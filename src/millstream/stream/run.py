@@ -109,6 +109,12 @@ class StreamRun:
         self._process(batch)
         return batch.offsets
 
+    def rehearse(self) -> None:
+        """Process what is there up to the commit, and not commit it: of no use afterwards, as after a crash."""
+        while (batch := self._intake.next(self._records_max, live=self._live)) is not None:
+            self._flow.sweep(batch.pieces, batch.watermarks_us)
+            self._flow.changes()
+
     def idle(self) -> None:
         """Close what is over by the clock while no records come; fire timers of the clock."""
         clock_us = self._clock.now_us()

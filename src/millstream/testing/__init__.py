@@ -2,6 +2,7 @@
 
 General layout:
 
+    stream_test      StreamTest: a stream without files and without waiting; crashes between any two records
     fake_clock       a clock that stands still until told otherwise
     engine_suite     every promise of `millstream.engines.protocol.Engine` as a test; an engine binds it in a few lines
     engine_machine   random histories of an engine, compared step by step with the memory engine (needs hypothesis)
@@ -21,11 +22,16 @@ from millstream.testing.fake_clock import FakeClock
 
 if TYPE_CHECKING:
     from millstream.testing.engine_suite import EngineSuite
+    from millstream.testing.stream_test import CRASH, StreamTest
 
-__all__ = ["EngineSuite", "FakeClock"]
+__all__ = ["CRASH", "EngineSuite", "FakeClock", "StreamTest"]
 
 
 def __getattr__(name: str) -> Any:
+    if name in ("CRASH", "StreamTest"):
+        from millstream.testing import stream_test
+
+        return getattr(stream_test, name)
     if name != "EngineSuite":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import pytest
