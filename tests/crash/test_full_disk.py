@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -98,6 +99,19 @@ def test_full_disk_refuses_appends_and_takes_them_again_when_there_is_room(small
     with closing(SqliteEngine(small_disk / "x.db")) as reopened:
         assert reopened.check() == []
         assert read_values(reopened, "events") == (0, [RECORD] * (stored + 1))
+
+
+def test_log_on_a_full_disk_is_opened_or_says_that_the_disk_is_full(small_disk: Path) -> None:
+    SqliteEngine(small_disk / "x.db").close()
+    ballast = small_disk / "ballast"
+    with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+        while file.write(bytes(4096)):
+            pass
+    with pytest.raises(StorageFullError):
+        SqliteEngine(small_disk / "x.db")
+    ballast.unlink()
+    with closing(SqliteEngine(small_disk / "x.db")) as engine:
+        assert engine.check() == []
 
 
 def test_trimming_makes_room_on_a_disk_that_was_full(small_disk: Path) -> None:

@@ -2,7 +2,8 @@
 
     queue_worker_process.py LOG NOTES ORDER WORKERS CLOCK
 
-ORDER is "key" or "none"; CLOCK is a file with the microseconds by which the machine's clock is off, or "-".
+ORDER is "key", "none", or "results": no order, and the log keeps some bytes of each job. CLOCK is a file with the
+microseconds by which the machine's clock is off, or "-".
 """
 
 from __future__ import annotations
@@ -14,11 +15,20 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from millstream import App, Retry
 from millstream.clock import SystemClock
+from millstream.engines.protocol import StateChange
+from millstream.queue import QueueReader
+from millstream.queue.options import QueueOptions
+from millstream.queue.outcome import HandlerOutcome
+from millstream.records import Record
+from millstream.run.supervisor import Running
+
+RESULT_BYTES = 4_000
 
 
 class Job(msgspec.Struct):
@@ -43,20 +53,26 @@ def main(path: str, notes: str, order: str, workers: str, clock: str) -> None:
     app = App(path, durability="relaxed", clock=None if clock == "-" else SetClock(clock))
     file = os.open(notes, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
-    @app.queue(
-        app.topic("jobs", Job),
-        workers=int(workers),
-        retry=Retry(attempts=1000, delay="1ms"),
-        order_by="key" if order == "key" else None,
-    )
     def work(job: Job) -> None:
         os.write(file, b"start %d %d %d\n" % (job.number, threading.get_ident(), time.monotonic_ns()))
         time.sleep(0.004)
         os.write(file, b"end %d %d %d\n" % (job.number, threading.get_ident(), time.monotonic_ns()))
 
-    # A supervisor starts the queue again where the disk was full for its very first step.
-    with app, app.start():
-        while work.info().ledger.in_progress:
+    def keep(record: Record[Any], outcome: HandlerOutcome) -> list[StateChange]:
+        return [StateChange(0, b"%d" % record.value.number, bytes(RESULT_BYTES))]
+
+    reader = QueueReader(
+        app.topic("jobs", Job),
+        work,
+        name="work",
+        workers=int(workers),
+        retry=Retry(attempts=1000, delay="1ms"),
+        options=QueueOptions(order_by="key" if order == "key" else None),
+        hook=keep if order == "results" else None,
+    )
+    # Its supervisor starts the queue again where the disk was full for the very first step.
+    with app, Running([reader]):
+        while reader.info().ledger.in_progress:
             time.sleep(0.05)
     Path(notes + ".over").touch()
 

@@ -237,7 +237,8 @@ class ProcessCrew:
             slot.start_s = now_s
         elif not slot.ending:
             self.crashes += 1
-            if now_s - slot.begun_s > HEALTHY_S:
+            # One that did something before it died is not one that dies at once again and again.
+            if report.handled or now_s - slot.begun_s > HEALTHY_S:
                 slot.delay_s = RESTART_S
             _log.error(
                 "queue %s: worker process %s died (%s), started again in %.1f s",

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from enum import StrEnum
 from multiprocessing.connection import Connection
 from typing import Final
@@ -25,6 +26,7 @@ from millstream.run.place import AppPlace, find_app
 _log = logging.getLogger("millstream.run")
 
 REPORT_S: Final = 0.5
+FIRST_REPORT_S: Final = 0.05
 
 EXIT_OVERRUN: Final = 75
 """Of a process that ended itself because its handler overran: there is no other way to end that."""
@@ -140,7 +142,9 @@ class _Talk:
                 crew.abort()
 
     def _report(self, crew: Crew) -> None:
-        while not self._over.wait(REPORT_S):
+        # Often in the beginning: a process that dies soon has told that it did something.
+        begun_s = time.monotonic()
+        while not self._over.wait(FIRST_REPORT_S if time.monotonic() - begun_s < REPORT_S else REPORT_S):
             states = tuple(crew.states())
             handled = sum(state.handled for state in states)
             self._send(Report(states, resident_bytes(), handled=handled, busy_us=_spent_us(crew)))

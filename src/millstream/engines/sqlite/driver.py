@@ -63,6 +63,8 @@ def as_ours(error: Exception, path: str) -> StorageError | None:
             return StorageFullError(
                 f"no room left for {path}; nothing of this call was stored: free some space, then try again"
             )
+        case apsw.IOError() if getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_SHMSIZE:
+            return StorageFullError(f"no room left for {path}-shm: free some space, then try again")
         case apsw.ReadOnlyError():
             return StorageReadOnlyError(f"{path} may not be written: check the rights of the file and its folder")
         case apsw.BusyError() | apsw.LockedError():
