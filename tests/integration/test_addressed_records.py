@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -13,7 +14,9 @@ from millstream.app import App
 from millstream.log.addressed import FOR, is_for, rows_for
 from millstream.log.topic import Topic
 from millstream.queue.dead import DeadLetter
+from millstream.queue.replay import replay
 from millstream.queue.retry import Retry
+from millstream.stream import Stream, count, tumbling
 
 
 class Mail(msgspec.Struct):
@@ -105,3 +108,57 @@ def test_rows_without_headers_are_for_everyone(mails: Topic[Mail]) -> None:
     assert rows_for(frame, "any").equals(frame)
     assert is_for({}, "any")
     assert not is_for({FOR: b"other"}, "any")
+
+
+@pytest.mark.parametrize("step", ["values", "columns", "window"])
+def test_a_stream_passes_over_what_was_sent_back_for_a_queue(app: App, mails: Topic[Mail], step: str) -> None:
+    broken = True
+    sent: list[str] = []
+
+    @app.queue(mails, retry=Retry(attempts=1))
+    def send(mail: Mail) -> None:
+        if broken:
+            raise ValueError("no connection")
+        sent.append(mail.to)
+
+    @app.stream(mails)
+    def follow(stream: Stream) -> Stream:
+        match step:
+            case "values":
+                return stream.map(lambda mail: mail).to("followed")
+            case "columns":
+                return stream.filter(pl.col("to").is_not_null()).to("followed")
+            case _:
+                return stream.window(tumbling(hours=1), by="to").agg(mails=count()).to("followed")
+
+    now = datetime.now(UTC)
+    mails.extend([Mail("ann"), Mail("bob")], times=[now, now])
+    app.run(until="now")
+    broken = False
+    app.dead("mails").redrive()
+    mails.append(Mail("cid"), time=now + timedelta(hours=3))
+    app.run(until="now")
+    assert sent == ["ann", "bob", "cid"]
+    rows = app.topic("followed").frame().collect()
+    if step == "window":
+        assert sorted(rows.select("to", "mails").rows()) == [("ann", 1), ("bob", 1)]
+    else:
+        assert rows["to"].to_list() == ["ann", "bob", "cid"]
+    assert follow.info().lag == 0
+
+
+def test_a_stream_can_be_the_one_that_a_replay_is_for(app: App, mails: Topic[Mail]) -> None:
+    @app.stream(mails)
+    def follow(stream: Stream) -> Stream:
+        return stream.to("followed")
+
+    @app.stream(mails)
+    def other(stream: Stream) -> Stream:
+        return stream.to("others")
+
+    mails.extend([Mail("ann"), Mail("bob")])
+    app.run(until="now")
+    replay(app.log, "mails", to="follow", start=1)
+    app.run(until="now")
+    assert app.topic("followed").frame().collect()["to"].to_list() == ["ann", "bob", "bob"]
+    assert app.topic("others").frame().collect()["to"].to_list() == ["ann", "bob"]

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from millstream.engines.protocol import OffsetMove
+from millstream.log.addressed import is_for, rows_for
 from millstream.log.group import Group
 from millstream.log.topic import Topic
 from millstream.records import Record
@@ -91,6 +92,7 @@ class SourceReader:
         records: list[Record[Any]] | None = None
         if self._wants_columns or not self._wants_values:
             frame = self.topic.read_frame(move.start, move.end, partition=move.partition, columns=self._columns())
+            frame = rows_for(frame, self.group.name)
             carried = self._carried(frame)
             columns = frame.drop([name for name in frame.columns if name.startswith("_")])
         if self._wants_values:
@@ -106,7 +108,7 @@ class SourceReader:
         )
 
     def _columns(self) -> list[str] | None:
-        carried = ["_event_time", "_append_time", *(["_key"] if self._wants_keys else [])]
+        carried = ["_event_time", "_append_time", "_headers", *(["_key"] if self._wants_keys else [])]
         if self._needs is None:
             return [*self.topic.schema.names, *carried]
         fields = [name for name in self.topic.schema.names if name in self._needs]
@@ -125,7 +127,8 @@ class SourceReader:
             some = self.topic.read(start, partition=move.partition, records_max=move.end - start)
             if not some:
                 return
-            yield from (record for record in some if record.offset < move.end)
+            mine = (record for record in some if not record.headers or is_for(record.headers, self.group.name))
+            yield from (record for record in mine if record.offset < move.end)
             start = some[-1].offset + 1
 
 
