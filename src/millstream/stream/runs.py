@@ -40,6 +40,8 @@ PART_BYTES_MAX: Final = 16 * 1024 * 1024
 Merge: TypeAlias = "Callable[[pl.DataFrame], pl.DataFrame]"
 Bytes: TypeAlias = bytes
 """The type, in a class that has an attribute of that name."""
+State: TypeAlias = "Mapping[Bytes, Bytes]"
+Changes: TypeAlias = "list[tuple[Bytes, Bytes | None]]"
 
 
 class Cut(msgspec.Struct, frozen=True, array_like=True):
@@ -75,12 +77,14 @@ class Runs:
         leave: Name of the column with the watermark at which a row leaves.
         merge: Makes one frame of the rows of several runs; may combine rows (`group_by(keys).agg(...)`), must keep the
             column `leave`. `take` and `frame` return what it made.
+        merged: What is added has been through `merge` already, so the rows of a single run need not go through it.
     """
 
-    def __init__(self, prefix: Bytes, *, leave: str, merge: Merge | None = None) -> None:
+    def __init__(self, prefix: Bytes, *, leave: str, merge: Merge | None = None, merged: bool = False) -> None:
         self._prefix = prefix
         self._leave = leave
         self._merge = merge
+        self._single = merged
         self._runs: dict[int, _Run] = {}
         self._next = 0
         self._cut: Cut | None = None
@@ -156,7 +160,7 @@ class Runs:
 
     # --- what is stored -----------------------------------------------------------------------------------------
 
-    def load(self, state: Mapping[Bytes, Bytes]) -> None:
+    def load(self, state: State) -> None:
         """Take over what was stored; keys of others are left alone.
 
         Raises:
@@ -178,9 +182,9 @@ class Runs:
             self._load_run(number, [value for _, value in sorted(parts[number])])
         self._next = max([*parts, self._cut.below - 1 if self._cut else -1], default=-1) + 1
 
-    def changes(self) -> list[tuple[Bytes, Bytes | None]]:
+    def changes(self) -> Changes:
         """Return (key, value, or None to delete) of what changed since the last call."""
-        changed: list[tuple[Bytes, Bytes | None]] = []
+        changed: Changes = []
         for number, run in self._runs.items():
             if not run.parts:
                 changed += self._written(number, run)
@@ -200,8 +204,9 @@ class Runs:
     def _merged(self, frames: Sequence[pl.DataFrame]) -> pl.DataFrame | None:
         if not frames:
             return None
-        frame = _together(frames)
-        return frame if self._merge is None else self._merge(frame)
+        if self._merge is None or (self._single and len(frames) == 1):
+            return _together(frames)
+        return self._merge(_together(frames))
 
     def _sorted(self, frame: pl.DataFrame) -> pl.DataFrame:
         column = frame.get_column(self._leave)
@@ -273,7 +278,7 @@ class Runs:
         run.frame, run.first_us = frame, frame.get_column(self._leave)[0]
         self._runs[number] = run
 
-    def _written(self, number: int, run: _Run) -> list[tuple[Bytes, Bytes | None]]:
+    def _written(self, number: int, run: _Run) -> Changes:
         schema = self._schema_number(run.frame.schema)
         rows = max(1, PART_BYTES_MAX * run.height_written // max(1, run.bytes_written))
         parts = [run.frame.slice(start, rows) for start in range(0, run.frame.height, rows)]

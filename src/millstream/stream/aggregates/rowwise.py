@@ -1,10 +1,7 @@
-"""What a window computes: `count()`, `sum_("x")`, `min_`, `max_`, `mean`, `quantile`.
+"""Aggregates of one window at a time, in Python: what stream/state.py works with until windows are columns.
 
-General layout of one aggregate: the records of a micro-batch and a window become one *part* (a Polars expression, at
-the speed of columns); parts are merged into a *state* of plain numbers and lists, kept with the window; when the window
-closes, the state becomes the result. Merging does not depend on how the records were cut into parts.
-
-Nulls are skipped, as in SQL.
+The records of a micro-batch and a window become one *part* (a Polars expression); parts are merged into a *state* of
+plain numbers and lists; when the window closes, the state becomes the result.
 """
 
 from __future__ import annotations
@@ -13,44 +10,29 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import msgspec
-
 from millstream.errors import UsageError
 from millstream.stream import exact_sum
+from millstream.stream.aggregates.aggregate import Aggregate
 
 if TYPE_CHECKING:
     import polars as pl
 
 
-class Aggregate(msgspec.Struct, frozen=True):
-    """An aggregate as written; `bind` makes it computable once the column's type is known."""
+def accumulator_of(aggregate: Aggregate, schema: pl.Schema) -> Accumulator:
+    """Return how to compute an aggregate over records of this schema.
 
-    function: str
-    column: str | None = None
-    share: float | None = None
-    """Of quantile."""
+    Raises:
+        UsageError: There is no such column, or its type has no such aggregate.
+    """
+    import polars as pl
 
-    def __str__(self) -> str:
-        arguments = [repr(a) for a in (self.column, self.share) if a is not None]
-        return f"{self.function}({', '.join(arguments)})"
-
-    def bind(self, schema: pl.Schema) -> Accumulator:
-        """Return how to compute it over records of this schema.
-
-        Raises:
-            UsageError: There is no such column, or its type has no such aggregate.
-        """
-        import polars as pl
-
-        if self.column is None:
-            return Accumulator(pl.len().cast(pl.Int64), lambda: 0, _add, _same, pl.Int64())
-        if self.column not in schema:
-            raise UsageError(f"{self}: there is no column {self.column!r}; there are {', '.join(schema.names())}")
-        bound = _BINDERS[self.function](self, pl.col(self.column), schema[self.column])
-        if bound is None:
-            found = schema[self.column]
-            raise UsageError(f"{self}: the column {self.column!r} is {found}, which {self.function} cannot take")
-        return bound
+    if aggregate.column is None:
+        return Accumulator(pl.len().cast(pl.Int64), lambda: 0, _add, _same, pl.Int64())
+    found = aggregate.dtype(schema)
+    bound = _BINDERS[aggregate.function](aggregate, pl.col(aggregate.column), found)
+    if bound is None:
+        raise UsageError(f"{aggregate}: the column {aggregate.column!r} is {found}, which it cannot take")
+    return bound
 
 
 class Accumulator(NamedTuple):
@@ -64,45 +46,6 @@ class Accumulator(NamedTuple):
     result: Callable[[Any], Any]
     """state -> value of `dtype`, or its physical number."""
     dtype: pl.DataType
-
-
-def count(column: str | None = None) -> Aggregate:
-    """Count the records; with a column, those where it is not null. int."""
-    return Aggregate("count", column)
-
-
-def sum_(column: str) -> Aggregate:
-    """Add up numbers; exact for integers, rounded once for floats. 0 without any."""
-    return Aggregate("sum_", column)
-
-
-def min_(column: str) -> Aggregate:
-    """Return the smallest number, text, truth value or time. Null without any; NaN only where there is nothing else."""
-    return Aggregate("min_", column)
-
-
-def max_(column: str) -> Aggregate:
-    """Return the largest; otherwise as `min_`."""
-    return Aggregate("max_", column)
-
-
-def mean(column: str) -> Aggregate:
-    """Return the mean of numbers, rounded once. float, null without any."""
-    return Aggregate("mean", column)
-
-
-def quantile(column: str, share: float) -> Aggregate:
-    """Return the exact quantile of numbers, between two by linear interpolation (as `numpy.quantile` does). float.
-
-    The distinct values of an open window are kept with it, so its memory grows with them: right for milliseconds or
-    prices, and for thousands of measurements a window.
-
-    Raises:
-        UsageError: `share` is outside [0, 1].
-    """
-    if not 0 <= share <= 1:
-        raise UsageError(f"quantile({column!r}, {share!r}): the share is from 0 to 1, such as 0.95")
-    return Aggregate("quantile", column, float(share))
 
 
 # --- how each is computed ---------------------------------------------------------------------------------------------

@@ -1,0 +1,139 @@
+"""Aggregates that add up: a few numbers a group, combined by sum, min or max.
+
+A fold says how a record's value becomes a number and how numbers become one. Sums of integers are kept in 128 bits,
+sums of floats as integers too (exact_sum.py), so nothing depends on the order of the records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import TYPE_CHECKING, NamedTuple
+
+from millstream.stream import exact_sum
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+class How(StrEnum):
+    SUM = "sum"
+    MIN = "min"
+    MAX = "max"
+
+    def over(self, column: pl.Expr) -> pl.Expr:
+        """Return the aggregation of a column."""
+        match self:
+            case How.SUM:
+                return column.sum()
+            case How.MIN:
+                return column.min()
+            case How.MAX:
+                return column.max()
+
+
+class Fold(NamedTuple):
+    """A column of numbers that are combined."""
+
+    name: str
+    how: How
+    lift: pl.Expr
+    """A record's number."""
+    at_once: pl.Expr | None = None
+    """The same over a group of records as an aggregation, where that is faster than lift and how."""
+
+    def first(self) -> pl.Expr:
+        """Return the aggregation over records."""
+        expr = self.how.over(self.lift) if self.at_once is None else self.at_once
+        return expr.alias(self.name)
+
+    def again(self) -> pl.Expr:
+        """Return the aggregation over numbers."""
+        import polars as pl
+
+        return self.how.over(pl.col(self.name))
+
+
+class Parts(NamedTuple):
+    """The floats of a column, or their squares, as integers: two folds, and a table for the values that do not fit."""
+
+    column: str
+    squared: bool
+
+    @property
+    def whole(self) -> str:
+        return f"{'_square' if self.squared else '_sum'}:{self.column}"
+
+    @property
+    def fraction(self) -> str:
+        return f"{self.whole}:fraction"
+
+    @property
+    def odd(self) -> str:
+        return f"{self.whole}:odd"
+
+    def folds(self) -> tuple[Fold, Fold]:
+        import polars as pl
+
+        whole, fraction = self.whole, self.fraction
+        return Fold(whole, How.SUM, pl.col(whole)), Fold(fraction, How.SUM, pl.col(fraction))
+
+    def of(self, records: pl.DataFrame) -> list[pl.Series]:
+        """Return the columns of the folds, and that of the odd values if there are any."""
+        import polars as pl
+
+        values = records.get_column(self.column).cast(pl.Float64)
+        split = exact_sum.split_squares(values) if self.squared else exact_sum.split(values)
+        columns = [split.whole.alias(self.whole), split.fraction.alias(self.fraction)]
+        return columns if split.odd is None else [*columns, split.odd.alias(self.odd)]
+
+
+def count_of(column: str | None) -> Fold:
+    """Return the number of records, or of values that are not null. Int64."""
+    import polars as pl
+
+    if column is None:
+        return Fold("_count", How.SUM, pl.lit(1, dtype=pl.Int64), pl.len().cast(pl.Int64))
+    there = pl.col(column)
+    return Fold(f"_count:{column}", How.SUM, there.is_not_null().cast(pl.Int64), there.count().cast(pl.Int64))
+
+
+def sum_of(column: str) -> Fold:
+    """Return the sum of integers or truth values. Int128: the sum of a window must not wrap around."""
+    import polars as pl
+
+    return Fold(Parts(column, squared=False).whole, How.SUM, pl.col(column).cast(pl.Int128))
+
+
+def extreme_of(column: str, how: How) -> Fold:
+    """Return the smallest or largest value."""
+    import polars as pl
+
+    return Fold(f"_{how}:{column}", how, pl.col(column))
+
+
+class FoldTable:
+    """The folds of a step; each group has a row, also when nothing is folded."""
+
+    name = "f"
+    ordered = False
+
+    def __init__(self, folds: Sequence[Fold]) -> None:
+        self.folds = {fold.name: fold for fold in folds}
+
+    def rows(self, records: pl.DataFrame, group: Sequence[str]) -> pl.DataFrame:
+        return records.group_by(group).agg([fold.first() for fold in self.folds.values()])
+
+    def merge(self, rows: pl.DataFrame, group: Sequence[str]) -> pl.DataFrame:
+        return rows.group_by(group).agg(self.again(rows))
+
+    def finish(self, rows: pl.DataFrame, group: Sequence[str]) -> pl.DataFrame:
+        return rows
+
+    def again(self, rows: pl.DataFrame) -> list[pl.Expr]:
+        """Return the aggregations over rows; one that rows of an older schema have not is left out."""
+        return [fold.again() for name, fold in self.folds.items() if name in rows.columns]
+
+    def lifted(self) -> list[pl.Expr]:
+        """Return the numbers of single records."""
+        return [fold.lift.alias(name) for name, fold in self.folds.items()]

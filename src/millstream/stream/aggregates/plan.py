@@ -1,0 +1,74 @@
+"""What the aggregates of a window keep and give, once the columns are known: tables, and what is made of their rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from millstream.stream.aggregates.aggregate import Aggregate
+from millstream.stream.aggregates.binding import Bound, bind
+from millstream.stream.aggregates.counted import CountedTable, OddTable
+from millstream.stream.aggregates.folds import Fold, FoldTable
+from millstream.stream.aggregates.table import Table
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+class Plan:
+    """The tables of a step's aggregates and their results."""
+
+    def __init__(self, aggregates: Mapping[str, Aggregate], schema: pl.Schema) -> None:
+        """Find how to compute aggregates over records of this schema.
+
+        Raises:
+            UsageError: A column is not there, or its type has no such aggregate.
+        """
+        self._bound: dict[str, Bound] = {name: bind(name, a, schema) for name, a in aggregates.items()}
+        folds: dict[str, Fold] = {fold.name: fold for bound in self._bound.values() for fold in bound.folds}
+        self._parts = list(dict.fromkeys(part for bound in self._bound.values() for part in bound.parts))
+        self.main = FoldTable(tuple(folds.values()))
+        self.tables: dict[str, Table] = {self.main.name: self.main}
+        for part in self._parts:
+            self._add(OddTable(part.odd))
+        for bound in self._bound.values():
+            if bound.table is not None:
+                self._add(bound.table)
+        self.columns = tuple(dict.fromkeys(column for bound in self._bound.values() for column in bound.columns))
+        """Of the records, those that are read."""
+        self.ordered = any(table.ordered for table in self.tables.values())
+
+    @property
+    def results(self) -> dict[str, pl.DataType]:
+        """The columns that come out, with their types."""
+        return {name: bound.dtype for name, bound in self._bound.items()}
+
+    def prepared(self, records: pl.DataFrame) -> pl.DataFrame:
+        """Return records with the columns that folds read beside their own."""
+        if not self._parts:
+            return records
+        return records.with_columns([column for part in self._parts for column in part.of(records)])
+
+    def finished(self, frames: Mapping[str, pl.DataFrame | None], group: Sequence[str]) -> pl.DataFrame:
+        """Return the results, one row a group.
+
+        Args:
+            frames: Of each table by name, merged rows by `group`; that of the folds has a row for each group.
+        """
+        frame = frames[self.main.name]
+        assert frame is not None
+        for name, table in self.tables.items():
+            rows = frames.get(name)
+            if rows is not None and rows.height and table is not self.main:
+                frame = frame.join(table.finish(rows, group), on=list(group), how="left", nulls_equal=True)
+        return frame.select(*group, *self.made(frame))
+
+    def made(self, frame: pl.DataFrame) -> list[pl.Series]:
+        """Return the results of finished groups as columns."""
+        return [bound.result(frame).cast(bound.dtype).alias(name) for name, bound in self._bound.items()]
+
+    def _add(self, table: Table) -> None:
+        there = self.tables.get(table.name)
+        if isinstance(there, CountedTable) and isinstance(table, CountedTable):
+            table = there.joined(table)
+        self.tables[table.name] = table

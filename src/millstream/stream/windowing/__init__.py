@@ -1,0 +1,14 @@
+"""Windows at work: which records are in which window, what is kept of them, what comes out and when.
+
+General layout:
+
+    step.py         WindowStep: what is asked
+    operator.py     WindowOperator: late records, what closes, what is stored
+"""
+
+from __future__ import annotations
+
+from millstream.stream.windowing.operator import WindowOperator
+from millstream.stream.windowing.step import WindowStep
+
+__all__ = ["WindowOperator", "WindowStep"]

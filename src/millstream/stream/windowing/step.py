@@ -1,0 +1,33 @@
+"""What is asked of a window: the step of a description, as an operator gets it."""
+
+from __future__ import annotations
+
+import msgspec
+
+from millstream.stream.aggregates import Aggregate
+from millstream.stream.windows import Window
+
+
+class WindowStep(msgspec.Struct, frozen=True):
+    """Records grouped by windows and keys, and what is computed of each group."""
+
+    window: Window
+    by: tuple[str, ...]
+    aggregates: dict[str, Aggregate]
+    lateness_us: int = 0
+    """How much later windows close, and how much later than their end records still count."""
+    corrections: bool = False
+    """Results at the end of a window, and again when late records change them until the lateness has passed."""
+    early_us: int | None = None
+    """Results of open windows that changed, every so much event time."""
+    name: str = ""
+
+    @property
+    def revised(self) -> bool:
+        """Whether a window can have several results, told apart by `revision` and `final`."""
+        return self.corrections or self.early_us is not None
+
+    def fingerprint(self) -> str:
+        """Return what its state depends on: windows, keys, aggregates; not the lateness nor when results come."""
+        parts = ", ".join(f"{name}={aggregate}" for name, aggregate in self.aggregates.items())
+        return f"{self.window} by {list(self.by)}: {parts}"

@@ -1,0 +1,186 @@
+"""Windows of the operator against brute force: whatever the micro-batches, the disorder and the restarts."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from millstream.stream.aggregates import Aggregate, count, max_, mean, min_, n_unique, quantile, sum_
+from millstream.stream.piece import Piece
+from millstream.stream.windowing import WindowOperator, WindowStep
+from millstream.stream.windows import Hopping, Tumbling, Window
+
+_spec = importlib.util.spec_from_file_location("window_oracle", Path(__file__).parent / "window_oracle.py")
+assert _spec is not None
+assert _spec.loader is not None
+oracle: Any = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(oracle)
+
+PREFIX = b"w-test"
+FAR = 10**9
+
+times = st.one_of(st.integers(0, 8), st.integers(0, 60))
+numbers = st.one_of(st.none(), st.integers(-5, 5), st.just(2**62))
+floats = st.one_of(
+    st.none(),
+    st.sampled_from([0.1, 0.2, -0.3, 1e16, -1e16, 1.5, 2.5]),
+    st.floats(-1e6, 1e6),
+    st.floats(allow_nan=True, allow_infinity=True, width=64),
+)
+rows = st.lists(
+    st.builds(oracle.Row, st.integers(0, 1), times, st.sampled_from(["a", "b", None]), numbers, floats),
+    min_size=1,
+    max_size=30,
+)
+cuts = st.lists(st.sampled_from(["go", "cut", "advance", "save", "restart"]), min_size=1, max_size=12)
+lateness = st.sampled_from([0, 3, 20])
+
+AGGREGATES: dict[str, tuple[Aggregate, Callable[[list[Any]], Any]]] = {
+    "n": (count(), len),
+    "ns": (count("n"), lambda rows: sum(row.n is not None for row in rows)),
+    "x_sum": (sum_("x"), lambda rows: oracle.total(_x(rows))),
+    "x_mean": (mean("x"), lambda rows: oracle.total(_x(rows)) / len(_x(rows)) if _x(rows) else None),
+    "n_min": (min_("n"), lambda rows: min(_n(rows), default=None)),
+    "n_max": (max_("n"), lambda rows: max(_n(rows), default=None)),
+    "x_min": (min_("x"), lambda rows: oracle.largest(_x(rows), min)),
+    "x_max": (max_("x"), lambda rows: oracle.largest(_x(rows), max)),
+    "x_median": (quantile("x", 0.5), lambda rows: oracle.quantile(_x(rows), 0.5)),
+    "x_90": (quantile("x", 0.9), lambda rows: oracle.quantile(_x(rows), 0.9)),
+    "keys": (n_unique("k"), lambda rows: len({row.key for row in rows} - {None})),
+    "ns_unique": (n_unique("n"), lambda rows: len(set(_n(rows)))),
+}
+
+
+def _x(rows: list[Any]) -> list[float]:
+    return [row.x for row in rows if row.x is not None]
+
+
+def _n(rows: list[Any]) -> list[int]:
+    return [row.n for row in rows if row.n is not None]
+
+
+def piece_of(records: Sequence[Any]) -> Piece:
+    """Return records as a piece."""
+    frame = pl.DataFrame(
+        {
+            "k": pl.Series([row.key for row, _ in records], dtype=pl.String),
+            "n": pl.Series([row.n for row, _ in records], dtype=pl.Int64),
+            "x": pl.Series([row.x for row, _ in records], dtype=pl.Float64),
+            "_key": pl.Series([row.key and row.key.encode() for row, _ in records], dtype=pl.Binary),
+            "_event_time": pl.Series([row.time for row, _ in records], dtype=pl.Int64).cast(pl.Datetime("us", "UTC")),
+            "_watermark": pl.Series([before for _, before in records], dtype=pl.Int64),
+        }
+    )
+    return Piece.of(frame)
+
+
+def run(step: WindowStep, records: Sequence[Any], acts: Sequence[str]) -> tuple[pl.DataFrame, int]:
+    """Put records through an operator, cut and restarted as told; return what was committed in the end."""
+    state: dict[bytes, bytes] = {}
+    operator = WindowOperator(step, PREFIX)
+    made: list[pl.DataFrame] = []
+    saved: tuple[int, int] = (0, 0)
+    newest: dict[int, int] = {}
+    saved_newest: dict[int, int] = {}
+    done = waiting = 0
+
+    def hand_over(upto: int) -> None:
+        nonlocal waiting
+        if upto > waiting:
+            made.extend(piece.frame() for piece in operator.process(0, piece_of(records[waiting:upto])))
+            for row, _ in records[waiting:upto]:
+                newest[row.partition] = max(newest.get(row.partition, row.time), row.time)
+            waiting = upto
+
+    def advance() -> None:
+        if len(newest) == 2:
+            made.extend(piece.frame() for piece in operator.advance(min(newest.values())))
+
+    turn = 0
+    while done < len(records):
+        act = acts[turn % len(acts)] if turn < 3 * len(acts) else "go"
+        turn += 1
+        if act == "restart":
+            operator = WindowOperator(step, PREFIX)
+            operator.load(dict(state))
+            done = waiting = saved[0]
+            del made[saved[1] :]
+            newest.clear()
+            newest.update(saved_newest)
+            continue
+        done += 1
+        if act == "go":
+            continue
+        hand_over(done)
+        if act in ("advance", "save"):
+            advance()
+        if act == "save":
+            for key, value in operator.changes():
+                assert key.startswith(PREFIX)
+                if value is None:
+                    del state[key]
+                else:
+                    state[key] = value
+            saved, saved_newest = (done, len(made)), dict(newest)
+    hand_over(len(records))
+    made.extend(piece.frame() for piece in operator.advance(FAR))
+    assert operator.due_us() is None
+    status = operator.status()
+    assert (status.open, status.rows) == (0, 0)
+    return (pl.concat(made) if made else pl.DataFrame()), status.late
+
+
+def check(
+    window: Window, lateness_us: int, records: Sequence[Any], acts: Sequence[str], names: Sequence[str], keyed: bool
+) -> None:
+    step = WindowStep(window, ("k",) if keyed else (), {name: AGGREGATES[name][0] for name in names}, lateness_us)
+    given_records = oracle.placed(records)
+    expected, late = oracle.windows(window, lateness_us, given_records, keyed)
+    frame, late_found = run(step, given_records, acts)
+    assert late_found == late
+    found: dict[Any, dict[str, Any]] = {}
+    for row in frame.iter_rows(named=True):
+        start, end = (int(row[name].timestamp() * 1e6) for name in ("window_start", "window_end"))
+        group = oracle.Group(row["k"] if keyed else None, start, end)
+        assert group not in found, "a result came twice"
+        assert row["_event_time"] == row["window_start"]
+        assert row["_key"] == (row["k"].encode() if keyed and row["k"] is not None else None)
+        found[group] = row
+    assert set(found) == set(expected)
+    for group, group_rows in expected.items():
+        for name in names:
+            told, right = found[group][name], AGGREGATES[name][1](group_rows)
+            assert oracle.same(told, right), (group, name, told, right)
+
+
+some_names = st.lists(st.sampled_from(sorted(AGGREGATES)), min_size=1, max_size=4, unique=True)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from([1, 7, 10]), lateness, rows, cuts, some_names, st.booleans())
+def test_tumbling_windows(
+    size: int, late: int, records: list[Any], acts: list[str], names: list[str], keyed: bool
+) -> None:
+    check(Tumbling(size), late, records, acts, names, keyed)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from([(10, 5), (10, 4), (9, 2), (7, 7), (20, 1)]), lateness, rows, cuts, some_names, st.booleans())
+def test_hopping_windows(
+    sizes: tuple[int, int], late: int, records: list[Any], acts: list[str], names: list[str], keyed: bool
+) -> None:
+    check(Hopping(*sizes), late, records, acts, names, keyed)
+
+
+def test_the_oracle_is_not_empty() -> None:
+    row = oracle.Row(0, 5, "a", 1, 1.0)
+    found, late = oracle.windows(Tumbling(10), 0, oracle.placed([row]), True)
+    assert (list(found), late) == ([oracle.Group("a", 0, 10)], 0)
+    assert math.isnan(oracle.total([math.nan, 1.0]))
