@@ -221,8 +221,9 @@ SELECT id, count, coding, schema_id, append_us, event_min_us, event_max_us, size
 WHERE id >= ? AND id < ? ORDER BY id LIMIT ?;
 -- insert_sorted: A record of a group in sorted order.
 INSERT INTO sorted (group_id, key, first, partition_id, rank, due_us, attempt, head, leased, given_back)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1,
-        ?7 OR (SELECT count(*) FROM (SELECT 1 FROM sorted WHERE group_id = ?1 AND key = ?2 LIMIT ?8)) < ?8, 0, 0);
+VALUES (?, ?, ?, ?, ?, ?, 1, ?, 0, 0);
+-- count_of_key: How many records of a key there are, up to so many.
+SELECT count(*) FROM (SELECT 1 FROM sorted WHERE group_id = ? AND key = ? LIMIT ?);
 -- promote_sorted: Put records that have become due in the order of the others.
 UPDATE sorted SET due_us = 0 WHERE (group_id, key, first, partition_id) IN (
     SELECT group_id, key, first, partition_id FROM sorted

@@ -29,16 +29,35 @@ def sort(
     if row is None or row[0] != start:
         return False
     check_range(transaction, topic, partition, partition_id, start + len(entries))
+    heads = _heads(transaction, group_id, parallel, entries)
     transaction.do_many(
         "insert_sorted",
         (
-            (group_id, e.key, offset, partition_id, e.rank, e.due_us, 0 if e.key else 1, parallel)
-            for offset, e in enumerate(entries, start)
+            (group_id, e.key, offset, partition_id, e.rank, e.due_us, head)
+            for offset, (e, head) in enumerate(zip(entries, heads, strict=True), start)
         ),
     )
     transaction.do("advance", start + len(entries), group_id, partition_id)
     transaction.count(group_id, partition_id, skipped=len(entries))
     return True
+
+
+def _heads(transaction: Transaction, group_id: int, parallel: int, entries: Sequence[Entry]) -> list[bool]:
+    """Return which entries become heads: those without a key, and of each key as many as there is room for."""
+    room: dict[bytes, int] = {}
+    heads: list[bool] = []
+    for entry in entries:
+        key = entry.key
+        if key:
+            left = room.get(key)
+            if left is None:
+                # Counted once: of a key with thousands of records this takes long.
+                row = transaction.row("count_of_key", group_id, key, parallel)
+                assert row is not None
+                left = parallel - row[0]
+            room[key] = left - 1
+        heads.append(not key or left > 0)
+    return heads
 
 
 def lease(
