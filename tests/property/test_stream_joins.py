@@ -3,189 +3,56 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-import msgspec
 import polars as pl
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millstream.stream.joining import JoinOperator, JoinStep
+from millstream.stream.joining import JoinOperator, JoinStep, meeting
 from millstream.stream.piece import Piece
 from millstream.stream.windows import Tumbling
+from millstream.testing.operator_histories import Event, History, Playing, histories, times_of
 
-NEVER_US = 1 << 60
-"""A watermark after everything."""
-
-
-class Event(msgspec.Struct, frozen=True):
-    """A record of an input, with the watermark of its partition before it."""
-
-    port: int
-    partition: int
-    key: int | None
-    time: int
-    number: int
-    watermark: int | None = None
+SCHEMAS = [pl.Schema({"k": pl.Int64(), side: pl.Int64(), "v": pl.String()}) for side in "lr"]
 
 
-class Batch(msgspec.Struct, frozen=True):
-    """Records of one input that come at once, and what is done after them."""
-
-    events: tuple[Event, ...]
-    after: str
-    """`go`: store; `crash`: lose it, load the last commit, read it again; `load`: store, then start anew."""
-
-
-@st.composite
-def histories(draw: Any) -> tuple[list[Event], list[Batch]]:
-    """Some records of two inputs of one or two partitions, and how they are read."""
-    disorder = draw(st.sampled_from([0, 3, 10]))
-    spread = draw(st.sampled_from([5, 30, 200]))
-    partitions = [(0, 0), (0, 1), (1, 2), (1, 3)][:: draw(st.sampled_from([1, 2]))]
-    logs: list[list[Event]] = []
-    for port, partition in partitions:
-        times = draw(st.lists(st.integers(-20, spread), max_size=14))
-        if draw(st.booleans()):
-            times = [t + draw(st.integers(-12, 0)) for t in sorted(times)]
-        log: list[Event] = []
-        for number, time in enumerate(times):
-            newest = max((e.time for e in log), default=None)
-            mark = None if newest is None else newest - disorder
-            key = draw(st.sampled_from([1, 1, 2, 3, None]))
-            log.append(Event(port, partition, key, time, partition * 100 + number, mark))
-        logs.append(log)
-    order = draw(st.permutations([i for i, log in enumerate(logs) for _ in log]))
-    rests = [list(log) for log in logs]
-    events = [rests[i].pop(0) for i in order]
-    batches: list[Batch] = []
-    while events:
-        port = events[0].port
-        size = draw(st.integers(1, 6))
-        run = events[:size]
-        while run[-1].port != port:
-            run.pop()
-        same = tuple(e for e in run if e.port == port)
-        events = [e for e in events if e not in same]
-        batches.append(Batch(same, draw(st.sampled_from(["go", "go", "crash", "load"]))))
-    return [event for log in logs for event in log], batches
+@pytest.fixture(autouse=True, scope="module", params=[meeting.PAIRS_CHEAP, 0])
+def pairs_cheap(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Few rows take the way that only many take otherwise."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(meeting, "PAIRS_CHEAP", request.param)
+        yield
 
 
-def piece_of(events: tuple[Event, ...]) -> Piece:
+def columns_of(events: Sequence[Event]) -> pl.DataFrame:
     side = "lr"[events[0].port]
-    frame = pl.DataFrame(
-        {
-            "k": pl.Series([e.key for e in events], dtype=pl.Int64),
-            side: pl.Series([e.number for e in events], dtype=pl.Int64),
-            "v": pl.Series([f"{side}{e.number}" for e in events], dtype=pl.String),
-        }
-    )
-    moment = pl.Datetime("us", "UTC")
-    carried = pl.DataFrame(
-        {
-            "_key": pl.Series([str(e.number).encode() for e in events], dtype=pl.Binary),
-            "_event_time": pl.Series([e.time for e in events], dtype=pl.Int64).cast(moment),
-            "_watermark": pl.Series([e.watermark for e in events], dtype=pl.Int64),
-        }
-    )
-    return Piece(carried, columns=frame)
+    rows = [(event.key, event.number, f"{side}{event.number}") for event in events]
+    return pl.DataFrame(rows, schema=SCHEMAS[events[0].port], orient="row")
 
 
-class Runner:
-    """One operator as a stream uses it: state stored after each batch, a watermark of all partitions."""
-
-    def __init__(self, step: JoinStep, partitions: set[int]) -> None:
-        self.step = step
-        self.state: dict[bytes, bytes] = {}
-        self.anew()
-        self.marks: dict[int, int | None] = dict.fromkeys(partitions)
-        self.out: list[Piece] = []
-        self.promised: int | None = None
-
-    def anew(self) -> None:
-        self.operator = JoinOperator(self.step, b"p")
-        for port, side in enumerate("lr"):
-            self.operator.bind(port, pl.Schema({"k": pl.Int64(), side: pl.Int64(), "v": pl.String()}))
-        self.operator.load(dict(self.state))
-
-    def watermark(self, batch: Batch, disorder_of: dict[int, int]) -> int | None:
-        marks = dict(self.marks)
-        for event in batch.events:
-            mark = event.time - disorder_of[event.partition]
-            old = marks[event.partition]
-            marks[event.partition] = mark if old is None else max(old, mark)
-        self.marks = marks
-        known = [mark for mark in marks.values() if mark is not None]
-        return min(known) if len(known) == len(marks) else None
-
-    def take(self, batch: Batch, watermark: int | None) -> list[Piece]:
-        piece = piece_of(batch.events)
-        self.operator.bind(batch.events[0].port, piece.columns().schema)
-        pieces = self.operator.process(batch.events[0].port, piece)
-        if watermark is not None:
-            pieces += self.operator.advance(watermark)
-        if self.promised is not None:
-            # What came out before said that nothing earlier would.
-            assert all(us >= self.promised for p in pieces for us in p.carried["_event_time"].to_physical())
-        return pieces
-
-    def commit(self, pieces: list[Piece]) -> None:
-        for key, value in self.operator.changes():
-            assert key.startswith(b"p")
-            if value is None:
-                del self.state[key]
-            else:
-                self.state[key] = value
-        self.out += pieces
-
-
-def run(step: JoinStep, events: list[Event], batches: list[Batch]) -> tuple[Runner, list[tuple[Any, ...]]]:
-    disorder_of = _disorders(events)
-    runner = Runner(step, {event.partition for event in events})
-    for batch in batches:
-        watermark = runner.watermark(batch, disorder_of)
-        if batch.after == "crash":
-            runner.take(batch, watermark)
-            runner.operator.changes()
-            runner.anew()
-        pieces = runner.take(batch, watermark)
-        runner.commit(pieces)
-        if watermark is not None:
-            runner.promised = runner.operator.out_us(watermark)
-        if batch.after == "load":
-            runner.anew()
-    runner.commit(runner.operator.advance(NEVER_US))
-    return runner, [row for piece in runner.out for row in rows_of(piece)]
-
-
-def _disorders(events: list[Event]) -> dict[int, int]:
-    found: dict[int, int] = {event.partition: 0 for event in events}
-    newest: dict[int, int] = {}
-    for event in events:
-        if event.watermark is not None:
-            found[event.partition] = newest[event.partition] - event.watermark
-        newest[event.partition] = max(event.time, newest.get(event.partition, event.time))
-    return found
+def operator_of(step: JoinStep) -> JoinOperator:
+    operator = JoinOperator(step, b"p")
+    for port, schema in enumerate(SCHEMAS):
+        operator.bind(port, schema)
+    return operator
 
 
 def rows_of(piece: Piece) -> list[tuple[Any, ...]]:
     frame = piece.frame()
-    out = pl.DataFrame(
-        {
-            name: frame[name] if name in frame.columns else [None] * frame.height
-            for name in ("k", "l", "v", "r", "v_right")
-        }
-    )
     assert frame["_watermark"].null_count() == frame.height
-    times = frame["_event_time"].to_physical().to_list()
+    times = times_of(piece)
     assert times == sorted(times)
-    return list(zip(*(out[name].to_list() for name in out.columns), times, frame["_key"].to_list(), strict=True))
+    out = [frame[name].to_list() for name in ("k", "l", "v", "r", "v_right")]
+    return list(zip(*out, times, frame["_key"].to_list(), strict=True))
 
 
 def expected(step: JoinStep, events: list[Event]) -> tuple[list[tuple[Any, ...]], int]:
     """Return the rows of a join by comparing everything with everything, and how many records are late."""
     good = [event for event in events if not is_late(step, event)]
-    lefts, rights = ([e for e in good if e.port == port] for port in (0, 1))
+    lefts, rights = ([event for event in good if event.port == port] for port in (0, 1))
     rows: list[tuple[Any, ...]] = []
     met: set[int] = set()
     for left in lefts:
@@ -209,7 +76,7 @@ def row(left: Event | None, right: Event | None) -> tuple[Any, ...]:
         f"l{left.number}" if left else None,
         right.number if right else None,
         f"r{right.number}" if right else None,
-        max(e.time for e in (left, right) if e),
+        max(event.time for event in (left, right) if event),
         str(one.number).encode(),
     )
 
@@ -238,18 +105,15 @@ TIMES = st.one_of(
 )
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(histories(), TIMES, st.sampled_from(["inner", "left", "outer"]), st.sampled_from([0, 0, 4]))
-def test_joins_equal_brute_force(
-    history: tuple[list[Event], list[Batch]], times: dict[str, Any], how: Any, lateness: int
-) -> None:
-    events, batches = history
+def test_joins_equal_brute_force(history: History, times: dict[str, Any], how: Any, lateness: int) -> None:
     step = JoinStep(("k",), ("k",), how=how, lateness_us=lateness, **times)
-    runner, found = run(step, events, batches)
-    rows, late = expected(step, events)
-    assert Counter(found) == Counter(rows)
-    assert runner.operator.status().late == late
-    assert runner.operator.status().rows == 0
-    assert runner.operator.end_us() is None
-    left = {key: value for key, value in runner.state.items() if key[:2] in (b"pl", b"pr") and key[3:4] == b"r"}
-    assert not left
+    playing = Playing(lambda: operator_of(step), columns_of)
+    playing.play(history)
+    rows, late = expected(step, history.events)
+    assert Counter(row for piece in playing.out for row in rows_of(piece)) == Counter(rows)
+    assert playing.operator.status().late == late
+    assert playing.operator.status().rows == 0
+    assert playing.operator.end_us() is None
+    assert not [key for key in playing.state if key[1:2] in (b"l", b"r") and key[3:4] == b"r"]

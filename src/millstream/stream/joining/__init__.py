@@ -9,7 +9,9 @@ side.py       what is kept of one input
 join.py       two streams, by key and time
 """
 
+from millstream.stream.joining.asof import AsOfOperator
 from millstream.stream.joining.join import JoinOperator
 from millstream.stream.joining.steps import AsOfStep, How, JoinStep, TableStep
+from millstream.stream.joining.table import TableOperator
 
-__all__ = ["AsOfStep", "How", "JoinOperator", "JoinStep", "TableStep"]
+__all__ = ["AsOfOperator", "AsOfStep", "How", "JoinOperator", "JoinStep", "TableOperator", "TableStep"]

@@ -134,6 +134,24 @@ class JoinedColumns:
         """
         return self._left(left).hstack(self._right(right))
 
+    def joined_where(self, left: pl.DataFrame, found: tuple[pl.Series, pl.DataFrame] | None) -> pl.DataFrame:
+        """Return rows of the left input beside those of the right one found for them, or beside nulls.
+
+        Args:
+            found: Places in left, and the rows for them.
+        """
+        import polars as pl
+
+        if found is None or not found[0].len():
+            return self.left_alone(left)
+        places, right = found
+        if places.len() == left.height:
+            return self.joined(left, right)
+        there = pl.DataFrame([places.alias("_l"), pl.int_range(places.len(), dtype=pl.UInt32, eager=True).alias("_r")])
+        rows = pl.DataFrame([pl.int_range(left.height, eager=True).cast(places.dtype).alias("_l")])
+        order = rows.join(there, on="_l", how="left", maintain_order="left")["_r"]
+        return self.joined(left, right.select(pl.all().gather(order)))
+
     def left_alone(self, left: pl.DataFrame) -> pl.DataFrame:
         """Return rows of the left input beside nulls."""
         import polars as pl

@@ -65,7 +65,7 @@ class JoinOperator:
         left, right = left[pairs["_l"]], right[pairs["_r"]]
         self._sides[0].note_met(left)
         self._sides[1].note_met(right)
-        return [_piece(self._columns.joined(left, right), left["_key"], pairs["_t"])]
+        return [derived_piece(self._columns.joined(left, right), left["_key"], pairs["_t"])]
 
     def advance(self, watermark_us: int) -> list[Piece]:
         """Let go of the rows that nothing can meet any more; those that met nothing come out."""
@@ -74,10 +74,10 @@ class JoinOperator:
         pieces: list[Piece] = []
         if left is not None and left.height:
             left = left.sort("_t", "_id")
-            pieces.append(_piece(self._columns.left_alone(left), left["_key"], left["_t"]))
+            pieces.append(derived_piece(self._columns.left_alone(left), left["_key"], left["_t"]))
         if right is not None and right.height:
             right = right.sort("_t", "_id")
-            pieces.append(_piece(self._columns.right_alone(right), right["_key"], right["_t"]))
+            pieces.append(derived_piece(self._columns.right_alone(right), right["_key"], right["_t"]))
         return pieces
 
     # --- times ----------------------------------------------------------------------------------------------------
@@ -110,7 +110,7 @@ class JoinOperator:
         return OperatorStatus(late=self._lateness.count, open=rows, rows=rows, bytes=size)
 
 
-def _piece(columns: pl.DataFrame, keys: pl.Series, times_us: pl.Series) -> Piece:
+def derived_piece(columns: pl.DataFrame, keys: pl.Series, times_us: pl.Series) -> Piece:
     """Return rows that came out: they have no watermark of their own, as no partition has them."""
     import polars as pl
 

@@ -47,22 +47,26 @@ class Lateness:
         """Note that state up to a watermark has been given up."""
         self._note(self.count, watermark_us)
 
-    def rows(self, piece: Piece, late_us: pl.Expr) -> pl.DataFrame:
-        """Return the records that are not late, as rows: their columns, `_key`, and `_t`, their event time in us.
+    def mask(self, piece: Piece, late_us: pl.Expr) -> pl.Series:
+        """Return which records are not late, and count those that are.
 
         Args:
-            late_us: The watermark from which a record is late, as an expression on `_t`.
+            late_us: The watermark from which a record is late, as an expression on `_t`, its event time in us.
         """
         import polars as pl
 
-        carried = piece.carried
-        moment = carried.get_column("_event_time").to_physical().cast(pl.Int64).alias("_t")
-        rows = piece.columns().hstack([carried.get_column("_key"), moment])
-        mark = pl.max_horizontal(carried.get_column("_watermark"), pl.lit(self.watermark_us, dtype=pl.Int64))
-        kept = rows.filter((late_us > mark).fill_null(value=True))
-        if kept.height < rows.height:
-            self._note(self.count + rows.height - kept.height, self.watermark_us)
-        return kept
+        mark = pl.max_horizontal("_watermark", pl.lit(self.watermark_us, dtype=pl.Int64))
+        times = piece.carried.select(event_times(piece), "_watermark")
+        mask = times.select((late_us > mark).fill_null(value=True)).to_series()
+        if late := (~mask).arg_true().len():
+            self._note(self.count + late, self.watermark_us)
+        return mask
+
+    def rows(self, piece: Piece, late_us: pl.Expr) -> pl.DataFrame:
+        """Return the records that are not late, as rows: their columns, `_key`, and `_t`, their event time in us."""
+        mask = self.mask(piece, late_us)
+        rows = piece.columns().hstack([piece.carried.get_column("_key"), event_times(piece)])
+        return rows if mask.all() else rows.filter(mask)
 
     def _note(self, late: int, watermark_us: int | None) -> None:
         passed = Passed(late, watermark_us)
@@ -80,3 +84,10 @@ class Lateness:
             return []
         self._changed = False
         return [(self._key, msgspec.msgpack.encode(self._passed))]
+
+
+def event_times(piece: Piece) -> pl.Series:
+    """Return the event times of records in us, as `_t`."""
+    import polars as pl
+
+    return piece.carried.get_column("_event_time").to_physical().cast(pl.Int64).alias("_t")

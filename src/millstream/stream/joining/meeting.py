@@ -35,16 +35,33 @@ def meetings(left: pl.DataFrame, right: pl.DataFrame, reach: Reach) -> pl.DataFr
     import polars as pl
 
     keys = [name for name in left.columns if name not in ("_t", "_id")]
-    left, right = left.with_row_index("_l"), right.rename({"_t": "_u", "_id": "_v"}).with_row_index("_r")
     if isinstance(reach, SameWindow):
+        left, right = _indexed(left, right, keys)
         left, right = left.with_columns(_piece("_t", reach.size_us)), right.with_columns(_piece("_u", reach.size_us))
         pairs = left.join(right, on=[*keys, "_piece"])
-    elif _is_wide(left, right, reach):
-        pairs = _pairs_by_piece(left, right, keys, reach)
     else:
-        pairs = left.join(right, on=keys).filter(_met(reach))
+        pairs = pairs_within(left, right, keys, reach)
     pairs = pairs.select("_l", "_r", "_id", "_v", pl.max_horizontal("_t", "_u").alias("_t"))
     return pairs.sort("_t", "_id", "_v") if pairs.height > 1 else pairs
+
+
+def pairs_within(left: pl.DataFrame, right: pl.DataFrame, keys: list[str], reach: Within) -> pl.DataFrame:
+    """Return the pairs of rows with the same keys and event times within reach, in no order.
+
+    Shape:
+        The keys; `_l` and `_r`: places of the rows; `_t` and `_id` of the left row, `_u` and `_v` of the right one.
+    """
+    left, right = _indexed(left, right, keys)
+    if _is_wide(left, right, reach):
+        return _pairs_by_piece(left, right, keys, reach)
+    return left.join(right, on=keys).filter(_met(reach))
+
+
+def _indexed(left: pl.DataFrame, right: pl.DataFrame, keys: list[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    import polars as pl
+
+    right = right.select(*keys, pl.col("_t").alias("_u"), pl.col("_id").alias("_v"))
+    return left.select(*keys, "_t", "_id").with_row_index("_l"), right.with_row_index("_r")
 
 
 def _is_wide(left: pl.DataFrame, right: pl.DataFrame, reach: Within) -> bool:

@@ -1,0 +1,189 @@
+"""Only the first record of each key within a time.
+
+| record, `by="id", within="1h"` | 10:00 a | 10:20 b | 10:30 a | 11:00 a | 11:20 a |
+|---|---|---|---|---|---|
+| | goes on | goes on | left out | goes on | left out |
+
+In the order of the log, a record goes on unless one of its key that went on is less than `within` away in event time,
+before or after. Null is no key: records with a null in it all go on.
+
+A record more than `within` behind the watermark is late: what it could repeat is gone. It is counted and left out.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from millstream.errors import UsageError
+from millstream.stream.joining.lateness import Lateness, event_times
+from millstream.stream.joining.meeting import pairs_within
+from millstream.stream.joining.reach import Within, first_and_last_us
+from millstream.stream.operators import OperatorStatus
+from millstream.stream.piece import Piece
+from millstream.stream.runs import Runs
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from millstream.stream.operators import StateWrite
+
+ROUNDS: Final = 3
+"""Rounds over all keys at once before the rest goes record by record: nearly always nothing is left after two."""
+
+
+class DedupeStep(msgspec.Struct, frozen=True):
+    """Leave out records of a key that came before."""
+
+    by: tuple[str, ...]
+    within_us: int
+    lateness_us: int = 0
+    """How much further than `within_us` behind the watermark a record may be."""
+    name: str = "dedupe"
+
+    def __post_init__(self) -> None:
+        if not self.by:
+            raise UsageError(f'{self.name} needs a key: dedupe("id", within="1h")')
+        if self.within_us <= 0:
+            raise UsageError(f'{self.name} needs a time: {self.name}({", ".join(map(repr, self.by))}, within="1h")')
+
+    def fingerprint(self) -> str:
+        """Return what the meaning of the state depends on."""
+        return f"dedupe {self.by} {self.within_us}"
+
+    def __str__(self) -> str:
+        return f"{self.name}({', '.join(self.by)}, within_us={self.within_us})"
+
+
+class DedupeOperator:
+    """A `DedupeStep` at work."""
+
+    def __init__(self, step: DedupeStep, prefix: bytes) -> None:
+        self.prefix = prefix
+        self._step = step
+        self._by = list(step.by)
+        self._near = Within(1 - step.within_us, step.within_us - 1, 0)
+        self._allowed_us = step.within_us + step.lateness_us
+        self._lateness = Lateness(prefix + b"t")
+        self._rows = Runs(prefix + b"r", leave="_leave")
+
+    def bind(self, port: int, schema: pl.Schema) -> pl.Schema | None:
+        for name in self._by:
+            if name != "_key" and name not in schema:
+                raise UsageError(
+                    f"{self._step.name}: there is no column {name!r}; there are {', '.join(schema.names()) or 'none'}"
+                )
+        return schema
+
+    # --- records --------------------------------------------------------------------------------------------------
+
+    def process(self, port: int, piece: Piece) -> list[Piece]:
+        """Let records go on as they came, without those that repeat one."""
+        import polars as pl
+
+        kept = self._lateness.mask(piece, pl.col("_t") + (self._allowed_us + 1))
+        rows = self._rows_of(piece).filter(kept)
+        firsts = self._firsts(rows.drop_nulls(self._by))
+        on = pl.concat([rows.filter(pl.any_horizontal(pl.col(self._by).is_null()))["_id"], firsts])
+        mask = pl.int_range(piece.height, dtype=pl.Int64, eager=True).is_in(on.implode())
+        return [piece.where(mask)] if on.len() else []
+
+    def _rows_of(self, piece: Piece) -> pl.DataFrame:
+        import polars as pl
+
+        place = pl.int_range(piece.height, dtype=pl.Int64, eager=True).alias("_id")
+        return piece.frame().select(*self._by, event_times(piece), place)
+
+    def _firsts(self, rows: pl.DataFrame) -> pl.Series:
+        """Return the `_id` of the rows that repeat none, and keep these rows."""
+        import polars as pl
+
+        rows = self._without_repeats(rows)
+        found: list[pl.DataFrame] = []
+        for _ in range(ROUNDS):
+            if not rows.height:
+                break
+            is_first = rows.select(pl.struct(self._by).is_first_distinct())
+            firsts, rest = rows.filter(is_first.to_series()), rows.filter(~is_first.to_series())
+            found.append(firsts)
+            rows = _not_near(rest, firsts, self._by, self._near)
+        found.append(self._one_by_one(rows))
+        firsts = pl.concat(found)
+        self._rows.add(
+            firsts.select(*self._by, "_t", (pl.col("_t") + self._step.within_us + self._allowed_us).alias("_leave"))
+        )
+        return firsts["_id"]
+
+    def _without_repeats(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Return rows without those that repeat one of earlier micro-batches."""
+        import polars as pl
+
+        if not rows.height:
+            return rows
+        first_us, last_us = first_and_last_us(rows["_t"])
+        leave_us = self._step.within_us + self._allowed_us
+        there = self._rows.leaving(first_us + self._near.low_us + leave_us, last_us + self._near.high_us + leave_us)
+        if there is None:
+            return rows
+        return _not_near(rows, there.with_columns(pl.lit(0, dtype=pl.Int64).alias("_id")), self._by, self._near)
+
+    def _one_by_one(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Return the first ones of many records of few keys, whose firsts depend on one another."""
+        import polars as pl
+
+        times: dict[Any, list[int]] = {}
+        firsts: list[bool] = []
+        for *key, time_us, _ in rows.iter_rows():
+            known = times.setdefault(tuple(key), [])
+            place = bisect_left(known, time_us - self._near.high_us)
+            firsts.append(place == len(known) or known[place] > time_us + self._near.high_us)
+            if firsts[-1]:
+                insort(known, time_us)
+        return rows.filter(pl.Series(firsts, dtype=pl.Boolean))
+
+    def advance(self, watermark_us: int) -> list[Piece]:
+        self._rows.discard(watermark_us)
+        self._lateness.advance(watermark_us)
+        return []
+
+    # --- times ----------------------------------------------------------------------------------------------------
+
+    def due_us(self) -> int | None:
+        return None
+
+    def end_us(self) -> int | None:
+        return None
+
+    def out_us(self, watermark_us: int) -> int:
+        return watermark_us
+
+    # --- state ----------------------------------------------------------------------------------------------------
+
+    def load(self, state: Mapping[bytes, bytes]) -> None:
+        self._lateness.load(state)
+        self._rows.load(state)
+
+    def changes(self) -> list[StateWrite]:
+        return self._lateness.changes() + self._rows.changes()
+
+    def status(self) -> OperatorStatus:
+        return OperatorStatus(
+            late=self._lateness.count, open=self._rows.height, rows=self._rows.height, bytes=self._rows.bytes
+        )
+
+
+def _not_near(rows: pl.DataFrame, firsts: pl.DataFrame, by: list[str], near: Within) -> pl.DataFrame:
+    """Return the rows that are of another key or time than all the others."""
+    import polars as pl
+
+    if not rows.height or not firsts.height:
+        return rows
+    keys = pl.concat([rows.select(by).clear(), firsts.select(by).clear()], how="vertical_relaxed").schema
+    casts = [pl.col(name).cast(dtype) for name, dtype in keys.items()]
+    near_rows = pairs_within(rows.with_columns(casts), firsts.with_columns(casts), by, near)
+    if not near_rows.height:
+        return rows
+    return rows.filter(~pl.int_range(pl.len()).cast(near_rows["_l"].dtype).is_in(near_rows["_l"].implode()))

@@ -1,0 +1,148 @@
+"""Rows of one input that count until a newer one of their key: quotes, prices, rows of a table.
+
+Each row is a version of its key from its event time on. A version leaves when a newer one counts for all that can still
+be asked. Which those are is found out now and then, when the rows have doubled, for all at once: so each row is looked
+at a few times, and what a micro-batch costs grows with what it brings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+from millstream.stream.joining.steps import FOREVER_US
+from millstream.stream.runs import Runs
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from millstream.stream.operators import StateWrite
+
+SPARE_ROWS: Final = 4096
+"""So many versions too many cost less than looking for them."""
+
+DELETED_KEPT_US: Final = 24 * 3_600_000_000
+"""How long it is kept that a row was deleted, in event time: an older version that comes later than that would be taken
+for a new one. Source: Kafka's `delete.retention.ms`, a day too."""
+
+FEW: Final = 8
+"""A frame is first filtered by key when what looks into it has so many times fewer rows."""
+
+
+class Versions:
+    """Rows of the right input by key and event time.
+
+    A row has its columns, `_key`, `_t`, its event time in us, and `_deleted` where rows can be deleted.
+
+    Args:
+        key: Columns that tell the keys apart.
+        stay_us: How long after its event time a row is wanted; None: until a newer one counts.
+        lateness_us: How far behind the watermark may be asked.
+    """
+
+    def __init__(self, prefix: bytes, key: tuple[str, ...], *, stay_us: int | None, lateness_us: int) -> None:
+        self._rows = Runs(prefix + b"r", leave="_leave")
+        self._key = list(key)
+        self._stay_us = stay_us
+        self._lateness_us = lateness_us
+        self._next = 0
+        self._live = 0
+        """Rows when it was last known of all which ones leave."""
+
+    @property
+    def height(self) -> int:
+        return self._rows.height
+
+    @property
+    def size_bytes(self) -> int:
+        return self._rows.bytes
+
+    def add(self, rows: pl.DataFrame) -> None:
+        """Keep rows; those with a null in the key match nothing, so they are not kept."""
+        import polars as pl
+
+        rows = rows.drop_nulls(self._key)
+        leave = pl.lit(FOREVER_US) if self._stay_us is None else pl.col("_t") + (self._stay_us + self._lateness_us + 1)
+        ids = pl.int_range(self._next, self._next + rows.height, dtype=pl.Int64)
+        self._next += rows.height
+        self._rows.add(rows.with_columns(leave.cast(pl.Int64).alias("_leave"), ids.alias("_id")))
+
+    def as_of(
+        self, asked: pl.DataFrame, key: list[pl.Expr], tolerance_us: int | None = None
+    ) -> tuple[pl.Series, pl.DataFrame] | None:
+        """Return the newest row of a key that is not newer than a time, for each of many; None without rows.
+
+        Args:
+            asked: The key's columns, and `_t`. Null keys find nothing.
+            key: Makes the same columns of the rows here.
+
+        Returns:
+            The places in `asked` for which there is a row, ascending, and those rows.
+        """
+        import polars as pl
+
+        found = self._candidates(asked)
+        if found is None:
+            return None
+        keys = [name for name in asked.columns if name != "_t"]
+        asked = asked.with_row_index("_l").drop_nulls(keys)
+        places = found.select(*key, "_t", "_id").with_row_index("_r")
+        if asked.height * FEW < places.height:
+            places = places.join(asked, on=keys, how="semi")
+        pairs = asked.sort("_t").join_asof(
+            places.sort("_t", "_id"), on="_t", by=keys, tolerance=tolerance_us, check_sortedness=False
+        )
+        pairs = pairs.select("_l", "_r").filter(pl.col("_r").is_not_null()).sort("_l")
+        return pairs["_l"], found[pairs["_r"]]
+
+    def _candidates(self, asked: pl.DataFrame) -> pl.DataFrame | None:
+        """Return the rows that may be found; with a time to stay, those from the earliest that may be."""
+        first = asked["_t"].min()
+        if self._stay_us is None or not isinstance(first, int):
+            return self._rows.frame()
+        return self._rows.leaving(first + self._lateness_us + 1, FOREVER_US)
+
+    def advance(self, watermark_us: int) -> None:
+        """Let go of the rows that count no more for anything asked from now on."""
+        if self._stay_us is None and self.height > 2 * self._live + SPARE_ROWS:
+            self._find_leaving()
+        self._rows.discard(watermark_us)
+        if self._stay_us is None:
+            self._live = min(self._live, self.height)
+
+    def _find_leaving(self) -> None:
+        """Write down, for each row that a newer one follows, when that one counts for all that can be asked."""
+        import polars as pl
+
+        rows = self._rows.frame()
+        assert rows is not None
+        rows = rows.sort(*self._key, "_t", "_id")
+        same = [pl.col(name) == pl.col(name).shift(-1) for name in self._key]
+        followed = pl.all_horizontal(same).fill_null(value=False)
+        last = pl.lit(FOREVER_US)
+        if "_deleted" in rows.columns:
+            last = pl.when("_deleted").then(pl.col("_t") + DELETED_KEPT_US).otherwise(last)
+        leave = pl.when(followed).then(pl.col("_t").shift(-1)).otherwise(last) + self._lateness_us
+        rows = rows.with_columns(pl.min_horizontal(leave, FOREVER_US).alias("_leave"))
+        self._rows.clear()
+        # Apart, so that the run of those that stay is not cut again and again.
+        self._rows.add(rows.filter(pl.col("_leave") == FOREVER_US))
+        self._rows.add(rows.filter(pl.col("_leave") < FOREVER_US))
+        self._live = self.height
+
+    def load(self, state: Mapping[bytes, bytes]) -> None:
+        self._rows.load(state)
+        frames = self._rows.frames()
+        self._next = max((i for frame in frames if isinstance(i := frame["_id"].max(), int)), default=-1) + 1
+        self._live = self._count_live()
+
+    def _count_live(self) -> int:
+        """Return how many rows there would be if it were known of all which ones leave."""
+        rows = self._rows.frame()
+        if rows is None:
+            return 0
+        stay = rows.filter(rows["_leave"] == FOREVER_US).select(self._key)
+        return rows.height - stay.height + stay.n_unique()
+
+    def changes(self) -> list[StateWrite]:
+        return self._rows.changes()
