@@ -4,7 +4,8 @@ What must hold for the files a disk may be left with, whatever the seed:
 
 - Nothing acknowledged under `fsync` is lost, duplicated or reordered; what was not acknowledged is there whole or not
   at all; offsets have no gaps.
-- A settlement and the results appended with it, a commit and its state and outputs, appear together or not at all.
+- A settlement and the results appended with it, or the state changed with it, a commit and its state and outputs,
+  appear together or not at all, also where two engines (as of two processes) take turns; keys stay in their order.
 - `check()` finds nothing, ledgers balance, and the log goes on where it ended.
 
 Under `relaxed` the same holds, except that the newest acknowledged calls may be missing; some must be, or these tests
@@ -16,6 +17,7 @@ exactly, odd ones in several threads and replay up to the timing of these; the f
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterable
@@ -33,7 +35,16 @@ from millstream.records import Coding, StoredBatch
 from millstream.testing import FakeClock
 from millstream.testing.crash_vfs import CrashVFS
 from millstream.testing.disk import Disk
-from millstream.testing.histories import Done, Event, History, check_queue, check_stream, lost_calls
+from millstream.testing.histories import (
+    Done,
+    Event,
+    History,
+    check_keyed,
+    check_queue,
+    check_stream,
+    lost_calls,
+    sort_all,
+)
 from millstream.testing.raw_batches import raw_batch
 
 CRASHES = int(os.environ.get("MILLSTREAM_CRASHES", "500"))
@@ -70,8 +81,19 @@ class Scenario:
         """Cut the power soon after so many write-backs began: in one, or when the write-ahead log begins anew."""
         self.open()
 
+        self.parallel = random.choice((1, 2))
+        self.second: SqliteEngine | None = None
+        if random.random() < 0.5:
+            self.second = SqliteEngine(self.path, durability=durability, clock=self.clock, vfs=vfs)
+            """As another process has it. Not always: a log whose last engine is closed is copied back whole."""
+
     def open(self) -> None:
         self.engine = SqliteEngine(self.path, durability=self.durability, clock=self.clock, vfs=self.vfs)
+
+    def close(self) -> None:
+        self.engine.close()
+        if self.second is not None:
+            self.second.close()
 
     def set_up(self) -> None:
         self.engine.create_topic(TopicSpec("events", partitions=PARTITIONS))
@@ -79,6 +101,7 @@ class Scenario:
         self.engine.create_topic(TopicSpec("totals"))
         self.engine.create_group("events", "workers")
         self.engine.create_group("events", "stream")
+        self.engine.create_group("events", "keyed", parallel=self.parallel)
 
     def actors(self) -> list[Callable[[], None]]:
         return [
@@ -87,6 +110,8 @@ class Scenario:
             self.producer(2),
             self.worker("w0"),
             self.worker("w1"),
+            self.keyed("k0"),
+            self.keyed("k1"),
             self.stream(),
             self.maintenance(),
         ]
@@ -145,6 +170,37 @@ class Scenario:
             if not self.disk.is_cut:
                 for done in ended:
                     self.history.settled.update((done.partition, offset) for offset in range(done.start, done.end))
+
+        return step
+
+    def keyed(self, name: str) -> Callable[[], None]:
+        """A worker of the group in the order of keys; its results are state."""
+        random = Random(f"{self.seed} keyed {name}")
+
+        def step() -> None:
+            engine = self.second or self.engine
+            if random.random() < 0.5:
+                sort_all(engine)
+            if self.disk.is_cut:
+                return
+            records_max, duration_us = random.choice((1, 5, 50)), random.choice((10, HOUR_US))
+            leases = engine.lease("events", "keyed", worker=name, records_max=records_max, duration_us=duration_us)
+            settlements, state, ended = [], [], set()
+            for lease in leases:
+                if random.random() < 0.05:
+                    break  # never answered, nor what comes after it
+                outcome = random.choice([Outcome.ACK] * 12 + list(Outcome))
+                due_us = self.clock.now_us() + random.choice((0, 1000)) if outcome is Outcome.NACK else 0
+                settlements.append(Settlement(lease, lease.start, lease.end, outcome, due_us))
+                if outcome not in (Outcome.ACK, Outcome.REJECT):
+                    break  # as a worker: what comes after it of its key has to wait
+                state.append(StateChange(lease.partition, b"%d" % lease.start, name.encode()))
+                ended.add((lease.partition, lease.start))
+            if self.disk.is_cut or not settlements:
+                return
+            self.history.keyed_settling |= ended
+            with contextlib.suppress(LeaseLostError):
+                engine.settle(settlements, state=state)
 
         return step
 
@@ -274,7 +330,7 @@ def crash(folder: Path, seed: int, durability: Durability) -> History:
             run_until_cut(scenario)
             disk.crash(seed, folder / "after")
         finally:
-            scenario.engine.close()
+            scenario.close()
     return scenario.history
 
 
@@ -291,11 +347,12 @@ def check_after(folder: Path, history: History, durability: Durability) -> int:
         assert engine.check() == []
         existing = engine.topics()
         missing = [topic for topic in ("events", "results", "totals") if topic not in existing]
-        if missing or engine.groups("events") != ["stream", "workers"]:
+        if missing or engine.groups("events") != ["keyed", "stream", "workers"]:
             assert not history.calls or not nothing_lost
             return len(history.calls)
         lost = lost_calls(engine, history)
         check_queue(engine, history, clock, nothing_lost=nothing_lost)
+        check_keyed(engine, history, clock)
         check_stream(engine, history, nothing_lost=nothing_lost)
         end = engine.describe_topic("events").partitions[0].end_offset
         [position] = engine.append([Append("events", 0, raw_batch([b"afterwards"]))])

@@ -2,8 +2,9 @@
 
 Producers append `Event`s to topic `events`. Workers lease and settle them (group `workers`) and append a `Done` to
 `results` with each end. A stream reads them (group `stream`), keeps the next offset as its state under `next`, and
-appends a `Done` to `totals` with each commit. A `History` keeps what was asked and what was answered in time; the
-functions raise AssertionError for what is lost, doubled, out of order or half done.
+appends a `Done` to `totals` with each commit. Other workers take the same records in the order of keys (group `keyed`,
+keys as of `key_of`), and set a key of state with each end. A `History` keeps what was asked and what was answered in
+time; the functions raise AssertionError for what is lost, doubled, out of order or half done.
 
 Source: the histories of Jepsen (`kafka.clj`).
 """
@@ -14,11 +15,17 @@ from collections import Counter, defaultdict
 
 import msgspec
 
-from millstream.engines.protocol import Engine
+from millstream.engines.protocol import Engine, Entry, Outcome, Settlement
 from millstream.testing.fake_clock import FakeClock
 from millstream.testing.raw_batches import read_values
 
 HOUR_US = 3_600_000_000
+
+KEYS = 3
+
+
+def key_of(partition: int, offset: int) -> bytes:
+    return b"%d %d" % (partition, offset % KEYS)
 
 
 class Event(msgspec.Struct, frozen=True, array_like=True):
@@ -50,6 +57,8 @@ class History:
         """(partition, offset) whose end as done or dead was acknowledged."""
         self.settling: set[tuple[int, int]] = set()
         """The same, and those where it was asked for."""
+        self.keyed_settling: set[tuple[int, int]] = set()
+        """The same for the group in the order of keys."""
         self.committed: dict[int, int] = {}
         """partition -> end of the last acknowledged commit of the stream."""
         self.acknowledged_ends: dict[tuple[int, int], int] = {}
@@ -115,6 +124,39 @@ def check_queue(engine: Engine, history: History, clock: FakeClock, *, nothing_l
     ledger = engine.describe_group("events", "workers").ledger
     assert (ledger.done + ledger.dead, ledger.leased) == (len(results), len(again))
     assert ledger.balanced
+
+
+def check_keyed(engine: Engine, history: History, clock: FakeClock) -> None:
+    """State and ledger tell the same; of no key more than `parallel` records were out; what is left comes, once.
+
+    An outcome without appends may be taken back by a power loss, with its state: a redelivery.
+    """
+    info = engine.describe_group("events", "keyed")
+    assert info.ledger.balanced
+    done = {(p, int(key)) for p in info.end_offsets for key in engine.state("events", "keyed", p)}
+    assert info.ledger.done + info.ledger.dead == len(done)
+    assert done <= history.keyed_settling
+    left = {(p, offset) for p, end in info.end_offsets.items() for offset in range(end)} - done
+    for key in {key_of(*at) for at in done}:
+        last = max(at for at in done if key_of(*at) == key)
+        passed_over = [at for at in left if key_of(*at) == key and at < last]
+        assert len(passed_over) < (info.parallel or 0), f"key {key!r}: {passed_over} were passed over by {last}"
+    clock.advance("24h")
+    sort_all(engine)
+    handed: list[tuple[int, int]] = []
+    while leases := engine.lease("events", "keyed", worker="last", records_max=1000, duration_us=HOUR_US):
+        handed += [(lease.partition, offset) for lease in leases for offset in range(lease.start, lease.end)]
+        engine.settle([Settlement(lease, lease.start, lease.end, Outcome.ACK) for lease in leases])
+    assert sorted(handed) == sorted(left), "lost, or handed over twice"
+
+
+def sort_all(engine: Engine) -> None:
+    """Tell the group `keyed` about all records that it does not know."""
+    info = engine.describe_group("events", "keyed")
+    for partition, start in info.next_offsets.items():
+        entries = [Entry(key_of(partition, offset)) for offset in range(start, info.end_offsets[partition])]
+        if entries:
+            engine.sort("events", "keyed", partition, start, entries)
 
 
 def check_stream(engine: Engine, history: History, *, nothing_lost: bool) -> None:
