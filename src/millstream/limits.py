@@ -48,6 +48,10 @@ RESULT_BYTES_MAX: Final = 1024 * 1024
 """What a job's function returns is kept as state beside the queue, read and written whole; larger things belong in a
 file or topic whose name is the result."""
 
+STATE_MEMORY_BYTES: Final = 128 * 1024 * 1024
+"""About what one stateful step of a stream holds of its keys in memory; the others are read from the log when a record
+asks for them."""
+
 READ_RECORDS_MAX: Final = 1_000_000
 """Upper bound of one read call."""
 

@@ -116,8 +116,9 @@ class StateRange(msgspec.Struct, frozen=True):
 
     @classmethod
     def of_prefix(cls, prefix: bytes) -> StateRange:
-        """Return the range of the keys that begin with a prefix, which does not end with the highest byte."""
-        return cls(prefix, prefix[:-1] + bytes((prefix[-1] + 1,)))
+        """Return the range of the keys that begin with a prefix, of which not all bytes are the highest."""
+        last = prefix.rstrip(b"\xff")
+        return cls(prefix, last[:-1] + bytes((last[-1] + 1,)))
 
 
 class OffsetMove(msgspec.Struct, frozen=True):
