@@ -82,6 +82,7 @@ if TYPE_CHECKING:
     )
     from millstream.queue.autoscale import Scaling
     from millstream.queue.dead_letters import DeadLetters
+    from millstream.queue.options import Recycle
     from millstream.queue.replay import Replay, Replayed, replay
     from millstream.queue.standard import Empty, Full, LifoQueue, PriorityQueue, Queue, ShutDown
     from millstream.queue.stats import QueueStats, QueueWatch
@@ -159,6 +160,7 @@ _MODULES = {
     ),
     "millstream.queue.autoscale": ("Scaling",),
     "millstream.queue.dead_letters": ("DeadLetters",),
+    "millstream.queue.options": ("Recycle",),
     "millstream.queue.replay": ("Replay", "Replayed", "replay"),
     "millstream.queue.standard": ("Empty", "Full", "LifoQueue", "PriorityQueue", "Queue", "ShutDown"),
     "millstream.queue.stats": ("QueueStats", "QueueWatch"),
@@ -219,6 +221,7 @@ __all__ = [
     "QueueStats",
     "QueueWatch",
     "Record",
+    "Recycle",
     "Reject",
     "Replay",
     "Replayed",
