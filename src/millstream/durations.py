@@ -68,6 +68,16 @@ def duration_text(seconds: float | None) -> str:
     return f"{whole} s"
 
 
+def span_text(us: int) -> str:
+    """Return whole microseconds the way `duration` reads them: `1m`, `1h30m`, `250ms`, `0s`."""
+    parts: list[str] = []
+    for unit, size in _UNITS_US.items():
+        count, us = divmod(us, size)
+        if count:
+            parts.append(f"{count}{unit}")
+    return "".join(parts) or "0s"
+
+
 def _microseconds(value: object) -> int | None:
     if isinstance(value, timedelta):
         return value // timedelta(microseconds=1)

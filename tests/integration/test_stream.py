@@ -19,6 +19,7 @@ from millstream.errors import CommitConflictError, UsageError
 from millstream.log.topic import Topic
 from millstream.records import Record, time_from_us, time_to_us
 from millstream.stream import Stream, StreamReader, count, max_, mean, min_, quantile, sum_, tumbling
+from millstream.stream.options import options_of
 from millstream.stream.run import StreamRun
 from millstream.testing.fake_clock import FakeClock
 
@@ -395,6 +396,30 @@ def test_idle_input_closes_windows_of_a_running_stream(tmp_path: Path) -> None:
         assert record.value["n"] == 1
 
 
+def test_a_paused_stream_waits_and_loses_nothing(app: App, clock: FakeClock) -> None:
+    clicks = app.topic("clicks", Click)
+
+    @app.stream(clicks)
+    def copies(s: Stream) -> None:
+        s.to("copies")
+        s.window(tumbling("1m")).agg(n=count()).to("counts")
+
+    click(clicks, 1)
+    app.run(until="now")
+    copies.pause()
+    click(clicks, 2)
+    clock.advance("1h")
+    run = copies.open()
+    assert run.step() == 0
+    run.idle()
+    assert (len(values(app, "copies")), values(app, "counts")) == (1, [])
+    assert copies.info().paused
+    copies.resume()
+    assert run.step() == 1
+    run.idle()
+    assert [v["n"] for v in values(app, "counts")] == [2]
+
+
 def test_until_now_leaves_windows_open_that_are_not_over(app: App, clock: FakeClock) -> None:
     clicks = app.topic("clicks", Click)
     app.stream(clicks, name="per_minute")(lambda s: s.window(tumbling("1m")).agg(n=count()).to("counts"))
@@ -603,15 +628,27 @@ def test_an_error_in_a_function_stops_the_stream_and_skips_nothing(app: App) -> 
     assert [v["load_ms"] for v in values(app, "out")] == [1, 2, 3]
 
 
-def test_open_windows_of_another_description_are_not_forgotten_silently(app: App) -> None:
+def test_state_of_a_step_that_changed_is_not_forgotten_silently(app: App, caplog: pytest.LogCaptureFixture) -> None:
     clicks = app.topic("clicks", Click)
     click(clicks, 1)
-    StreamReader(clicks, description=lambda s: s.window(tumbling("1m")).agg(n=count()).to("a"), name="s").run_now(
-        threading.Event()
-    )
-    changed = StreamReader(clicks, description=lambda s: s.window(tumbling("5m")).agg(n=count()).to("a"), name="s")
-    with pytest.raises(UsageError, match="open windows of an earlier description"):
-        changed.run_now(threading.Event())
+
+    def described(size: str, **settings: Any) -> StreamReader:
+        def description(s: Stream) -> None:
+            s.window(tumbling(size)).agg(n=count()).to("sized")
+            s.window(tumbling("2m"), by="page").agg(n=count()).to("pages")
+
+        return StreamReader(clicks, description=description, name="s", options=options_of(**settings))
+
+    described("1m").run_now(threading.Event())
+    with pytest.raises(UsageError, match=r"state of steps that are not described any more: window.tumbling.1m.*"):
+        described("5m").run_now(threading.Event())
+    with caplog.at_level("INFO", "millstream.stream"):
+        described("5m", changed="drop").run_now(threading.Event())
+    assert any("1 of the steps go on with what they hold" in message for message in caplog.messages)
+    click(clicks, 2, 600)
+    described("5m").run_now(threading.Event())
+    assert [v["n"] for v in values(app, "pages")] == [2]
+    assert [v["n"] for v in values(app, "sized")] == [1]
 
 
 def test_a_declared_description_is_still_a_plain_function(app: App) -> None:

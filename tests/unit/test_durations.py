@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millstream.durations import duration, duration_us
+from millstream.durations import duration, duration_us, span_text
 from millstream.errors import UsageError
 
 
@@ -58,3 +58,8 @@ def test_whole_microseconds_survive(us: int) -> None:
 def test_decimal_texts_are_exact() -> None:
     assert duration_us("0.1s") == 100_000
     assert duration_us("1.000001s") == 1_000_001
+
+
+@pytest.mark.parametrize("text", ["0s", "1us", "250ms", "1m", "1h30m", "1w2d", "1m5s3ms"])
+def test_a_span_is_written_as_it_is_read(text: str) -> None:
+    assert span_text(duration_us(text)) == text

@@ -229,6 +229,7 @@ class Readers(ABC):
         latency: timedelta | str | float = LATENCY,
         future: timedelta | str | float = FUTURE,
         start: Literal["start", "end"] = "start",
+        changed: Literal["refuse", "drop"] = "refuse",
     ) -> Callable[[Callable[..., Any]], StreamReader]:
         """Read topics as streams: `@app.stream(clicks)` above a function that describes the steps.
 
@@ -241,6 +242,8 @@ class Readers(ABC):
             latency: While behind, take no more records at once than are processed in this time.
             future: An event time further than this after its append does not move the watermark beyond that.
             start: Where a new stream begins: at the oldest record there is, or with those that come from now on.
+            changed: What happens to the state of steps that are not described any more and still hold something:
+                "refuse" to run, or "drop" it. Steps that did not change keep theirs.
 
         Raises:
             UsageError: The name is taken, a topic is another app's or given twice, the function describes no output, a
@@ -250,7 +253,7 @@ class Readers(ABC):
             raise UsageError("a stream needs a topic, as in @app.stream(app.topic('clicks', Click))")
         sources = [topic if isinstance(topic, Table) else self._source(topic) for topic in topics]
         first = self._source(topic_of(sources[0]))
-        options = options_of(delay=delay, latency=latency, future=future, start=start)
+        options = options_of(delay=delay, latency=latency, future=future, start=start, changed=changed)
 
         def declare(description: Callable[..., Any]) -> StreamReader:
             given = self._new_name(first, description, name)

@@ -22,6 +22,7 @@ from millstream.errors import UsageError
 from millstream.log.topic import Topic
 from millstream.records import check_name
 from millstream.stream.arguments import Columns, Reach, columns, item_type, of_table, reach_us, return_type, takes
+from millstream.stream.deduping import DedupeStep
 from millstream.stream.graph import Each, Graph, Node, Source, Table, ToTopic, called_at
 from millstream.stream.joining import AsOfStep, How, JoinStep, TableStep
 from millstream.stream.steps import (
@@ -216,8 +217,6 @@ class Stream:
         """
         if not by:
             raise UsageError('dedupe needs columns, such as dedupe("id", within="1h")')
-        from millstream.stream.deduping import DedupeStep
-
         return self._then(DedupeStep(by, duration_us(within)))
 
     # --- windows ------------------------------------------------------------------------------------------------

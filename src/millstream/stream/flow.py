@@ -36,13 +36,18 @@ class Flow:
     def operators(self) -> Mapping[Node, Operator]:
         return self._operators
 
-    def load(self, state: Mapping[bytes, bytes], reader: StateReader) -> None:
-        """Hand each operator its state."""
+    def load(self, load: Callable[[bytes], dict[bytes, bytes]], reader: StateReader) -> None:
+        """Hand each operator its state.
+
+        Args:
+            load: Returns all state whose keys begin with a prefix.
+            reader: For operators that read theirs when they need it.
+        """
         for operator in self._operators.values():
             if isinstance(operator, Lazy):
                 operator.attach(reader)
             else:
-                operator.load({key: value for key, value in state.items() if key.startswith(operator.prefix)})
+                operator.load(load(operator.prefix))
 
     def sweep(
         self,

@@ -49,6 +49,11 @@ class Intake:
         """The sources whose event time counts: all but tables."""
         return [source for source in self.sources if not source.is_table]
 
+    @property
+    def paused(self) -> bool:
+        """Whether somebody told the stream to wait, as of the last look."""
+        return self.sources[0].paused
+
     def load(self, state: Mapping[bytes, bytes]) -> None:
         for source in self.sources:
             source.watermarks.load(state)
@@ -100,6 +105,8 @@ class Intake:
         """Choose what to read: tables first, then of several topics the one whose event time is furthest behind."""
         for source in self.sources:
             source.look()
+        if self.paused:
+            return {}
         waiting = [source for source in self.sources if source.unread]
         if tables := [source for source in waiting if source.is_table]:
             waiting = tables

@@ -10,21 +10,28 @@ where it was stored and loaded again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
+
+from millstream.engines.values import StateRange
 
 if TYPE_CHECKING:
     import polars as pl
 
     from millstream.stream.piece import Piece
 
-StateReader: TypeAlias = Callable[[Sequence[bytes]], dict[bytes, bytes]]
-"""Returns those of the keys that are stored, as of the last commit."""
-
 StateWrite: TypeAlias = tuple[bytes, bytes | None]
 """A key with the operator's prefix, and its value; None deletes it."""
+
+
+class StateReader(Protocol):
+    """Reads what is stored, as of the last commit."""
+
+    def __call__(self, keys: Sequence[bytes] | None = None, within: StateRange | None = None) -> dict[bytes, bytes]:
+        """Return those of the keys that are stored, or the keys of a range."""
+        ...
 
 
 class OperatorStatus(msgspec.Struct, frozen=True):

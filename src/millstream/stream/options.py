@@ -25,6 +25,7 @@ class StreamOptions(msgspec.Struct, frozen=True):
     latency_us: int = duration_us(LATENCY)
     future_us: int = duration_us(FUTURE)
     start: Literal["start", "end"] = "start"
+    changed: Literal["refuse", "drop"] = "refuse"
 
 
 DEFAULTS: Final = StreamOptions()
@@ -36,6 +37,7 @@ def options_of(
     latency: timedelta | str | float = LATENCY,
     future: timedelta | str | float = FUTURE,
     start: Literal["start", "end"] = "start",
+    changed: Literal["refuse", "drop"] = "refuse",
 ) -> StreamOptions:
     """Return the settings as they are stored.
 
@@ -44,6 +46,12 @@ def options_of(
     """
     if start not in ("start", "end"):
         raise UsageError(f'start={start!r}: give "start", the oldest record there is, or "end", those from now on')
+    if changed not in ("refuse", "drop"):
+        raise UsageError(f'changed={changed!r}: give "refuse", or "drop" to give up the state of steps that are gone')
     return StreamOptions(
-        delay_us=duration_us(delay), latency_us=duration_us(latency), future_us=duration_us(future), start=start
+        delay_us=duration_us(delay),
+        latency_us=duration_us(latency),
+        future_us=duration_us(future),
+        start=start,
+        changed=changed,
     )

@@ -6,15 +6,13 @@ import hashlib
 from typing import Any
 
 from millstream.errors import UsageError
+from millstream.stream.deduping import DedupeOperator, DedupeStep
 from millstream.stream.graph import Each, Graph, Node, Source, ToTopic, is_stateful
-from millstream.stream.joining import JoinOperator, JoinStep
+from millstream.stream.joining import AsOfOperator, AsOfStep, JoinOperator, JoinStep, TableOperator, TableStep
 from millstream.stream.needs import Needs, union
 from millstream.stream.operators import Operator
 from millstream.stream.steps import MapBatches
-from millstream.stream.windowing_rows import WindowOperator, WindowStep
-
-PREFIX_BYTES = 10
-"""`w`, 8 bytes of the fingerprint's digest, and which of several equal steps it is."""
+from millstream.stream.windowing import WindowOperator, WindowStep
 
 
 def operator_of(step: Any, prefix: bytes) -> Operator:
@@ -24,6 +22,12 @@ def operator_of(step: Any, prefix: bytes) -> Operator:
             return WindowOperator(step, prefix)
         case JoinStep():
             return JoinOperator(step, prefix)
+        case AsOfStep():
+            return AsOfOperator(step, prefix)
+        case TableStep():
+            return TableOperator(step, prefix)
+        case DedupeStep():
+            return DedupeOperator(step, prefix)
     raise AssertionError(f"no operator does {step!r}")
 
 
@@ -36,8 +40,8 @@ def operators_of(graph: Graph) -> dict[Node, Operator]:
             continue
         fingerprint = node.step.fingerprint()
         occurrence = seen[fingerprint] = seen.get(fingerprint, -1) + 1
-        if occurrence > 255:
-            raise UsageError(f"stream {graph.name!r}: more than 256 equal steps: {node.step}")
+        if occurrence > 254:
+            raise UsageError(f"stream {graph.name!r}: more than 255 equal steps: {node.step}")
         digest = hashlib.sha256(fingerprint.encode()).digest()[:8]
         operator = operator_of(node.step, b"w" + digest + occurrence.to_bytes(1, "big"))
         for port, source in enumerate(node.inputs):

@@ -31,6 +31,7 @@ class StreamInfo(msgspec.Struct, frozen=True):
     """Records that came after their window had closed, and were left out of it."""
     open_windows: int
     """Windows times keys."""
+    paused: bool = False
 
 
 class StreamReader:
@@ -94,7 +95,16 @@ class StreamReader:
             watermark_us=status.watermark_us,
             late=status.late,
             open_windows=status.open_windows,
+            paused=info.paused,
         )
+
+    def pause(self) -> None:
+        """Let it wait, in whatever process it runs; nothing is lost, and it survives restarts."""
+        self.group.pause()
+
+    def resume(self) -> None:
+        """Let it go on where it was paused."""
+        self.group.pause(paused=False)
 
     def run(self, stop: threading.Event) -> None:
         """Process records until `stop` is set.

@@ -9,15 +9,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final, NamedTuple
 
 from millstream.engines.protocol import NO_MOVES, Append, OffsetMove, StateChange
-from millstream.errors import UsageError
+from millstream.engines.values import StateRange
 from millstream.log.group import Group
 from millstream.stream.flow import Arrival, Flow
 from millstream.stream.graph import Each, Graph, Node, ToTopic
 from millstream.stream.intake import Intake, MicroBatch
+from millstream.stream.manifest import Manifest
 from millstream.stream.operators import OperatorStatus, StateWrite
 from millstream.stream.options import DEFAULTS, StreamOptions
 from millstream.stream.output import Output
-from millstream.stream.plan import PREFIX_BYTES, never_null
+from millstream.stream.plan import never_null
 
 RECORDS_MAX: Final = 100_000
 """Of a micro-batch: Polars is at full speed from 50,000, and what costs the same for each batch is spread thin here."""
@@ -33,6 +34,9 @@ WAIT_US: Final = 5_000_000
 
 STATE_PARTITION: Final = 0
 """Windows span the partitions of a topic, so state is kept with the first one of the first topic."""
+
+OPERATORS: Final = b"w"
+"""The keys of operators begin with it; those of the stream itself are before it."""
 
 _TURN: Final = b"t"
 """The key that counts the runs of a stream: the newest one is the only one that can commit."""
@@ -56,7 +60,7 @@ class StreamRun:
         records_max: Of a micro-batch.
 
     Raises:
-        UsageError: The log holds open windows that the description does not have any more.
+        UsageError: The log holds state of steps that the description does not have any more.
     """
 
     def __init__(self, graph: Graph, options: StreamOptions = DEFAULTS, *, records_max: int = RECORDS_MAX) -> None:
@@ -74,6 +78,9 @@ class StreamRun:
             for node in graph.nodes
             if isinstance(node.step, ToTopic | Each)
         }
+        self._options = options
+        self._manifest = Manifest(graph.name, self._flow)
+        self._committing: Future[None] | None = None
         self._begun = False
         self._load()
         for output in self._outputs.values():
@@ -113,10 +120,12 @@ class StreamRun:
         """Process what is there up to the commit, and not commit it: of no use afterwards, as after a crash."""
         while (batch := self._intake.next(self._records_max, live=self._live)) is not None:
             self._flow.sweep(batch.pieces, batch.watermarks_us)
-            self._flow.changes()
+            self._changes()
 
     def idle(self) -> None:
         """Close what is over by the clock while no records come; fire timers of the clock."""
+        if self._intake.paused:
+            return
         clock_us = self._clock.now_us()
         due_us, end_us, tick_us = self._flow.due_us(), self._flow.end_us(), self._flow.tick_due_us()
         us = self._intake.idle_us(clock_us)
@@ -132,7 +141,7 @@ class StreamRun:
         watermarks: dict[Node, int | None] = {source.node: us for source in self._intake.sources}
         arrivals = self._flow.sweep({}, watermarks, clock_us if ticks else None)
         self._call_functions(arrivals)
-        self._commit(NO_MOVES, self._flow.changes(), arrivals, self._status(us))
+        self._commit(NO_MOVES, self._changes(), arrivals, self._status(us))
 
     # --- inside -----------------------------------------------------------------------------------------------------
 
@@ -142,25 +151,25 @@ class StreamRun:
         with ThreadPoolExecutor(2, "millstream-stream") as threads:
             read: Callable[[], MicroBatch | None] = lambda: self._intake.next(size, live=self._live)  # noqa: E731
             coming: Future[MicroBatch | None] | None = threads.submit(read)
-            committing: Future[None] | None = None
             while coming is not None and (batch := coming.result()) is not None:
                 coming = threads.submit(read) if batch.full and not stop.is_set() else None
                 arrivals = self._flow.sweep(batch.pieces, batch.watermarks_us)
-                writes = [*batch.state, *self._flow.changes()]
+                writes = [*batch.state, *self._changes()]
                 status = self._status(batch.watermark_us)
-                if committing is not None:
-                    committing.result()
+                if self._committing is not None:
+                    self._committing.result()
                 self._call_functions(arrivals)
-                committing = threads.submit(self._commit, batch.moves, writes, arrivals, status)
+                self._committing = threads.submit(self._commit, batch.moves, writes, arrivals, status)
                 total += batch.offsets
-            if committing is not None:
-                committing.result()
+            if self._committing is not None:
+                self._committing.result()
+                self._committing = None
         return total
 
     def _process(self, batch: MicroBatch) -> None:
         arrivals = self._flow.sweep(batch.pieces, batch.watermarks_us)
         self._call_functions(arrivals)
-        writes = [*batch.state, *self._flow.changes()]
+        writes = [*batch.state, *self._changes()]
         self._commit(batch.moves, writes, arrivals, self._status(batch.watermark_us))
 
     def _size(self, size: int, batch: MicroBatch, took_s: float) -> int:
@@ -171,23 +180,23 @@ class StreamRun:
         return max(min(RECORDS_MIN, self._records_max), min(wanted, 2 * size, self._records_max))
 
     def _load(self) -> None:
-        state = self._group.state(STATE_PARTITION)
+        group, at = self._group, STATE_PARTITION
+        state = group.state(at, within=StateRange(b"", OPERATORS))
         self._turn = state.get(_TURN)
         self._intake.load(state)
-        self._check_known(state)
-        self._flow.load(state, lambda keys: self._group.state(STATE_PARTITION, keys))
+        self._manifest.load(state)
+        self._manifest.check(drop=self._options.changed == "drop")
+        self._manifest.forget(group, at, [StateChange(at, _TURN, self._turn)])
+        self._flow.load(lambda prefix: group.state(at, within=StateRange.of_prefix(prefix)), self._read_state)
 
-    def _check_known(self, state: Mapping[bytes, bytes]) -> None:
-        """Raise where the log holds something of steps that are not described any more."""
-        known = tuple(operator.prefix for operator in self._flow.operators.values())
-        if any(
-            key.startswith(b"w") and not key.startswith(known) and key[PREFIX_BYTES : PREFIX_BYTES + 1] == b"w"
-            for key in state
-        ):
-            raise UsageError(
-                f"stream {self._group.name!r}: the log holds open windows of an earlier description (other windows, "
-                "keys or aggregates); describe them again until they have closed, or give the new stream a new name"
-            )
+    def _read_state(self, keys: Sequence[bytes] | None = None, within: StateRange | None = None) -> dict[bytes, bytes]:
+        """Return state as of the last commit, the one that may be under way included."""
+        if self._committing is not None:
+            self._committing.result()
+        return self._group.state(STATE_PARTITION, keys, within=within)
+
+    def _changes(self) -> list[StateWrite]:
+        return [*self._flow.changes(), *self._manifest.changes()]
 
     def _call_functions(self, arrivals: Sequence[Arrival]) -> None:
         """Run what is not part of the transaction, in the thread that runs the stream."""
@@ -235,9 +244,9 @@ class StreamRun:
         """Wait for records, at most until idle input closes a window, in slices that notice a stop."""
         left_us = WAIT_US
         clock_us = self._clock.now_us()
-        if (due_us := self._flow.due_us()) is not None:
+        if not self._intake.paused and (due_us := self._flow.due_us()) is not None:
             left_us = min(left_us, self._intake.idle_wait_us(clock_us, due_us) + 1)
-        if (tick_us := self._flow.tick_due_us()) is not None:
+        if not self._intake.paused and (tick_us := self._flow.tick_due_us()) is not None:
             left_us = min(left_us, max(0, tick_us - clock_us) + 1)
         seen = self._intake.seen()
         while left_us > 0 and not stop.is_set():

@@ -37,6 +37,7 @@ class SourceReader:
         """The next offset to read, by partition."""
         self.ends: Mapping[int, int] = {}
         """As of the last look."""
+        self.paused = False
         self._needs = needs
         self._wants_values = wants_values(node, graph)
         self._wants_columns = wants_columns(node, graph)
@@ -48,8 +49,9 @@ class SourceReader:
         return sum(end - self.positions[partition] for partition, end in self.ends.items())
 
     def look(self) -> None:
-        """Note where the topic ends."""
-        self.ends = self.topic.end_offsets()
+        """Note where the topic ends, and whether the group was paused."""
+        info = self.group.info()
+        self.ends, self.paused = info.end_offsets, info.paused
 
     def moves(self, records_max: int) -> list[OffsetMove]:
         """Return what to read next: of each partition about as much."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from millstream.errors import UsageError
 from millstream.stream.aggregates import Aggregate
 from millstream.stream.graph import Graph, Node, ToTopic
-from millstream.stream.windowing_rows import WindowStep
+from millstream.stream.windowing import WindowStep
 from millstream.stream.windows import Window
 
 if TYPE_CHECKING:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from millstream.durations import span_text
 from millstream.stream.aggregates import Aggregate
 from millstream.stream.windows import Window
 
@@ -26,6 +27,17 @@ class WindowStep(msgspec.Struct, frozen=True):
     def revised(self) -> bool:
         """Whether a window can have several results, told apart by `revision` and `final`."""
         return self.corrections or self.early_us is not None
+
+    def __str__(self) -> str:
+        kind = str(self.window).partition("(")[0]
+        sizes = [
+            span_text(value) if name.endswith("_us") else f"{value} records"
+            for name, value in msgspec.structs.asdict(self.window).items()
+            if value is not None
+        ]
+        by = f", by {', '.join(self.by)}" if self.by else ""
+        parts = ", ".join(f"{name}={aggregate}" for name, aggregate in self.aggregates.items())
+        return f"window({kind}({', '.join(sizes)}){by}): {parts}"
 
     def fingerprint(self) -> str:
         """Return what its state depends on: windows, keys, aggregates; not the lateness nor when results come."""
