@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from millstream.engines.protocol import OffsetMove
 from millstream.log.addressed import is_for, rows_for
@@ -22,6 +22,14 @@ if TYPE_CHECKING:
 
 NEVER_US: Final = 1 << 62
 """The watermark of a source that holds nothing back."""
+
+
+class Carried(NamedTuple):
+    """What goes beside the values of records: columns of one length. A series each: a frame would cost a query."""
+
+    key: pl.Series
+    event_time: pl.Series
+    append_time: pl.Series
 
 
 class SourceReader:
@@ -90,6 +98,8 @@ class SourceReader:
     # --- inside -----------------------------------------------------------------------------------------------------
 
     def _read(self, move: OffsetMove) -> Piece:
+        import polars as pl
+
         columns: pl.DataFrame | None = None
         records: list[Record[Any]] | None = None
         if self._wants_columns or not self._wants_values:
@@ -101,9 +111,9 @@ class SourceReader:
             records = list(self._records(move))
             if columns is None:
                 carried = _carried_of(records)
-        before = self.watermarks.take(move.partition, carried)
+        before = self.watermarks.take(move.partition, carried.event_time, carried.append_time)
         return Piece(
-            carried.select("_key", "_event_time", before),
+            pl.DataFrame([carried.key, carried.event_time, before]),
             columns=columns,
             values=None if records is None else [record.value for record in records],
             type=None if records is None else self.topic.type,
@@ -116,12 +126,14 @@ class SourceReader:
         fields = [name for name in self.topic.schema.names if name in self._needs]
         return [*fields, *carried]
 
-    def _carried(self, frame: pl.DataFrame) -> pl.DataFrame:
+    def _carried(self, frame: pl.DataFrame) -> Carried:
         import polars as pl
 
         if self._wants_keys:
-            return frame.select("_key", "_event_time", "_append_time")
-        return frame.select(pl.lit(None, dtype=pl.Binary).alias("_key"), "_event_time", "_append_time")
+            key = frame.get_column("_key")
+        else:
+            key = pl.Series("_key", [None], dtype=pl.Binary).new_from_index(0, frame.height)
+        return Carried(key, frame.get_column("_event_time"), frame.get_column("_append_time"))
 
     def _records(self, move: OffsetMove) -> Iterator[Record[Any]]:
         start = move.start
@@ -134,14 +146,12 @@ class SourceReader:
             start = some[-1].offset + 1
 
 
-def _carried_of(records: Sequence[Record[Any]]) -> pl.DataFrame:
+def _carried_of(records: Sequence[Record[Any]]) -> Carried:
     import polars as pl
 
     moment = pl.Datetime("us", "UTC")
-    return pl.DataFrame(
-        {
-            "_key": pl.Series([record.key for record in records], dtype=pl.Binary),
-            "_event_time": pl.Series([record.event_time_us for record in records], dtype=pl.Int64).cast(moment),
-            "_append_time": pl.Series([record.append_time_us for record in records], dtype=pl.Int64).cast(moment),
-        }
+    return Carried(
+        pl.Series("_key", [record.key for record in records], dtype=pl.Binary),
+        pl.Series("_event_time", [record.event_time_us for record in records], dtype=pl.Int64).cast(moment),
+        pl.Series("_append_time", [record.append_time_us for record in records], dtype=pl.Int64).cast(moment),
     )

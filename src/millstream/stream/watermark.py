@@ -17,6 +17,9 @@ IDLE_GRACE_US: Final = 1_000_000
 takes time, and one that is on its way must not come too late just because nothing else did."""
 
 
+_FEW: Final = 32
+
+
 class Progress(msgspec.Struct, frozen=True, array_like=True):
     """The newest event time of a partition, and when the log took the newest record."""
 
@@ -53,22 +56,18 @@ class Watermarks:
         progress = self._progress.get(partition)
         return progress.event_us - self._delay_us if progress else None
 
-    def take(self, partition: int, carried: pl.DataFrame) -> pl.Series:
+    def take(self, partition: int, event_time: pl.Series, append_time: pl.Series) -> pl.Series:
         """Note the times of the next records of a partition.
-
-        Args:
-            carried: With `_event_time` and `_append_time`.
 
         Returns:
             For each record the watermark of the partition just before it: `_watermark`, int64, null before the first.
         """
         import polars as pl
 
-        times = carried.get_column("_event_time").to_physical()
+        if event_time.len() <= _FEW:
+            return pl.Series("_watermark", self._take_few(partition, event_time, append_time), dtype=pl.Int64)
+        times, appended = event_time.to_physical(), append_time.to_physical()
         known = pl.Series([self.partition_us(partition)], dtype=pl.Int64)
-        if not times.len():
-            return pl.Series("_watermark", [], dtype=pl.Int64)
-        appended = carried.get_column("_append_time").to_physical()
         newest_us, appended_us = _int(times.max()), _int(appended.max())
         if newest_us > _int(appended.min()) + self._future_us:
             latest = appended + self._future_us
@@ -77,6 +76,15 @@ class Watermarks:
         running = pl.concat([known, times.head(times.len() - 1) - self._delay_us]).cum_max()
         self._advance(partition, newest_us, appended_us)
         return running.fill_null(strategy="forward").alias("_watermark")
+
+    def _take_few(self, partition: int, event_time: pl.Series, append_time: pl.Series) -> list[int | None]:
+        """Do the same in Python: for a few records a query costs more than they do."""
+        before: list[int | None] = []
+        times = event_time.to_physical().to_list()
+        for event_us, append_us in zip(times, append_time.to_physical().to_list(), strict=True):
+            before.append(self.partition_us(partition))
+            self._advance(partition, min(event_us, append_us + self._future_us), append_us)
+        return before
 
     def _advance(self, partition: int, event_us: int, append_us: int) -> None:
         old = self._progress.get(partition, Progress(event_us, append_us))
