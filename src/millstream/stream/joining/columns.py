@@ -29,8 +29,17 @@ class JoinedColumns:
     """What is known of the columns of both inputs, and so of what comes out."""
 
     def __init__(
-        self, name: str, on_left: tuple[str, ...], on_right: tuple[str, ...], suffix: str, prefix: bytes
+        self,
+        name: str,
+        on_left: tuple[str, ...],
+        on_right: tuple[str, ...],
+        suffix: str,
+        prefix: bytes,
+        *,
+        outer: bool = False,
     ) -> None:
+        self._outer = outer
+        """Rows of the right input come out alone, with their key as the left one's."""
         self._name = name
         self._on = (on_left, on_right)
         self._suffix = suffix
@@ -110,8 +119,8 @@ class JoinedColumns:
         """Return the columns that come out, of the inputs that are known."""
         import polars as pl
 
-        left, right = self._known(0), self._known(1)
-        out = dict(left)
+        right = self._known(1)
+        out = dict(self._left_types())
         for name, out_name in self._right_names().items():
             if out_name in out:
                 raise UsageError(
@@ -120,6 +129,15 @@ class JoinedColumns:
                 )
             out[out_name] = right[name]
         return pl.Schema(out)
+
+    def _left_types(self) -> dict[str, pl.DataType]:
+        """Return the left input's columns as they come out: a key that the right one gives too holds both."""
+        types = dict(self._known(0))
+        if self._outer:
+            for name, right_name in zip(*self._on, strict=True):
+                if name in types:
+                    types[name] = _out_type(types[name], self._type(1, right_name))
+        return types
 
     def _right_names(self) -> dict[str, str]:
         """Return the right input's columns that come out, with their names there."""
@@ -164,18 +182,17 @@ class JoinedColumns:
         """Return rows of the right input beside nulls, but with their key as the left one's."""
         import polars as pl
 
-        left = self.schema(0)
+        types = self._left_types()
         keys: dict[str, pl.Expr] = {}
         for name, right_name in zip(*self._on, strict=True):
             if name != "_key":
-                column = pl.col(right_name)
-                dtype = None if left is None else left.get(name)
-                keys[name] = (column if dtype is None else _as(column, self._type(1, right_name), dtype)).alias(name)
-        columns = [keys.pop(name, pl.lit(None, dtype=dtype).alias(name)) for name, dtype in (left or {}).items()]
+                old = self._type(1, right_name)
+                keys[name] = _as(pl.col(right_name), old, types.get(name) or old or pl.Null()).alias(name)
+        columns = [keys.pop(name, pl.lit(None, dtype=dtype).alias(name)) for name, dtype in types.items()]
         return right.select(*columns, *keys.values()).hstack(self._right(right))
 
     def _left(self, rows: pl.DataFrame) -> pl.DataFrame:
-        return _conformed(rows, self._known(0), {})
+        return _conformed(rows, self._left_types(), {})
 
     def _right(self, rows: pl.DataFrame) -> pl.DataFrame:
         return _conformed(rows, self._known(1), self._right_names(), only=True)
@@ -239,6 +256,17 @@ def _common_type(left: pl.DataType | None, right: pl.DataType | None) -> pl.Data
     if isinstance(left, pl.Datetime) and isinstance(right, pl.Datetime) and left.time_zone == right.time_zone:
         return pl.Datetime("us", left.time_zone)
     return None
+
+
+def _out_type(left: pl.DataType, right: pl.DataType | None) -> pl.DataType:
+    """Return the type of a key that comes from either side."""
+    import polars as pl
+
+    common = _common_type(left, right)
+    if common is None or common == pl.Binary:
+        return left
+    # No topic has integers of 128 bits; one that 64 do not hold is an error when it comes.
+    return pl.Int64() if common == pl.Int128 else common
 
 
 def _as(column: pl.Expr, old: pl.DataType | None, new: pl.DataType) -> pl.Expr:

@@ -33,7 +33,9 @@ class JoinOperator:
         self.prefix = prefix
         self._step = step
         self._reach = reach_of(step)
-        self._columns = JoinedColumns(step.name, step.on_left, step.on_right, step.suffix, prefix + b"s")
+        self._columns = JoinedColumns(
+            step.name, step.on_left, step.on_right, step.suffix, prefix + b"s", outer=step.how == "outer"
+        )
         self._lateness = Lateness(prefix + b"t")
         self._sides = (
             Side(prefix + b"l", alone=step.how != "inner"),
