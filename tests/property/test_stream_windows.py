@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from millstream.stream.aggregates import Aggregate, count, max_, mean, min_, n_unique, quantile, sum_
 from millstream.stream.piece import Piece
 from millstream.stream.windowing import WindowOperator, WindowStep
-from millstream.stream.windows import Hopping, Tumbling, Window
+from millstream.stream.windows import Hopping, Session, Tumbling, Window
 
 _spec = importlib.util.spec_from_file_location("window_oracle", Path(__file__).parent / "window_oracle.py")
 assert _spec is not None
@@ -34,10 +34,23 @@ floats = st.one_of(
     st.floats(-1e6, 1e6),
     st.floats(allow_nan=True, allow_infinity=True, width=64),
 )
-rows = st.lists(
-    st.builds(oracle.Row, st.integers(0, 1), times, st.sampled_from(["a", "b", None]), numbers, floats),
-    min_size=1,
-    max_size=30,
+values = st.tuples(st.integers(0, 1), st.sampled_from(["a", "a", "b", None]), numbers, floats)
+anyhow = st.lists(st.tuples(times, values), min_size=1, max_size=30)
+
+
+def _running(steps: list[tuple[int, int, Any]]) -> list[tuple[int, Any]]:
+    """Return records as a stream brings them: time goes on, some come out of order."""
+    time = 0
+    made = []
+    for step, back, value in steps:
+        time += step
+        made.append((max(0, time - back), value))
+    return made
+
+
+steps = st.tuples(st.integers(0, 3), st.sampled_from([0, 0, 0, 1, 2, 9]), values)
+rows = st.one_of(anyhow, st.lists(steps, min_size=8, max_size=50).map(_running)).map(
+    lambda found: [oracle.Row(partition, time, key, n, x) for time, (partition, key, n, x) in found]
 )
 cuts = st.lists(st.sampled_from(["go", "cut", "advance", "save", "restart"]), min_size=1, max_size=12)
 lateness = st.sampled_from([0, 3, 20])
@@ -177,6 +190,14 @@ def test_hopping_windows(
     sizes: tuple[int, int], late: int, records: list[Any], acts: list[str], names: list[str], keyed: bool
 ) -> None:
     check(Hopping(*sizes), late, records, acts, names, keyed)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from([(3, 3), (5, 0), (8, 20), (1, 1)]), lateness, rows, cuts, some_names, st.booleans())
+def test_session_windows(
+    sizes: tuple[int, int], late: int, records: list[Any], acts: list[str], names: list[str], keyed: bool
+) -> None:
+    check(Session(*sizes), late, records, acts, names, keyed)
 
 
 def test_the_oracle_is_not_empty() -> None:

@@ -2,7 +2,7 @@
 
 Records come as a frame with `_time` (Int64, us), `_passed` (Int64 or null: how far event time had come for this
 record), the key columns `_by0`, `_by1`..., and the columns that aggregates read. Results go as a frame with `_start`,
-`_end` (Int64, us), the key columns and the aggregates by name.
+`_end` (Int64, us), the key columns and the aggregates by name, and `_at` where their event time is not their start.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 PASSED: Final = "_passed"
 START: Final = "_start"
 END: Final = "_end"
+AT: Final = "_at"
 
 
 class Kind(Protocol):
@@ -35,8 +36,8 @@ class Kind(Protocol):
         """Return whether a record is late for all of its windows. PASSED is not null."""
         ...
 
-    def add(self, records: pl.DataFrame) -> None:
-        """Add records that are not late."""
+    def add(self, records: pl.DataFrame) -> list[pl.DataFrame]:
+        """Add records that are not late; return the results that come at once."""
         ...
 
     def close(self, time_us: int) -> list[pl.DataFrame]:

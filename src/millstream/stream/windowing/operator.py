@@ -14,10 +14,11 @@ from millstream.stream.operators import OperatorStatus, StateWrite
 from millstream.stream.piece import Piece
 from millstream.stream.record_keys import key_series
 from millstream.stream.run_values import read_frame, write_frame
-from millstream.stream.windowing.kind import END, PASSED, START, Kind
+from millstream.stream.windowing.kind import AT, END, PASSED, START, Kind
 from millstream.stream.windowing.panes import HoppingWindows, TumblingWindows
+from millstream.stream.windowing.sessions import SessionWindows
 from millstream.stream.windowing.step import WindowStep
-from millstream.stream.windows import Hopping, Tumbling
+from millstream.stream.windows import Hopping, Session, Tumbling
 
 if TYPE_CHECKING:
     import polars as pl
@@ -118,9 +119,7 @@ class WindowOperator:
             self._info.late += self._late.height
             self._info_changed = True
             records = records.filter(~late)
-        if records.height:
-            self._kind.add(records)
-        return []
+        return self._pieces(self._kind.add(records)) if records.height else []
 
     def late(self) -> Piece | None:
         """Return the records of the last `process` that were late."""
@@ -171,7 +170,10 @@ class WindowOperator:
         self._info_changed = True
         if self._plan is None:
             return []
-        return [self._piece(frame) for frame in self._kind.close(watermark_us - self.step.lateness_us) if frame.height]
+        return self._pieces(self._kind.close(watermark_us - self.step.lateness_us))
+
+    def _pieces(self, frames: list[pl.DataFrame]) -> list[Piece]:
+        return [self._piece(frame) for frame in frames if frame.height]
 
     def _piece(self, frame: pl.DataFrame) -> Piece:
         import polars as pl
@@ -189,7 +191,8 @@ class WindowOperator:
             *[pl.col(name) for name in self._plan.results],
         )
         nothing = pl.Series("_watermark", [None], dtype=pl.Int64).new_from_index(0, frame.height)
-        times = columns.get_column("window_start").alias("_event_time")
+        at = frame.get_column(AT).cast(moment) if AT in frame.columns else columns.get_column("window_start")
+        times = at.alias("_event_time")
         return Piece(pl.DataFrame([key_series(columns, self.step.by), times, nothing]), columns=columns)
 
     # --- time -------------------------------------------------------------------------------------------------------
@@ -241,4 +244,6 @@ def _kind_of(step: WindowStep, by: list[str], prefix: bytes) -> Kind:
             return TumblingWindows(step.window, step.lateness_us, by, prefix)
         case Hopping():
             return HoppingWindows(step.window, step.lateness_us, by, prefix)
+        case Session():
+            return SessionWindows(step.window, step.lateness_us, by, prefix)
     raise UsageError(f"{step.window} does not work yet")

@@ -46,10 +46,11 @@ class TumblingWindows:
 
         return self._start(pl.col("_time")) + (self._size_us + self._lateness_us) <= pl.col(PASSED)
 
-    def add(self, records: pl.DataFrame) -> None:
+    def add(self, records: pl.DataFrame) -> list[pl.DataFrame]:
         import polars as pl
 
         self._store.add(records.with_columns(self._start(pl.col("_time")).alias(START)))
+        return []
 
     def close(self, time_us: int) -> list[pl.DataFrame]:
         frames = self._store.take(time_us)
@@ -131,7 +132,7 @@ class HoppingWindows:
 
         return self._last_start(pl.col("_time")) + (self._size_us + self._lateness_us) <= pl.col(PASSED)
 
-    def add(self, records: pl.DataFrame) -> None:
+    def add(self, records: pl.DataFrame) -> list[pl.DataFrame]:
         import polars as pl
 
         pane = (pl.col("_time") // self._pane_us * self._pane_us).alias(PANE)
@@ -140,6 +141,7 @@ class HoppingWindows:
         self._store.add(
             records.with_columns(pane).with_columns(pl.max_horizontal(first, in_time).alias(FROM)),
         )
+        return []
 
     def close(self, time_us: int) -> list[pl.DataFrame]:
         before = self._closed_us

@@ -24,12 +24,20 @@ class Store:
     Args:
         group: The columns that tell groups apart.
         leaving: Adds the column LEAVE to rows.
+        regroup: Finds the groups of rows anew before they are merged.
     """
 
-    def __init__(self, prefix: Bytes, group: Sequence[str], leaving: Callable[[pl.DataFrame], pl.DataFrame]) -> None:
+    def __init__(
+        self,
+        prefix: Bytes,
+        group: Sequence[str],
+        leaving: Callable[[pl.DataFrame], pl.DataFrame],
+        regroup: Callable[[pl.DataFrame], pl.DataFrame] | None = None,
+    ) -> None:
         self.group = list(group)
         self._prefix = prefix
         self._leaving = leaving
+        self._regroup = regroup
         self._runs: dict[str, Runs] = {}
         self._plan: Plan | None = None
 
@@ -98,6 +106,8 @@ class Store:
 
     def _made(self, name: str) -> Runs:
         def merge(rows: pl.DataFrame) -> pl.DataFrame:
+            if self._regroup is not None:
+                rows = self._regroup(rows)
             return self._leaving(self.plan.tables[name].merge(rows, self.group))
 
-        return Runs(self._prefix + name.encode() + b"\0", leave=LEAVE, merge=merge, merged=True)
+        return Runs(self._prefix + name.encode() + b"\0", leave=LEAVE, merge=merge, merged=self._regroup is None)
