@@ -27,7 +27,6 @@ EPOCH_AUCTIONS: Final = 3
 EVENTS_PER_SECOND: Final = 10_000
 STARTS: Final = datetime(2015, 7, 15, tzinfo=UTC)
 _STARTS_US: Final = int(STARTS.timestamp()) * 1_000_000
-_STEP_US: Final = 1_000_000 // EVENTS_PER_SECOND
 
 FIRST_ID: Final = 1000
 """Of persons and of auctions."""
@@ -39,7 +38,8 @@ _AUCTIONS_IN_FLIGHT: Final = 100
 _PERSONS_ACTIVE: Final = 1000
 _LEAD: Final = 10
 """Bids and auctions may name somebody who comes a little later."""
-_EXPIRES_US_MAX: Final = 2 * _AUCTIONS_IN_FLIGHT * EPOCH_EVENTS // EPOCH_AUCTIONS * _STEP_US
+_OPEN_EVENTS_MAX: Final = 2 * _AUCTIONS_IN_FLIGHT * EPOCH_EVENTS // EPOCH_AUCTIONS
+"""An auction is open for at most so many events, 0.33 s at the usual rate."""
 
 _STATES: Final = ("AZ", "CA", "ID", "OR", "WA", "WY")
 _CITIES: Final = (
@@ -103,21 +103,25 @@ COLUMNS: Final[dict[str, pl.DataType]] = {
 }
 
 
-def events(start: int, end: int, *, seed: int = 0) -> pl.DataFrame:
+def events(start: int, end: int, *, seed: int = 0, per_second: int = EVENTS_PER_SECOND) -> pl.DataFrame:
     """Return the events with the numbers [start, end), in order of their time.
+
+    Args:
+        per_second: How many there are in a second of event time.
 
     Shape:
         `COLUMNS`: those of `Event`.
     """
     numbers = pl.DataFrame({"n": pl.int_range(start, end, dtype=pl.Int64, eager=True)})
     place = pl.col("n") % EPOCH_EVENTS
+    step_us = 1_000_000 // per_second
     parts = [
         _persons(numbers.filter(place == 0), seed),
-        _auctions(numbers.filter(place.is_between(1, EPOCH_AUCTIONS)), seed),
+        _auctions(numbers.filter(place.is_between(1, EPOCH_AUCTIONS)), seed, step_us),
         _bids(numbers.filter(place > EPOCH_AUCTIONS), seed),
     ]
     whole = pl.concat(parts, how="diagonal").sort("n")
-    return whole.select(time_of().alias("time"), pl.exclude("n")).select(list(COLUMNS))
+    return whole.select(time_of(step_us).alias("time"), pl.exclude("n")).select(list(COLUMNS))
 
 
 def pieces(count: int, *, seed: int = 0, size: int = 1_000_000) -> Iterator[pl.DataFrame]:
@@ -159,8 +163,9 @@ def _one_of(texts: tuple[str, ...], place: pl.Expr) -> pl.Expr:
 # --- the three kinds -------------------------------------------------------------------------------------------------
 
 
-def time_of() -> pl.Expr:
-    return (pl.col("n") * _STEP_US + _STARTS_US).cast(_INSTANT)
+def time_of(step_us: int = 1_000_000 // EVENTS_PER_SECOND) -> pl.Expr:
+    """Return the event time by the number `n`."""
+    return (pl.col("n") * step_us + _STARTS_US).cast(_INSTANT)
 
 
 def _persons(numbers: pl.DataFrame, seed: int) -> pl.DataFrame:
@@ -179,7 +184,7 @@ def _persons(numbers: pl.DataFrame, seed: int) -> pl.DataFrame:
     )
 
 
-def _auctions(numbers: pl.DataFrame, seed: int) -> pl.DataFrame:
+def _auctions(numbers: pl.DataFrame, seed: int, step_us: int) -> pl.DataFrame:
     epoch = pl.col("n") // EPOCH_EVENTS
     frame = numbers.with_columns(
         bits(2, seed).alias("r"),
@@ -197,7 +202,9 @@ def _auctions(numbers: pl.DataFrame, seed: int) -> pl.DataFrame:
         (FIRST_CATEGORY + part("q", 16, 16) % CATEGORIES).alias("category"),
         _price("r", 22).alias("initial_bid"),
         (_price("r", 22) + _price("q", 32)).alias("reserve"),
-        (pl.col("n") * _STEP_US + _STARTS_US + 1 + part("r", 46, 18) % _EXPIRES_US_MAX).cast(_INSTANT).alias("expires"),
+        (time_of(step_us) + pl.duration(microseconds=1 + part("r", 46, 18) % (_OPEN_EVENTS_MAX * step_us))).alias(
+            "expires"
+        ),
     )
 
 
