@@ -41,7 +41,7 @@ from millstream.engines.sqlite import (
     topics,
 )
 from millstream.engines.sqlite.caller import CallerTransaction, caller_transaction
-from millstream.engines.sqlite.log_file import LogFile
+from millstream.engines.sqlite.log_file import LogFile, R
 from millstream.engines.sqlite.transaction import Transaction
 from millstream.errors import (
     ClosedError,
@@ -242,6 +242,7 @@ class SqliteEngine(LogFile):
                 lifo=lifo,
                 rate=rate,
                 owner=owner,
+                holds=self._owners.holds,
             ),
             durability=Durability.RELAXED,
         )
@@ -256,14 +257,20 @@ class SqliteEngine(LogFile):
         records.check_appends(appends)
         # An outcome that a power loss takes back is a redelivery, as at-least-once allows; outputs are appends.
         return self._run(
-            lambda transaction: settling.settle(transaction, settlements, appends, state),
+            self._holding(lambda transaction: settling.settle(transaction, settlements, appends, state)),
             durability=None if appends else Durability.RELAXED,
         )
 
     def extend(self, leases_: Sequence[Lease], duration_us: int) -> list[Lease]:
-        return self._run(
-            lambda transaction: leases.extend(transaction, leases_, duration_us), durability=Durability.RELAXED
-        )
+        try:
+            return self._run(
+                self._holding(lambda transaction: leases.extend(transaction, leases_, duration_us)),
+                durability=Durability.RELAXED,
+            )
+        except StorageFullError:
+            # Renewed without the disk: nobody takes them meanwhile, and the next write that succeeds says so.
+            self._owners.hold_until(self._clock.monotonic_us() + duration_us)
+            raise
 
     # --- a caller's transaction -----------------------------------------------------------------------------------
 
@@ -308,16 +315,19 @@ class SqliteEngine(LogFile):
             owner = self._owners.own_name()
         self._owners.look(self._expire_owner, self._lease_owners)
         return self._run(
-            lambda transaction: handing.take(
-                transaction,
-                topic,
-                group,
-                worker=worker,
-                owner=owner,
-                records_max=records_max,
-                duration_us=duration_us,
-                lifo=lifo,
-                settlements=settlements,
+            self._holding(
+                lambda transaction: handing.take(
+                    transaction,
+                    topic,
+                    group,
+                    worker=worker,
+                    owner=owner,
+                    records_max=records_max,
+                    duration_us=duration_us,
+                    lifo=lifo,
+                    settlements=settlements,
+                    holds=self._owners.holds,
+                )
             ),
             durability=Durability.RELAXED,
         )
@@ -368,6 +378,19 @@ class SqliteEngine(LogFile):
     def backup(self, path: str, progress: Callable[[int, int], None] | None = None) -> None:
         with self._lending() as connection:
             maintenance.backup(connection, path, progress)
+
+    def _holding(self, operation: Callable[[Transaction], R]) -> Callable[[Transaction], R]:
+        """Have an operation renew first what a full disk kept from being renewed."""
+        until_us = self._owners.held_until_us
+        if until_us <= self._clock.monotonic_us():
+            return operation
+        owner = self._owners.own_name()
+
+        def renew_first(transaction: Transaction) -> R:
+            transaction.do("renew_owner", until_us, owner)
+            return operation(transaction)
+
+        return renew_first
 
     def _lease_owners(self) -> list[str]:
         with self._reading() as transaction:

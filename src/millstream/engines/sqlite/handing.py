@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from millstream.engines.handing import TALLIES_MAX, WANTS_ROOM, TallyOrder, ended
@@ -18,7 +18,10 @@ FINISHED: Final = b"millstream.finished"
 """State key: how many records `finish` has counted, as decimal text."""
 
 _WORDS = 3  # lease id (0: free), order, number
-_SIZE = TALLIES_MAX * _WORDS * 8
+_HELD_UNTIL = TALLIES_MAX * _WORDS
+"""The word behind them: until when (steady clock) nobody may take this process's leases, whatever their deadlines."""
+
+_SIZE = (_HELD_UNTIL + 1) * 8
 
 
 class Tallies:
@@ -36,6 +39,13 @@ class Tallies:
         self._words = memoryview(mmap.mmap(file, _SIZE)).cast("Q")
         self._mutex = threading.Lock()
         self._free = list(range(TALLIES_MAX))
+
+    @property
+    def held_until_us(self) -> int:
+        return self._words[_HELD_UNTIL]
+
+    def hold_until(self, steady_us: int) -> None:
+        self._words[_HELD_UNTIL] = steady_us
 
     def open(self, lease: Lease, order: TallyOrder) -> FileTally:
         with self._mutex:
@@ -80,6 +90,13 @@ def read_tallies(file: int) -> dict[int, tuple[int, int]]:
     return found
 
 
+def read_held_until_us(file: int) -> int:
+    """Return until when the process of a file holds its leases; 0: their deadlines say."""
+    os.lseek(file, _HELD_UNTIL * 8, os.SEEK_SET)
+    data = os.read(file, 8)
+    return memoryview(data).cast("Q")[0] if len(data) == 8 else 0
+
+
 def settle_tallied(transaction: Transaction, owner: str, tallies: Mapping[int, tuple[int, int]]) -> None:
     """Settle what a dead process held and kept a tally of, as `ended` says."""
     for lease_id, first, past, place, attempt, deadline_us, worker, topic, group, partition in transaction.rows(
@@ -108,6 +125,7 @@ def take(
     duration_us: int,
     lifo: bool,
     settlements: Sequence[Settlement],
+    holds: Callable[[str, int], bool],
 ) -> list[Lease]:
     if settlements:
         settling.settle(transaction, settlements, (), ())
@@ -125,6 +143,7 @@ def take(
         lifo=lifo,
         rate=None,
         owner=owner,
+        holds=holds,
     )
 
 

@@ -6,7 +6,7 @@ All of it is ranges. A range that is handed over whole and acknowledged whole co
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from millstream import limits
@@ -30,7 +30,14 @@ def lease(
     lifo: bool,
     rate: Rate | None,
     owner: str,
+    holds: Callable[[str, int], bool],
 ) -> list[Lease]:
+    """Lease, see `Engine.lease`.
+
+    Args:
+        owner: The process that leases.
+        holds: Whether a process keeps its leases at a moment of the steady clock although their deadlines have passed.
+    """
     if records_max < 1 or duration_us < 1:
         raise UsageError(f"a lease needs at least one record and microsecond, not {records_max} and {duration_us}")
     if records_max > limits.LEASE_RECORDS_MAX:
@@ -44,7 +51,7 @@ def lease(
     assert counts is not None
     leased, waiting, skipped = counts
     if leased:
-        waiting += _take_back_expired(transaction, group_id)
+        waiting += _take_back_expired(transaction, group_id, holds)
     if paused:
         return []
     deadline_us = transaction.steady_us + duration_us
@@ -90,15 +97,17 @@ def lease(
     return leases
 
 
-def _take_back_expired(transaction: Transaction, group_id: int) -> int:
+def _take_back_expired(transaction: Transaction, group_id: int, holds: Callable[[str, int], bool]) -> int:
     """Give back what expired, and return how many records that is.
 
     The first record still held may have killed the worker: that one counts an attempt.
     """
     blamed = taken = 0
-    for lease_id, first, past, partition_id, attempt, key in transaction.rows(
+    for lease_id, first, past, partition_id, attempt, key, deadline_us, owner in transaction.rows(
         "expired_leases", group_id, transaction.steady_us
     ).fetchall():
+        if deadline_us and holds(owner, transaction.steady_us):
+            continue
         transaction.do("delete_lease", lease_id, first)
         rest = first
         if lease_id != blamed:

@@ -20,7 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-from millstream.engines.sqlite.handing import Tallies, read_tallies
+from millstream.engines.sqlite.handing import Tallies, read_held_until_us, read_tallies
 
 _LOOK_S = 1.0
 """How often a process looks for dead ones."""
@@ -86,6 +86,29 @@ class Owners:
         """Return what this process notes about its leases; only once it has a name."""
         assert self._tallies is not None
         return self._tallies
+
+    @property
+    def held_until_us(self) -> int:
+        """Until when (steady clock) nobody takes the leases of this process, whatever their deadlines."""
+        return self._tallies.held_until_us if self._tallies is not None else 0
+
+    def hold_until(self, steady_us: int) -> None:
+        """Keep the leases of this process, where a full disk keeps them from being renewed."""
+        if self._tallies is not None:
+            self._tallies.hold_until(steady_us)
+
+    def holds(self, name: str, steady_us: int) -> bool:
+        """Whether a process keeps its leases in that way."""
+        if name == self._name:
+            return self.held_until_us > steady_us
+        try:
+            file = os.open(self._path(name), os.O_RDONLY)
+        except OSError:
+            return False
+        try:
+            return read_held_until_us(file) > steady_us
+        finally:
+            os.close(file)
 
     def look(
         self, dead: Callable[[str, Mapping[int, tuple[int, int]]], None], holders: Callable[[], Iterable[str]]

@@ -122,10 +122,12 @@ WHERE group_id = ? AND partition_id = ? AND first = ?;
 SELECT past, attempt, due_us FROM waiting WHERE group_id = ? AND partition_id = ? AND first <= ?
 ORDER BY first DESC LIMIT 1;
 -- expired_leases: Ranges of leases of a group whose deadline has passed, lease by lease in the worker's order.
-SELECT id, first, past, partition_id, attempt, key FROM lease
+SELECT id, first, past, partition_id, attempt, key, deadline_us, owner FROM lease
 WHERE group_id = ? AND deadline_us <= ? ORDER BY id, place, first;
 -- expire_owner: Let the leases of a dead process run out now.
 UPDATE lease SET deadline_us = 0 WHERE owner = ?;
+-- renew_owner: Write down a renewal that could not be written: (deadline, process).
+UPDATE lease SET deadline_us = ?1 WHERE owner = ?2 AND deadline_us > 0 AND deadline_us < ?1;
 -- topics_of_owner: The topics it had leases of.
 SELECT DISTINCT p.topic_id FROM lease l JOIN partition p ON p.id = l.partition_id WHERE l.owner = ?;
 -- lease_owners: The processes that hold something.
