@@ -73,13 +73,15 @@ def test_each_item_reaches_exactly_one_of_many_processes(path: Path, start: Star
 
 
 @pytest.mark.parametrize("seed", range(ROUNDS))
-def test_killed_consumer_keeps_what_it_got_and_nothing_else_is_lost(path: Path, start: Start, seed: int) -> None:
-    count = 20_000
+@pytest.mark.parametrize(("count", "maxsize"), [(20_000, 0), (3_000, 5_000)], ids=["in runs", "one by one"])
+def test_killed_consumer_keeps_what_it_got_and_nothing_else_is_lost(
+    path: Path, start: Start, seed: int, count: int, maxsize: int
+) -> None:
     moment = random.Random(seed)
-    with Queue[int | None](path, durability="relaxed") as q:
+    with Queue[int | None](path, maxsize, durability="relaxed") as q:
         q.put_many(range(count))
-        consumer = start("consume")
-        got = [int(output(consumer).readline()) for _ in range(moment.randrange(1, 4000))]
+        consumer = start("consume", maxsize)
+        got = [int(output(consumer).readline()) for _ in range(moment.randrange(1, count // 5))]
         consumer.kill()
         got += rest(consumer)
         left = []

@@ -7,11 +7,12 @@ becomes of the process. Where a process takes a run of records at once to hand t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from enum import IntEnum
-from typing import Final, Protocol, runtime_checkable
+from collections.abc import Callable, Sequence
+from enum import Enum, IntEnum
+from typing import Final, NamedTuple, Protocol, runtime_checkable
 
 from millstream.engines.protocol import Lease, Outcome, Settlement
+from millstream.records import StoredBatch
 
 TALLIES_MAX: Final = 1024
 """Open at once in a process; each costs 24 bytes of a file that a dead process leaves to be read."""
@@ -90,6 +91,24 @@ def _pieces(*pieces: tuple[int, int, Outcome]) -> list[tuple[int, int, Outcome]]
     return [piece for piece in pieces if piece[0] < piece[1]]
 
 
+class Popped(NamedTuple):
+    """A record that was handed over for good."""
+
+    partition: int
+    offset: int
+    batch: StoredBatch | None
+    """The batch that holds it. None where the caller has it, or retention has deleted it."""
+
+
+class Pop(Enum):
+    """Why no record was handed over."""
+
+    NOTHING = "nothing"
+    """There is none, or none that is due, or the group is paused."""
+    UNSORTED = "unsorted"
+    """There are fresh ones that a group in sorted order was not told about: what comes first is not known."""
+
+
 class Cell(Protocol):
     """A place for one number, 0."""
 
@@ -133,6 +152,17 @@ class HandingOver(Protocol):
 
         Raises:
             LeaseLostError: A lease is no longer held for some record settled. Nothing was changed.
+        """
+        ...
+
+    def pop(self, topic: str, group: str, *, kept: Callable[[int, int], bool], lifo: bool = False) -> Popped | Pop:
+        """Hand the next record over for good, in one transaction; it is done when this returns.
+
+        Synced as leases are. Those who wait for a bounded queue to become shorter are woken, as by `take`.
+
+        Args:
+            kept: Whether the caller has the batch that holds a record, by partition and offset; it then does not get it
+                again. Called in the transaction: it must not use the engine.
         """
         ...
 

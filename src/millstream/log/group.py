@@ -24,7 +24,7 @@ from millstream.engines.protocol import (
 from millstream.errors import LimitExceededError
 from millstream.log.batches import BadRecord
 from millstream.log.reading import BatchReader
-from millstream.records import Position, Record
+from millstream.records import Position, Record, StoredBatch
 
 if TYPE_CHECKING:
     from millstream.log.topic import Topic
@@ -83,6 +83,10 @@ class Group(Generic[T]):
     def records(self, lease: Lease) -> list[Record[T] | BadRecord]:
         """Return the records of a lease; those that the topic's type refuses as `BadRecord`."""
         return self._reader.records_each(lease.partition, lease.start, lease.end)
+
+    def decode(self, batch: StoredBatch) -> list[Record[T] | BadRecord]:
+        """Return the records of a batch of the topic; those that the topic's type refuses as `BadRecord`."""
+        return self._reader.decode(batch)
 
     def peek(self, partition: int, start: int, end: int) -> list[Record[T] | BadRecord]:
         """Return the records [start, end) of a partition, leased or not; those that are refused as `BadRecord`."""

@@ -8,13 +8,13 @@ from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
-from millstream.engines.handing import WANTS_ROOM, HandingOver, Tally, TallyOrder
+from millstream.engines.handing import WANTS_ROOM, HandingOver, Pop, Popped, Tally, TallyOrder
 from millstream.engines.protocol import Bound, Lease, Maintenance, Settlement, StateChange
 from millstream.errors import CapabilityError, SchemaError
 from millstream.log.batches import BadRecord
 from millstream.log.group import Group
 from millstream.log.rows import array_header
-from millstream.records import Coding
+from millstream.records import Coding, StoredBatch
 
 T = TypeVar("T")
 
@@ -25,7 +25,8 @@ _values_decoder: Final = msgspec.msgpack.Decoder(list[bytes])
 
 
 class HandOver(Generic[T]):
-    """Takes records of a group over, and counts who is done with them. Safe to use from many threads but `values`."""
+    """Takes records of a group over, and counts who is done with them. Safe to use from many threads but `values`
+    and `pop`."""
 
     def __init__(self, group: Group[T]) -> None:
         """Take a group.
@@ -62,6 +63,18 @@ class HandOver(Generic[T]):
             lifo=lifo,
             settlements=settlements,
         )
+
+    def pop(self, *, lifo: bool = False) -> T | SchemaError | Pop:
+        """Take the next record over for good and return its value, or the error where the topic's type refuses it."""
+        while True:
+            found = self._engine.pop(self._topic, self.group.name, kept=self._is_kept, lifo=lifo)
+            if isinstance(found, Pop):
+                return found
+            offset, values = self._opened(found)
+            if values:
+                value: T | SchemaError = values[found.offset - offset]
+                return value
+            # Retention deleted it: the next one.
 
     def put(self, values: Sequence[T], *, batch_records: int, bound: Bound | None) -> None:
         """Append values, all or nothing, in batches of rows of so many records.
@@ -127,6 +140,37 @@ class HandOver(Generic[T]):
                 start += len(part)
         return found
 
+    def _is_kept(self, partition: int, offset: int) -> bool:
+        return self._kept_at(partition, offset) is not None
+
+    def _kept_at(self, partition: int, offset: int) -> tuple[int, list[Any]] | None:
+        for (of, start), values in reversed(self._kept.items()):
+            if of == partition and start <= offset < start + len(values):
+                return start, values
+        return None
+
+    def _opened(self, found: Popped) -> tuple[int, list[Any]]:
+        """Return the values of a record's batch, with the offset of the first."""
+        if found.batch is None:
+            return self._kept_at(found.partition, found.offset) or (found.offset, [])
+        values = self._decoded(found.batch)
+        self._keep(found.partition, found.batch.offset, values)
+        return found.batch.offset, values
+
+    def _decoded(self, batch: StoredBatch) -> list[Any]:
+        if self._raw and batch.coding is Coding.ROWS:
+            return _values_decoder.decode(array_header(batch.count) + batch.data)
+        return [
+            SchemaError(record.error) if isinstance(record, BadRecord) else record.value
+            for record in self.group.decode(batch)
+        ]
+
+    def _keep(self, partition: int, offset: int, values: list[Any]) -> None:
+        if len(values) > 1:
+            self._kept[partition, offset] = values
+            if len(self._kept) > _KEPT_BATCHES:
+                self._kept.popitem(last=False)
+
     def _by_type(self, partition: int, start: int, end: int) -> list[Any]:
         lease = Lease(0, self._topic, self.group.name, partition, start, end, 1, 0, "")
         return [
@@ -136,18 +180,11 @@ class HandOver(Generic[T]):
 
     def _batches(self, partition: int, start: int, end: int) -> list[tuple[int, list[Any]]]:
         """Return batches of bytes from the one that holds an offset on, each with the offset of its first record."""
-        for (of, offset), values in reversed(self._kept.items()):
-            if of == partition and offset <= start < offset + len(values):
-                return [(offset, values)]
+        if (kept := self._kept_at(partition, start)) is not None:
+            return [kept]
         found: list[tuple[int, list[Any]]] = []
         for batch in self.group.topic.log.engine.read(self._topic, partition, start, records_max=end - start):
-            if batch.coding is Coding.ROWS:
-                values = _values_decoder.decode(array_header(batch.count) + batch.data)
-            else:
-                values = self._by_type(partition, batch.offset, batch.end_offset)
-            found.append((batch.offset, values))
-        if found and len(found[-1][1]) > 1:
-            self._kept[partition, found[-1][0]] = found[-1][1]
-            if len(self._kept) > _KEPT_BATCHES:
-                self._kept.popitem(last=False)
+            found.append((batch.offset, self._decoded(batch)))
+        if found:
+            self._keep(partition, *found[-1])
         return found

@@ -139,6 +139,10 @@ class BatchReader(Generic[T]):
             start += len(part)
         return found
 
+    def decode(self, batch: StoredBatch) -> list[Record[T] | BadRecord]:
+        """Return the records of a batch; those that the topic's type refuses as `BadRecord`."""
+        return self._schemas.coding.records_each(batch, self._schemas.written(batch.schema_id))
+
     def _collect(
         self, partition: int, offset: int, records_max: int, decode: Callable[[StoredBatch, Any], list[Any]]
     ) -> list[Any]:

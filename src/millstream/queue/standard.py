@@ -88,8 +88,7 @@ class Queue(Generic[T]):
         self._store: Store[T] = Store(url, name, order=self._order, durability=durability, type=type)
         self._taker: Taker[T] = Taker(
             self._store,
-            one_by_one=self._order != "fifo",
-            promptly=maxsize > 0,
+            one_by_one=self._order != "fifo" or maxsize > 0,
             before=self._sort if self._order == "priority" else None,
         )
         _watch(self)

@@ -10,7 +10,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 from millstream import limits
 from millstream.clock import SystemClock
 from millstream.engines.connect import connect
-from millstream.engines.handing import Tally
+from millstream.engines.handing import Pop, Tally
 from millstream.engines.protocol import Bound, Entry, Lease, Ledger, Settlement, StateChange
 from millstream.errors import SchemaError, UsageError
 from millstream.log.handover import HandOver
@@ -144,6 +144,11 @@ class Store(Generic[T]):
             lifo=self._order == "lifo",
             settlements=settlements,
         )
+
+    def pop(self) -> list[Any] | Pop:
+        """Take one item for good, in one transaction; `Bad` in place of one that cannot be read."""
+        value = self._hand_over.pop(lifo=self._order == "lifo")
+        return value if isinstance(value, Pop) else [self._item(value)]
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
         if settlements:

@@ -1,7 +1,8 @@
 """Taker: how items leave the file and reach those who call `get`, in one process.
 
 Items are taken in runs and handed out from memory, each noted in a tally that survives the process: who is killed has
-taken exactly what was handed out, and the rest of the run goes back at once.
+taken exactly what was handed out, and the rest of the run goes back at once. Where the next item has to be the next of
+all processes (newest first, lowest first, or with somebody waiting for room), each is taken by a transaction of its own.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from typing import Any, Final, Generic, TypeVar
 
 from millstream import limits
+from millstream.engines.handing import Pop
 from millstream.engines.protocol import Lease, Outcome, Settlement
 from millstream.errors import LeaseLostError
 from millstream.queue.standard_hand import Hand, Pace, Part
@@ -36,19 +38,15 @@ _RENEW_S: Final = 3600.0
 class Taker(Generic[T]):
     """The items that one queue object has taken out of its file."""
 
-    def __init__(
-        self, store: Store[T], *, one_by_one: bool, promptly: bool, before: Callable[[], None] | None = None
-    ) -> None:
+    def __init__(self, store: Store[T], *, one_by_one: bool, before: Callable[[], None] | None = None) -> None:
         """Take from a store.
 
         Args:
-            one_by_one: Take no runs: what is put next may be the next to leave.
-            promptly: Take no runs, and tell the file at once: somebody may wait for room.
-            before: Called before each taking.
+            one_by_one: Take no runs: what is put next may be the next to leave, or somebody waits for room.
+            before: Called before what has come is taken.
         """
         self._store = store
-        self._one_by_one = one_by_one or promptly
-        self._promptly = promptly
+        self._one_by_one = one_by_one
         self._before = before
         self.reset()
 
@@ -79,21 +77,31 @@ class Taker(Generic[T]):
                 items = self.hand.pop(count)
             if items:
                 return items
-            if self._before is not None:
-                self._before()
-            run = 1 if self._one_by_one else max(self._pace.next_count(), count if at_once else 1)
-            leases = self._next_run(run)
+            if self._one_by_one:
+                return self._take_one()
+            leases = self._next_run(max(self._pace.next_count(), count if at_once else 1))
             parts = self._parts(leases)
             with self.mutex:
                 self.hand = Hand(parts)
                 items = self.hand.pop(count)
-            if self._promptly and leases:
-                self._give_back()
             self._pace.taken(sum(lease.end - lease.start for lease in leases))
         if leases:
             self._taken = True
             self._keeper.notice()
         return items
+
+    def _take_one(self) -> list[Any]:
+        while (popped := self._store.pop()) is Pop.UNSORTED:
+            self._sort()
+        if popped is Pop.NOTHING:
+            return []
+        self._taken = True
+        self._keeper.notice()
+        return popped
+
+    def _sort(self) -> None:
+        if self._before is not None:
+            self._before()
 
     def _next_run(self, count: int) -> list[Lease]:
         """Settle the run at hand, give back what is left of it, and take the next one."""
@@ -138,8 +146,7 @@ class Taker(Generic[T]):
     def take_leased(self) -> list[Any]:
         """Return one item that stays leased, or none."""
         with self._taking:
-            if self._before is not None:
-                self._before()
+            self._sort()
             leases = self._next_run(1)
             if not leases:
                 return []
@@ -196,8 +203,7 @@ class Taker(Generic[T]):
                 while items := self.hand.pop(limits.LEASE_RECORDS_MAX):
                     count += len(items)
             while True:
-                if self._before is not None:
-                    self._before()
+                self._sort()
                 leases = self._next_run(limits.LEASE_RECORDS_MAX)
                 if not leases:
                     return count

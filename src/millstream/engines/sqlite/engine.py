@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from millstream import limits
-from millstream.engines.handing import Tally, TallyOrder
+from millstream.engines.handing import Pop, Popped, Tally, TallyOrder
 from millstream.engines.protocol import (
     NO_MOVES,
     Append,
@@ -35,6 +35,7 @@ from millstream.engines.sqlite import (
     handing,
     leases,
     maintenance,
+    popping,
     records,
     settling,
     sorting,
@@ -329,6 +330,13 @@ class SqliteEngine(LogFile):
                     holds=self._owners.holds,
                 )
             ),
+            durability=Durability.RELAXED,
+        )
+
+    def pop(self, topic: str, group: str, *, kept: Callable[[int, int], bool], lifo: bool = False) -> Popped | Pop:
+        self._owners.look(self._expire_owner, self._lease_owners)
+        return self._run(
+            lambda transaction: popping.pop(transaction, topic, group, lifo=lifo, kept=kept, holds=self._owners.holds),
             durability=Durability.RELAXED,
         )
 

@@ -51,7 +51,7 @@ def lease(
     assert counts is not None
     leased, waiting, skipped = counts
     if leased:
-        waiting += _take_back_expired(transaction, group_id, holds)
+        waiting += take_back_expired(transaction, group_id, holds)
     if paused:
         return []
     deadline_us = transaction.steady_us + duration_us
@@ -70,7 +70,7 @@ def lease(
         )
     leases: list[Lease] = []
     wanted = records_max
-    for partition_id, number, start, end, attempt in _ranges(
+    for partition_id, number, start, end, attempt in ranges(
         transaction, group_id, records_max, lifo=lifo, waiting=bool(waiting), skipped=bool(skipped)
     ):
         # Ids are random: nobody has to count, and an id is never given twice.
@@ -97,7 +97,7 @@ def lease(
     return leases
 
 
-def _take_back_expired(transaction: Transaction, group_id: int, holds: Callable[[str, int], bool]) -> int:
+def take_back_expired(transaction: Transaction, group_id: int, holds: Callable[[str, int], bool]) -> int:
     """Give back what expired, and return how many records that is.
 
     The first record still held may have killed the worker: that one counts an attempt.
@@ -136,7 +136,7 @@ def give_back(
         sorting.give_back(transaction, group_id, partition_id, key, first, past, attempt, due_us)
 
 
-def _ranges(
+def ranges(
     transaction: Transaction, group_id: int, records_max: int, *, lifo: bool, waiting: bool, skipped: bool
 ) -> Iterator[tuple[int, int, int, int, int]]:
     """Take ranges from where they are, in the order in which they are handed over, until the caller has enough."""

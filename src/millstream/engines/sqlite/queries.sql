@@ -55,6 +55,9 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 -- read_batches: Batches from the one that holds an offset on: (floor, offset, ceiling of the partition's ids).
 SELECT id, count, coding, schema_id, append_us, event_min_us, event_max_us, size_bytes, meta, data FROM batch
 WHERE id >= (SELECT max(id) FROM batch WHERE id >= ? AND id <= ?) AND id < ? ORDER BY id;
+-- batch_at: The batch that holds an offset, or the last one before it: (floor, offset).
+SELECT id, count, coding, schema_id, append_us, event_min_us, event_max_us, size_bytes, meta, data FROM batch
+WHERE id >= ? AND id <= ? ORDER BY id DESC LIMIT 1;
 -- group_by_name: A group.
 SELECT id, paused, parallel FROM consumer_group WHERE topic_id = ? AND name = ?;
 -- group_names: Groups of a topic, sorted.
@@ -190,6 +193,12 @@ SELECT EXISTS (SELECT 1 FROM consumer_group g WHERE g.topic_id = ?1 AND (
     OR EXISTS (SELECT 1 FROM sorted s WHERE s.group_id = g.id AND s.head = 1 AND s.leased = 0 AND s.due_us <= ?2)
     OR EXISTS (SELECT 1 FROM lease l WHERE l.group_id = g.id AND l.deadline_us <= ?3)));
 
+-- group_to_pop: All that decides what a group hands over next: (topic, group, now, the key that says that room is wanted).
+SELECT t.id, c.id, c.paused, c.parallel, sum(p.end_offset - g.next_offset), sum(g.leased), sum(g.waiting), sum(g.skipped),
+       EXISTS (SELECT 1 FROM state s JOIN partition z ON z.id = s.partition_id WHERE z.topic_id = t.id AND z.number = 0
+               AND s.group_id = c.id AND s.key = ?4 AND (s.expires_us IS NULL OR s.expires_us > ?3))
+FROM topic t JOIN consumer_group c ON c.topic_id = t.id AND c.name = ?2
+JOIN progress g ON g.group_id = c.id JOIN partition p ON p.id = g.partition_id WHERE t.name = ?1 GROUP BY c.id;
 -- needed_from: The lowest offset of a partition that some group still needs.
 SELECT min(needed) FROM (
     SELECT next_offset AS needed FROM progress WHERE partition_id = ?1

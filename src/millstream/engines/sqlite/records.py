@@ -197,6 +197,14 @@ def read(
     return batches
 
 
+def batch_at(transaction: Transaction, partition_id: int, partition: int, offset: int) -> StoredBatch | None:
+    """Return the batch that holds a record, None where the log no longer has it."""
+    floor = first_id(partition_id)
+    row = transaction.row("batch_at", floor, floor + offset)
+    batch = None if row is None else _stored(partition, row)
+    return batch if batch is not None and offset < batch.end_offset else None
+
+
 def check_range(transaction: Transaction, topic: str, partition: int, partition_id: int, offset: int) -> None:
     """Raise OffsetOutOfRangeError unless a reader may stand at this offset."""
     row = transaction.row("partition_range", partition_id)

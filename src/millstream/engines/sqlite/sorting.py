@@ -48,15 +48,17 @@ def _heads(transaction: Transaction, group_id: int, parallel: int, entries: Sequ
     heads: list[bool] = []
     for entry in entries:
         key = entry.key
-        if key:
-            left = room.get(key)
-            if left is None:
-                # Counted once: of a key with thousands of records this takes long.
-                row = transaction.row("count_of_key", group_id, key, parallel)
-                assert row is not None
-                left = parallel - row[0]
-            room[key] = left - 1
-        heads.append(not key or left > 0)
+        if not key:
+            heads.append(True)
+            continue
+        left = room.get(key)
+        if left is None:
+            # Counted once: of a key with thousands of records this takes long.
+            row = transaction.row("count_of_key", group_id, key, parallel)
+            assert row is not None
+            left = parallel - int(row[0])
+        room[key] = left - 1
+        heads.append(left > 0)
     return heads
 
 
