@@ -21,6 +21,7 @@ from millstream.queue.retry import Retry
 from millstream.queue.task import Task, Unique
 from millstream.queue.tasks import RESULTS, QueueSettings, TaskQueue
 from millstream.stream.graph import Table
+from millstream.stream.keyed.failing import ErrorPolicy
 from millstream.stream.options import FUTURE, LATENCY, options_of
 from millstream.stream.reader import StreamReader, topic_of
 
@@ -230,6 +231,7 @@ class Readers(ABC):
         future: timedelta | str | float = FUTURE,
         start: Literal["start", "end"] = "start",
         changed: Literal["refuse", "drop"] = "refuse",
+        on_error: ErrorPolicy = "stop",
     ) -> Callable[[Callable[..., Any]], StreamReader]:
         """Read topics as streams: `@app.stream(clicks)` above a function that describes the steps.
 
@@ -244,6 +246,8 @@ class Readers(ABC):
             start: Where a new stream begins: at the oldest record there is, or with those that come from now on.
             changed: What happens to the state of steps that are not described any more and still hold something:
                 "refuse" to run, or "drop" it. Steps that did not change keep theirs.
+            on_error: What happens to a record for which a function raises: "stop" there and try again with growing
+                waits, "skip" it to the dead letters, `Retry(...)` attempts and then skip, or `(Retry(...), "stop")`.
 
         Raises:
             UsageError: The name is taken, a topic is another app's or given twice, the function describes no output, a
@@ -253,7 +257,9 @@ class Readers(ABC):
             raise UsageError("a stream needs a topic, as in @app.stream(app.topic('clicks', Click))")
         sources = [topic if isinstance(topic, Table) else self._source(topic) for topic in topics]
         first = self._source(topic_of(sources[0]))
-        options = options_of(delay=delay, latency=latency, future=future, start=start, changed=changed)
+        options = options_of(
+            delay=delay, latency=latency, future=future, start=start, changed=changed, on_error=on_error
+        )
 
         def declare(description: Callable[..., Any]) -> StreamReader:
             given = self._new_name(first, description, name)

@@ -77,6 +77,15 @@ def item_type(function: Callable[..., Any]) -> type | None:
     return _plain_type(arguments[0]) if arguments else None
 
 
+def output_type(function: Callable[..., Any], *, many: bool) -> type | None:
+    """Return Y of a return annotation tuple[X, Y], with `many` of tuple[X, list[Y]]."""
+    arguments = get_args(_return_hint(function))
+    if len(arguments) != 2:
+        return None
+    items = get_args(arguments[1])
+    return _plain_type(items[0] if items else None) if many else _plain_type(arguments[1])
+
+
 def _return_hint(function: Callable[..., Any]) -> Any:
     try:
         return get_type_hints(function).get("return")

@@ -21,10 +21,22 @@ from millstream.durations import duration_us
 from millstream.errors import UsageError
 from millstream.log.topic import Topic
 from millstream.records import check_name
-from millstream.stream.arguments import Columns, Reach, columns, item_type, of_table, reach_us, return_type, takes
+from millstream.stream.arguments import (
+    Columns,
+    Reach,
+    Span,
+    columns,
+    item_type,
+    of_table,
+    output_type,
+    reach_us,
+    return_type,
+    takes,
+)
 from millstream.stream.deduping import DedupeStep
 from millstream.stream.graph import Each, Graph, Node, Source, Table, ToTopic, called_at
 from millstream.stream.joining import AsOfStep, How, JoinStep, TableStep
+from millstream.stream.keyed.step import StatefulStep
 from millstream.stream.steps import (
     Explode,
     Filter,
@@ -104,6 +116,45 @@ class Stream:
     def flat_map(self, function: Callable[[Any], Iterable[Any]]) -> Stream:
         """Call a function with each record's value and go on with each of the values it returns or yields."""
         return self._then(FlatMap(_one_argument(function, "flat_map"), item_type(function)))
+
+    def stateful_map(
+        self,
+        function: Callable[..., tuple[Any, Any]],
+        init: Any,
+        *,
+        by: Columns = None,
+        ttl: Span | None = None,
+        on_timer: Callable[..., tuple[Any, Any]] | None = None,
+        name: str = "",
+    ) -> Stream:
+        """Call a function with the state of the record's key and its value; it returns the next state and an output.
+
+        Records of a key come in their order. The state is data (a number, text, dict, Struct, dataclass), kept with the
+        log and larger than memory if need be; None forgets it. An output of None drops the record.
+
+        Args:
+            function: (state, value) or (state, value, context) -> (state, output). The `Context` tells key and times,
+                and sets timers.
+            init: The state of a key without any: a value, or what is called to make one.
+            by: The columns of the key; None: the record's key, as `key_by` made it.
+            ttl: Forget the state of a key so much event time after its last record.
+            on_timer: (state, context) -> (state, output), called when a timer that was set is due.
+            name: What the state is kept under; "": the function's name. Keep it when you rename the function.
+        """
+        return self._stateful(function, init, by, ttl, on_timer, name, many=False)
+
+    def stateful_flat_map(
+        self,
+        function: Callable[..., tuple[Any, Iterable[Any]]],
+        init: Any,
+        *,
+        by: Columns = None,
+        ttl: Span | None = None,
+        on_timer: Callable[..., tuple[Any, Iterable[Any]]] | None = None,
+        name: str = "",
+    ) -> Stream:
+        """Do as `stateful_map` does, with any number of outputs: the functions return the next state and a list."""
+        return self._stateful(function, init, by, ttl, on_timer, name, many=True)
 
     # --- one and many -----------------------------------------------------------------------------------------------
 
@@ -275,6 +326,30 @@ class Stream:
 
     def _then(self, step: Any) -> Stream:
         return Stream(self._graph, self._graph.step(step, self._node), self._keys)
+
+    def _stateful(
+        self,
+        function: Callable[..., Any],
+        init: Any,
+        by: Columns,
+        ttl: Span | None,
+        on_timer: Callable[..., Any] | None,
+        name: str,
+        *,
+        many: bool,
+    ) -> Stream:
+        return self._then(
+            StatefulStep(
+                function=function,
+                init=init,
+                by=columns(by),
+                many=many,
+                on_timer=on_timer,
+                ttl_us=None if ttl is None else duration_us(ttl),
+                name=name,
+                type=output_type(function, many=many),
+            )
+        )
 
     def _joined(self, step: Any, other: Stream | TableView) -> Stream:
         return Stream(self._graph, self._graph.step(step, self._node, other._node), self._keys)

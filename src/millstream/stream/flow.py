@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
+from millstream.stream.failures import GivenUp, blame, given_up
 from millstream.stream.graph import Each, Graph, Node, Source, ToTopic, is_stateful
+from millstream.stream.keyed.failing import Guard
 from millstream.stream.operators import LateOutput, Lazy, Operator, OperatorStatus, StateReader, StateWrite, Ticking
 from millstream.stream.piece import Piece
 from millstream.stream.plan import operators_of
 from millstream.stream.source import NEVER_US
+
+T = TypeVar("T")
 
 
 class Arrival(NamedTuple):
@@ -19,12 +24,20 @@ class Arrival(NamedTuple):
     piece: Piece
 
 
+class Swept(NamedTuple):
+    """What came of a micro-batch."""
+
+    arrivals: list[Arrival]
+    failures: list[GivenUp]
+
+
 class Flow:
     """The steps of a stream and what they hold, from what was committed last."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, guard: Guard) -> None:
         self._graph = graph
-        self._operators = operators_of(graph)
+        self._guard = guard
+        self._operators = operators_of(graph, guard)
         self._children = {node: graph.children(node) for node in graph.nodes}
         self._late = {node.late_of: node for node in graph.nodes if node.late_of is not None}
         self._passed: dict[Node, int] = {}
@@ -54,7 +67,7 @@ class Flow:
         pieces: Mapping[Node, Sequence[Piece]],
         watermarks_us: Mapping[Node, int | None],
         clock_us: int | None = None,
-    ) -> list[Arrival]:
+    ) -> Swept:
         """Put records through the graph, and the watermark after them.
 
         Args:
@@ -64,28 +77,31 @@ class Flow:
         """
         inbox: dict[Node, list[tuple[int, Piece]]] = {node: [] for node in self._graph.nodes}
         out_us: dict[Node, int | None] = {}
-        arrivals: list[Arrival] = []
+        swept = Swept([], [])
         first_us = min((us for us in watermarks_us.values() if us is not None), default=None)
         for node in self._graph.nodes:
             if isinstance(node.step, Source):
                 made = list(pieces.get(node, ()))
                 out_us[node] = watermarks_us[node]
             elif isinstance(node.step, ToTopic | Each) or (not self._children[node] and not is_stateful(node.step)):
-                arrivals += [Arrival(node, piece) for _, piece in inbox[node] if piece.height]
+                swept.arrivals.extend(Arrival(node, piece) for _, piece in inbox[node] if piece.height)
                 continue
             elif (operator := self._operators.get(node)) is not None:
                 into_us = self._into_us(node, out_us)
                 if into_us is not None and first_us is not None:
                     self._lags[node] = first_us - into_us
                     into_us = self._passed[node] = max(into_us, self._passed.get(node, into_us))
-                made = self._operate(node, operator, inbox[node], into_us, clock_us, inbox)
+                made = self._operate(node, operator, inbox, into_us, clock_us, swept)
                 out_us[node] = None if into_us is None else operator.out_us(into_us)
             else:
-                made = [node.step.run(piece) for _, piece in inbox[node]]
+                made = [
+                    self.guarded(node, piece, functools.partial(node.step.run, piece, self._guard), swept)
+                    for _, piece in inbox[node]
+                ]
                 out_us[node] = self._into_us(node, out_us)
             for child, port in self._children[node]:
                 inbox[child] += [(port, piece) for piece in made if piece.height]
-        return arrivals
+        return swept
 
     def due_us(self) -> int | None:
         """Return the sources' watermark at which something closes next, about; None: nothing waits."""
@@ -109,18 +125,28 @@ class Flow:
 
     # --- inside -----------------------------------------------------------------------------------------------------
 
+    def guarded(self, node: Node, piece: Piece, run: Callable[[], T], swept: Swept) -> T:
+        """Run a step on records; note those that it gave up, or which one it stops for."""
+        try:
+            made = run()
+        except Exception as error:
+            blame(node, piece, self._guard, error)
+            raise
+        swept.failures.extend(given_up(node, piece, self._guard))
+        return made
+
     def _operate(
         self,
         node: Node,
         operator: Operator,
-        arrived: list[tuple[int, Piece]],
+        inbox: dict[Node, list[tuple[int, Piece]]],
         into_us: int | None,
         clock_us: int | None,
-        inbox: dict[Node, list[tuple[int, Piece]]],
+        swept: Swept,
     ) -> list[Piece]:
         made: list[Piece] = []
-        for port, piece in arrived:
-            made += operator.process(port, piece)
+        for port, piece in inbox[node]:
+            made += self.guarded(node, piece, functools.partial(operator.process, port, piece), swept)
         if isinstance(operator, LateOutput) and (late := operator.late()) is not None and node in self._late:
             inbox[self._late[node]].append((0, late))
         if into_us is not None:

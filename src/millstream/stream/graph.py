@@ -16,6 +16,7 @@ import msgspec
 
 from millstream.errors import UsageError
 from millstream.log.topic import Topic
+from millstream.stream.keyed.failing import Guard, OnError
 from millstream.stream.piece import Piece, empty_piece
 from millstream.stream.steps import MapBatches
 
@@ -180,7 +181,7 @@ def _empty_of(step: Any, inputs: tuple[Node, ...]) -> Piece | None:
             )
     if first is None or not first.has_columns or isinstance(step, MapBatches):
         return None
-    made: Piece = step.run(first)
+    made: Piece = step.run(first, Guard(OnError()))
     return made if made.has_type else None
 
 

@@ -9,6 +9,7 @@ import msgspec
 
 from millstream.durations import duration_us
 from millstream.errors import UsageError
+from millstream.stream.keyed.failing import ErrorPolicy, OnError
 
 LATENCY: Final = "250ms"
 """A stream that runs on takes no more records at once than it processes in this time."""
@@ -26,6 +27,7 @@ class StreamOptions(msgspec.Struct, frozen=True):
     future_us: int = duration_us(FUTURE)
     start: Literal["start", "end"] = "start"
     changed: Literal["refuse", "drop"] = "refuse"
+    on_error: OnError = OnError()
 
 
 DEFAULTS: Final = StreamOptions()
@@ -38,6 +40,7 @@ def options_of(
     future: timedelta | str | float = FUTURE,
     start: Literal["start", "end"] = "start",
     changed: Literal["refuse", "drop"] = "refuse",
+    on_error: ErrorPolicy = "stop",
 ) -> StreamOptions:
     """Return the settings as they are stored.
 
@@ -54,4 +57,5 @@ def options_of(
         future_us=duration_us(future),
         start=start,
         changed=changed,
+        on_error=OnError.of(on_error),
     )

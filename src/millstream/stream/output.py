@@ -12,8 +12,9 @@ from millstream.engines.protocol import Append
 from millstream.errors import SchemaError
 from millstream.log.topic import Topic
 from millstream.stream.graph import Each, Node, ToTopic
+from millstream.stream.keyed.failing import Guard
 from millstream.stream.piece import Piece, fields_of
-from millstream.stream.row_types import row_type, rows_of
+from millstream.stream.row_types import is_row_type, row_type, rows_of
 from millstream.stream.windowed import WINDOW_COLUMNS
 
 if TYPE_CHECKING:
@@ -39,12 +40,10 @@ class Output:
         if empty is not None and empty.has_type and isinstance(self._sink, ToTopic):
             self._topic(self._type_of(empty))
 
-    def call(self, piece: Piece) -> None:
+    def call(self, piece: Piece, guard: Guard) -> None:
         """Call the function of an `each` with every value."""
         assert isinstance(self._sink, Each)
-        function = self._sink.function
-        for value in self._values(piece)[0]:
-            function(value)
+        guard.each(self._sink.function, self._values(piece)[0])
 
     def appends(self, piece: Piece) -> list[Append]:
         """Return what the transaction is to append to the topic."""
@@ -53,11 +52,10 @@ class Output:
         target = self._topic(self._type_of(piece))
         if piece.height > ROWS_MAX and not piece.has_values and not target.schema.open:
             return self._send_columns(target, piece)
-        made_of_values = piece.has_values
         values, type = self._values(piece)
         if target.schema.open:
             values = [fields_of(value) for value in values]
-        elif not made_of_values and target.type is not type:
+        elif target.type is not type and is_row_type(type):
             values = _as_type(values, target)
         # A topic that takes its key or time from a field of its own goes on doing so.
         keys = None if target.schema.key else piece.carried["_key"].to_list()

@@ -12,7 +12,7 @@ of them anew drops the other. Beside both goes what belongs to the record and no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     import polars as pl
 
 CARRIED = ("_key", "_event_time", "_watermark")
+
+ORIGIN = ("_source", "_partition", "_offset")
+"""Which record of the log it is, where a step may have to name it: the number of the source's node, and its place.
+Carried beside the others; what steps make of several records has none."""
 
 _COLUMN_TYPES = (bytes, datetime, date, time, timedelta)
 """What columns hold as it is; the rest becomes text, numbers, lists and dicts."""
@@ -107,11 +111,10 @@ class Piece:
         carried = self.carried.with_columns(keys.alias("_key"))
         return Piece(carried, columns=self._columns, values=self._values, type=self.type)
 
-    def map(self, function: Callable[[Any], Any], type: type | None) -> Piece:
-        """Return the records with what a function makes of each value, without those it makes None of."""
+    def mapped(self, results: Sequence[Any], type: type | None) -> Piece:
+        """Return the records with what became of each value, without those of which nothing did (None)."""
         import polars as pl
 
-        results = [function(value) for value in self.values()]
         values = [result for result in results if result is not None]
         if type is None and values:
             type = values[0].__class__
@@ -120,16 +123,12 @@ class Piece:
         kept = pl.Series([result is not None for result in results], dtype=pl.Boolean)
         return Piece(self.carried.filter(kept), values=values, type=type)
 
-    def flat_map(self, function: Callable[[Any], Iterable[Any]], type: type | None) -> Piece:
-        """Return a record for each of the values that a function makes of one."""
+    def flat_mapped(self, results: Sequence[Sequence[Any] | None], type: type | None) -> Piece:
+        """Return a record for each of the values that became of one."""
         import polars as pl
 
-        values: list[Any] = []
-        places: list[int] = []
-        for place, value in enumerate(self.values()):
-            made = list(function(value))
-            values += made
-            places += [place] * len(made)
+        values = [value for made in results if made for value in made]
+        places = [place for place, made in enumerate(results) if made for _ in made]
         if type is None and values:
             type = values[0].__class__
         return Piece(self.carried[pl.Series(places, dtype=pl.UInt32)], values=values, type=type)
@@ -139,9 +138,35 @@ class Piece:
         """Return the records of a frame that has `_event_time`; other columns that begin with `_` are left out."""
         import polars as pl
 
-        missing = {"_key": pl.lit(None, dtype=pl.Binary), "_watermark": pl.lit(None, dtype=pl.Int64)}
-        carried = frame.select(pl.col(name) if name in frame.columns else missing[name].alias(name) for name in CARRIED)
-        return cls(carried, columns=frame.drop([name for name in frame.columns if name.startswith("_")]))
+        carried = [
+            frame.get_column(name) if name in frame.columns else _nothing(name, frame.height) for name in CARRIED
+        ]
+        carried += [frame.get_column(name) for name in ORIGIN if name in frame.columns]
+        columns = frame.drop([name for name in frame.columns if name.startswith("_")])
+        return cls(pl.DataFrame(carried), columns=columns)
+
+    def slice(self, start: int, count: int) -> Piece:
+        """Return some records in a row."""
+        return Piece(
+            self.carried.slice(start, count),
+            columns=None if self._columns is None else self._columns.slice(start, count),
+            values=None if self._values is None else self._values[start : start + count],
+            type=self.type,
+        )
+
+    def origin(self, place: int) -> tuple[int, int, int] | None:
+        """Return node, partition and offset of the record that became this one; None where it is made of several."""
+        if ORIGIN[0] not in self.carried.columns:
+            return None
+        found = [self.carried.get_column(name)[place] for name in ORIGIN]
+        return None if found[0] is None else (found[0], found[1], found[2])
+
+
+def _nothing(name: str, height: int) -> pl.Series:
+    import polars as pl
+
+    dtype = pl.Binary() if name == "_key" else pl.Int64()
+    return pl.Series(name, [None], dtype=dtype).new_from_index(0, height)
 
 
 def concat(pieces: Sequence[Piece]) -> Piece:

@@ -9,14 +9,21 @@ from millstream.errors import UsageError
 from millstream.stream.deduping import DedupeOperator, DedupeStep
 from millstream.stream.graph import Each, Graph, Node, Source, ToTopic, is_stateful
 from millstream.stream.joining import AsOfOperator, AsOfStep, JoinOperator, JoinStep, TableOperator, TableStep
+from millstream.stream.keyed.failing import Guard
+from millstream.stream.keyed.operator import StatefulOperator
+from millstream.stream.keyed.step import StatefulStep
 from millstream.stream.needs import Needs, union
 from millstream.stream.operators import Operator
 from millstream.stream.steps import MapBatches
 from millstream.stream.windowing import WindowOperator, WindowStep
 
 
-def operator_of(step: Any, prefix: bytes) -> Operator:
-    """Return what does the work of a step with state."""
+def operator_of(step: Any, prefix: bytes, guard: Guard | None = None) -> Operator:
+    """Return what does the work of a step with state.
+
+    Args:
+        guard: Calls its functions; None: an error stops.
+    """
     match step:
         case WindowStep():
             return WindowOperator(step, prefix)
@@ -28,10 +35,12 @@ def operator_of(step: Any, prefix: bytes) -> Operator:
             return TableOperator(step, prefix)
         case DedupeStep():
             return DedupeOperator(step, prefix)
+        case StatefulStep():
+            return StatefulOperator(step, prefix, guard)
     raise AssertionError(f"no operator does {step!r}")
 
 
-def operators_of(graph: Graph) -> dict[Node, Operator]:
+def operators_of(graph: Graph, guard: Guard) -> dict[Node, Operator]:
     """Return the operators of a graph's steps with state; equal steps are told apart by their order."""
     seen: dict[str, int] = {}
     operators: dict[Node, Operator] = {}
@@ -43,7 +52,7 @@ def operators_of(graph: Graph) -> dict[Node, Operator]:
         if occurrence > 254:
             raise UsageError(f"stream {graph.name!r}: more than 255 equal steps: {node.step}")
         digest = hashlib.sha256(fingerprint.encode()).digest()[:8]
-        operator = operator_of(node.step, b"w" + digest + occurrence.to_bytes(1, "big"))
+        operator = operator_of(node.step, b"w" + digest + occurrence.to_bytes(1, "big"), guard)
         for port, source in enumerate(node.inputs):
             if source.schema is not None:
                 operator.bind(port, source.schema)
@@ -106,7 +115,7 @@ def _takes_columns(node: Node, graph: Graph) -> bool:
 
 def keeps_values(step: Any) -> bool:
     """Return whether the values that come out are those that came in."""
-    return type(step).__name__ in ("Filter", "FilterValues", "Merge")
+    return type(step).__name__ in ("Filter", "FilterValues", "KeyBy", "Merge")
 
 
 def wants_keys(node: Node, graph: Graph, needs: Needs) -> bool:
@@ -127,6 +136,13 @@ def _takes_keys(node: Node, graph: Graph) -> bool:
     if isinstance(step, MapBatches) or not graph.children(node):
         return True
     return any(_takes_keys(child, graph) for child, _ in graph.children(node))
+
+
+def has_functions(graph: Graph) -> bool:
+    """Return whether a function of the program can raise for a record."""
+    return any(
+        isinstance(node.step, Each | MapBatches) or getattr(node.step, "on_values", False) for node in graph.nodes
+    )
 
 
 def never_null(node: Node) -> tuple[str, ...]:

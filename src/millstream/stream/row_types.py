@@ -26,6 +26,11 @@ def row_type(schema: pl.Schema, name: str = "Row", never_null: Sequence[str] = (
     return _struct(name, fields)
 
 
+def is_row_type(type: Any) -> bool:
+    """Return whether a class was made by `row_type`."""
+    return getattr(type, "__is_row__", False) is True
+
+
 def rows_of(frame: pl.DataFrame, type: type[Any]) -> list[Any]:
     """Return the rows of a frame as structs of `row_type`."""
     return [type(*row) for row in frame.iter_rows()]
@@ -41,6 +46,7 @@ def _struct(name: str, fields: tuple[tuple[str, Any, bool], ...]) -> type[msgspe
         name,
         [(column, type if always else type | None) for column, type, always in fields],
         frozen=True,
+        namespace={"__is_row__": True},
     )
 
 

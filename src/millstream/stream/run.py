@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,9 +14,11 @@ from typing import Any, Final, NamedTuple
 from millstream.engines.protocol import NO_MOVES, Append, OffsetMove, StateChange
 from millstream.engines.values import StateRange
 from millstream.log.group import Group
-from millstream.stream.flow import Arrival, Flow
+from millstream.stream.failures import letters
+from millstream.stream.flow import Flow, Swept
 from millstream.stream.graph import Each, Graph, Node, ToTopic
 from millstream.stream.intake import Intake, MicroBatch
+from millstream.stream.keyed.failing import Guard, OnError
 from millstream.stream.manifest import Manifest
 from millstream.stream.operators import OperatorStatus, StateWrite
 from millstream.stream.options import DEFAULTS, StreamOptions
@@ -67,7 +72,10 @@ class StreamRun:
         self._records_max = records_max
         self._latency_s = options.latency_us / 1_000_000
         self._live = False
-        self._flow = Flow(graph)
+        self._stopped = threading.Event()
+        """Set by `run`'s own: what waits before another attempt gives up then."""
+        self._guard = Guard(OnError.of(options.on_error), wait=lambda seconds: self._stopped.wait(seconds))
+        self._flow = Flow(graph, self._guard)
         first = graph.sources()[0].step.topic
         self._log = first.log
         self._clock = first.log.clock
@@ -90,7 +98,7 @@ class StreamRun:
 
     def run(self, stop: threading.Event) -> None:
         """Process records as they come until `stop` is set; what was read is then committed."""
-        self._live = True
+        self._live, self._stopped = True, stop
         size = self._records_max
         while not stop.is_set():
             begun = time.monotonic()
@@ -106,6 +114,7 @@ class StreamRun:
 
     def run_now(self, stop: threading.Event) -> int:
         """Process what is there; return the number of records. Windows that the watermark has not passed stay open."""
+        self._stopped = stop
         return self._catch_up(stop, self._records_max)
 
     def step(self) -> int:
@@ -139,9 +148,9 @@ class StreamRun:
         if not closes:
             us = self._intake.watermark_us()
         watermarks: dict[Node, int | None] = {source.node: us for source in self._intake.sources}
-        arrivals = self._flow.sweep({}, watermarks, clock_us if ticks else None)
-        self._call_functions(arrivals)
-        self._commit(NO_MOVES, self._changes(), arrivals, self._status(us))
+        swept = self._flow.sweep({}, watermarks, clock_us if ticks else None)
+        self._call_functions(swept)
+        self._commit(NO_MOVES, self._changes(), swept, self._status(us))
 
     # --- inside -----------------------------------------------------------------------------------------------------
 
@@ -153,13 +162,13 @@ class StreamRun:
             coming: Future[MicroBatch | None] | None = threads.submit(read)
             while coming is not None and (batch := coming.result()) is not None:
                 coming = threads.submit(read) if batch.full and not stop.is_set() else None
-                arrivals = self._flow.sweep(batch.pieces, batch.watermarks_us)
+                swept = self._flow.sweep(batch.pieces, batch.watermarks_us)
                 writes = [*batch.state, *self._changes()]
                 status = self._status(batch.watermark_us)
                 if self._committing is not None:
                     self._committing.result()
-                self._call_functions(arrivals)
-                self._committing = threads.submit(self._commit, batch.moves, writes, arrivals, status)
+                self._call_functions(swept)
+                self._committing = threads.submit(self._commit, batch.moves, writes, swept, status)
                 total += batch.offsets
             if self._committing is not None:
                 self._committing.result()
@@ -167,10 +176,10 @@ class StreamRun:
         return total
 
     def _process(self, batch: MicroBatch) -> None:
-        arrivals = self._flow.sweep(batch.pieces, batch.watermarks_us)
-        self._call_functions(arrivals)
+        swept = self._flow.sweep(batch.pieces, batch.watermarks_us)
+        self._call_functions(swept)
         writes = [*batch.state, *self._changes()]
-        self._commit(batch.moves, writes, arrivals, self._status(batch.watermark_us))
+        self._commit(batch.moves, writes, swept, self._status(batch.watermark_us))
 
     def _size(self, size: int, batch: MicroBatch, took_s: float) -> int:
         """Return how many records to take at once so that they are processed within the latency wanted."""
@@ -198,23 +207,24 @@ class StreamRun:
     def _changes(self) -> list[StateWrite]:
         return [*self._flow.changes(), *self._manifest.changes()]
 
-    def _call_functions(self, arrivals: Sequence[Arrival]) -> None:
+    def _call_functions(self, swept: Swept) -> None:
         """Run what is not part of the transaction, in the thread that runs the stream."""
-        for arrival in arrivals:
-            if isinstance(arrival.output.step, Each):
-                self._outputs[arrival.output].call(arrival.piece)
+        for node, piece in swept.arrivals:
+            if isinstance(node.step, Each):
+                self._flow.guarded(node, piece, functools.partial(self._outputs[node].call, piece, self._guard), swept)
 
     def _commit(
         self,
         moves: Mapping[str, Sequence[OffsetMove]],
         writes: Sequence[StateWrite],
-        arrivals: Sequence[Arrival],
+        swept: Swept,
         status: StreamStatus,
     ) -> None:
         appends: list[Append] = []
-        for arrival in arrivals:
-            if not isinstance(arrival.output.step, Each):
-                appends += self._outputs[arrival.output].appends(arrival.piece)
+        for node, piece in swept.arrivals:
+            if not isinstance(node.step, Each):
+                appends += self._outputs[node].appends(piece)
+        appends += letters(swept.failures, self._intake.sources, self._log, stream=self._group.name, worker=_worker())
         state = [StateChange(STATE_PARTITION, key, value) for key, value in writes]
         turn = StateChange(STATE_PARTITION, _TURN, self._turn)
         if not self._begun:
@@ -254,3 +264,8 @@ class StreamRun:
             if self._log.engine.wait(seen, slice_us):
                 return
             left_us -= slice_us
+
+
+def _worker() -> str:
+    """Return who this is, for dead letters."""
+    return f"{socket.gethostname()}:{os.getpid()}"

@@ -14,7 +14,7 @@ from millstream.stream.graph import Graph, Node
 from millstream.stream.needs import Needs
 from millstream.stream.options import StreamOptions
 from millstream.stream.piece import Piece, concat
-from millstream.stream.plan import source_of, wants_columns, wants_keys, wants_values
+from millstream.stream.plan import has_functions, source_of, wants_columns, wants_keys, wants_values
 from millstream.stream.watermark import Watermarks
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ class Carried(NamedTuple):
     key: pl.Series
     event_time: pl.Series
     append_time: pl.Series
+    offset: pl.Series | None
 
 
 class SourceReader:
@@ -49,6 +50,7 @@ class SourceReader:
         self._needs = needs
         self._wants_values = wants_values(node, graph)
         self._wants_columns = wants_columns(node, graph)
+        self._wants_origin = has_functions(graph)
         self._wants_keys = wants_keys(node, graph, needs)
 
     @property
@@ -112,15 +114,19 @@ class SourceReader:
             if columns is None:
                 carried = _carried_of(records)
         before = self.watermarks.take(move.partition, carried.event_time, carried.append_time)
+        beside = [carried.key, carried.event_time, before]
+        if self._wants_origin:
+            beside += self._origin(move.partition, carried)
         return Piece(
-            pl.DataFrame([carried.key, carried.event_time, before]),
+            pl.DataFrame(beside),
             columns=columns,
             values=None if records is None else [record.value for record in records],
             type=None if records is None else self.topic.type,
         )
 
     def _columns(self) -> list[str] | None:
-        carried = ["_event_time", "_append_time", "_headers", *(["_key"] if self._wants_keys else [])]
+        carried = ["_event_time", "_append_time", "_headers"]
+        carried += [*(["_key"] if self._wants_keys else []), *(["_offset"] if self._wants_origin else [])]
         if self._needs is None:
             return [*self.topic.schema.names, *carried]
         fields = [name for name in self.topic.schema.names if name in self._needs]
@@ -133,7 +139,16 @@ class SourceReader:
             key = frame.get_column("_key")
         else:
             key = pl.Series("_key", [None], dtype=pl.Binary).new_from_index(0, frame.height)
-        return Carried(key, frame.get_column("_event_time"), frame.get_column("_append_time"))
+        offset = frame.get_column("_offset") if self._wants_origin else None
+        return Carried(key, frame.get_column("_event_time"), frame.get_column("_append_time"), offset)
+
+    def _origin(self, partition: int, carried: Carried) -> list[pl.Series]:
+        import polars as pl
+
+        assert carried.offset is not None
+        count = carried.offset.len()
+        source = pl.Series("_source", [self.node.number], dtype=pl.Int32).new_from_index(0, count)
+        return [source, pl.Series("_partition", [partition], dtype=pl.Int32).new_from_index(0, count), carried.offset]
 
     def _records(self, move: OffsetMove) -> Iterator[Record[Any]]:
         start = move.start
@@ -154,4 +169,5 @@ def _carried_of(records: Sequence[Record[Any]]) -> Carried:
         pl.Series("_key", [record.key for record in records], dtype=pl.Binary),
         pl.Series("_event_time", [record.event_time_us for record in records], dtype=pl.Int64).cast(moment),
         pl.Series("_append_time", [record.append_time_us for record in records], dtype=pl.Int64).cast(moment),
+        pl.Series("_offset", [record.offset for record in records], dtype=pl.Int64),
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from millstream.errors import UsageError
+from millstream.stream.keyed.failing import Guard
 from millstream.stream.needs import Needs, names_of, roots_of, union
 from millstream.stream.piece import CARRIED, Piece
 
@@ -18,8 +19,12 @@ if TYPE_CHECKING:
 class Step(Protocol):
     """A step without state."""
 
-    def run(self, piece: Piece) -> Piece:
-        """Return what it makes of records."""
+    def run(self, piece: Piece, guard: Guard) -> Piece:
+        """Return what it makes of records.
+
+        Args:
+            guard: Calls the functions of the program, and decides what becomes of records for which one raises.
+        """
         ...
 
     def needs(self, out: Needs) -> Needs:
@@ -38,7 +43,7 @@ class Filter(msgspec.Struct, frozen=True):
     predicates: tuple[Any, ...]
     on_values = False
 
-    def run(self, piece: Piece) -> Piece:
+    def run(self, piece: Piece, guard: Guard) -> Piece:
         import polars as pl
 
         mask = piece.frame().select(pl.all_horizontal(*self.predicates).alias("keep"))["keep"].fill_null(False)
@@ -58,11 +63,11 @@ class FilterValues(msgspec.Struct, frozen=True):
     function: Callable[[Any], Any]
     on_values = True
 
-    def run(self, piece: Piece) -> Piece:
+    def run(self, piece: Piece, guard: Guard) -> Piece:
         import polars as pl
 
-        function = self.function
-        return piece.where(pl.Series([bool(function(value)) for value in piece.values()], dtype=pl.Boolean))
+        kept = [bool(keep) for keep in guard.each(self.function, piece.values())]
+        return piece.where(pl.Series(kept, dtype=pl.Boolean))
 
     def needs(self, out: Needs) -> Needs:
         return None
@@ -78,7 +83,7 @@ class WithColumns(msgspec.Struct, frozen=True):
     named: dict[str, Any]
     on_values = False
 
-    def run(self, piece: Piece) -> Piece:
+    def run(self, piece: Piece, guard: Guard) -> Piece:
         return _with(piece, piece.frame().with_columns(*self.exprs, **self.named), "with_columns")
 
     def needs(self, out: Needs) -> Needs:
@@ -96,7 +101,7 @@ class Select(msgspec.Struct, frozen=True):
     named: dict[str, Any]
     on_values = False
 
-    def run(self, piece: Piece) -> Piece:
+    def run(self, piece: Piece, guard: Guard) -> Piece:
         return _with(piece, piece.frame().select(*self.exprs, **self.named), "select")
 
     def needs(self, out: Needs) -> Needs:
@@ -112,7 +117,7 @@ class Explode(msgspec.Struct, frozen=True):
     columns: tuple[str, ...]
     on_values = False
 
-    def run(self, piece: Piece) -> Piece:
+    def run(self, piece: Piece, guard: Guard) -> Piece:
         frame = piece.frame()
         for name in self.columns:
             if name in frame.columns and not frame.schema[name].is_nested():
@@ -132,7 +137,7 @@ class KeyBy(msgspec.Struct, frozen=True):
     columns: tuple[str, ...]
     on_values = False
 
-    def run(self, piece: Piece) -> Piece:
+    def run(self, piece: Piece, guard: Guard) -> Piece:
         from millstream.stream.record_keys import key_series
 
         return piece.with_keys(key_series(piece.columns(), self.columns))
@@ -152,8 +157,8 @@ class Map(msgspec.Struct, frozen=True):
     """What its return annotation names, if it does."""
     on_values = True
 
-    def run(self, piece: Piece) -> Piece:
-        return piece.map(self.function, self.type)
+    def run(self, piece: Piece, guard: Guard) -> Piece:
+        return piece.mapped(guard.each(self.function, piece.values()), self.type)
 
     def needs(self, out: Needs) -> Needs:
         return None
@@ -169,8 +174,9 @@ class FlatMap(msgspec.Struct, frozen=True):
     type: type | None
     on_values = True
 
-    def run(self, piece: Piece) -> Piece:
-        return piece.flat_map(self.function, self.type)
+    def run(self, piece: Piece, guard: Guard) -> Piece:
+        function = self.function
+        return piece.flat_mapped(guard.each(lambda value: list(function(value)), piece.values()), self.type)
 
     def needs(self, out: Needs) -> Needs:
         return None
@@ -185,8 +191,8 @@ class MapBatches(msgspec.Struct, frozen=True):
     function: Callable[[Any], Any]
     on_values = False
 
-    def run(self, piece: Piece) -> Piece:
-        return _mapped(self.function(piece.frame()))
+    def run(self, piece: Piece, guard: Guard) -> Piece:
+        return guard.batch(lambda some: _mapped(self.function(some.frame())), piece)
 
     def needs(self, out: Needs) -> Needs:
         return None
@@ -200,7 +206,7 @@ class Merge(msgspec.Struct, frozen=True):
 
     on_values = False
 
-    def run(self, piece: Piece) -> Piece:
+    def run(self, piece: Piece, guard: Guard) -> Piece:
         return piece
 
     def needs(self, out: Needs) -> Needs:

@@ -1,0 +1,58 @@
+"""What comes out of functions, with the key and event time that belong to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from millstream.stream.piece import CARRIED, Piece
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+class Outgoing:
+    """Values of records and of timers, in the order in which they were made."""
+
+    def __init__(self, height: int = 0) -> None:
+        self._height = height
+        self.values: list[Any] = []
+        self.places: list[int] = []
+        """Of each value, the place of its record; from `height` on, of its timer."""
+        self._timers: list[tuple[bytes | None, int]] = []
+
+    def add(self, place: int, made: Sequence[Any] | None) -> None:
+        """Add the values that a record made."""
+        if made:
+            self.values.extend(made)
+            self.places.extend([place] * len(made))
+
+    def timer(self, key: bytes | None, at_us: int, made: Sequence[Any] | None) -> None:
+        """Add the values that a timer made."""
+        if made:
+            self.add(self._height + len(self._timers), made)
+            self._timers.append((key, at_us))
+
+    def pieces(self, carried: pl.DataFrame | None, type: type | None) -> list[Piece]:
+        """Return the records that come out, if any."""
+        import polars as pl
+
+        if not self.values:
+            return []
+        if type is None:
+            type = self.values[0].__class__
+        if self._timers:
+            keys, times = zip(*self._timers, strict=True)
+            made = pl.DataFrame(
+                {
+                    "_key": pl.Series(keys, dtype=pl.Binary),
+                    "_event_time": pl.Series(times, dtype=pl.Int64).cast(pl.Datetime("us", "UTC")),
+                    "_watermark": pl.Series([None] * len(times), dtype=pl.Int64),
+                }
+            )
+            carried = made if carried is None else pl.concat([carried.select(CARRIED), made])
+        assert carried is not None
+        # Most maps make one value of each record.
+        if self._timers or len(self.places) != self._height or self.places != list(range(self._height)):
+            carried = carried[pl.Series(self.places, dtype=pl.UInt32)]
+        return [Piece(carried, values=self.values, type=type)]
