@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millstream.stream.joining import JoinOperator, JoinStep, meeting
+from millstream.stream.joining import JoinOperator, JoinStep, keyed_rows, meeting
 from millstream.stream.piece import Piece
 from millstream.stream.windows import Tumbling
 from millstream.testing.operator_histories import Event, History, Playing, histories, times_of
@@ -19,11 +19,16 @@ from millstream.testing.operator_histories import Event, History, Playing, histo
 SCHEMAS = [pl.Schema({"k": pl.Int64(), side: pl.Int64(), "v": pl.String()}) for side in "lr"]
 
 
-@pytest.fixture(autouse=True, scope="module", params=[meeting.PAIRS_CHEAP, 0])
-def pairs_cheap(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Few rows take the way that only many take otherwise."""
+@pytest.fixture(autouse=True, scope="module", params=["small", "large"])
+def thresholds(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Few rows take the ways that only many take otherwise."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(meeting, "PAIRS_CHEAP", request.param)
+        if request.param == "small":
+            patch.setattr(meeting, "PAIRS_CHEAP", 0)
+            patch.setattr(keyed_rows, "INDEXED_ROWS_MIN", 0)
+            patch.setattr(keyed_rows, "FEW", 0)
+            patch.setattr(keyed_rows, "RECENT_ROWS_MAX", 3)
+            patch.setattr(keyed_rows, "INDEXES_MAX", 2)
         yield
 
 

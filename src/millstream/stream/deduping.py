@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from millstream.errors import UsageError
+from millstream.stream.joining.keyed_rows import KeyedRows
 from millstream.stream.joining.lateness import Lateness, event_times
 from millstream.stream.joining.meeting import pairs_within
 from millstream.stream.joining.reach import Within, first_and_last_us
 from millstream.stream.operators import OperatorStatus
 from millstream.stream.piece import Piece
-from millstream.stream.runs import Runs
 
 if TYPE_CHECKING:
     import polars as pl
@@ -68,7 +68,7 @@ class DedupeOperator:
         self._near = Within(1 - step.within_us, step.within_us - 1, 0)
         self._allowed_us = step.within_us + step.lateness_us
         self._lateness = Lateness(prefix + b"t")
-        self._rows = Runs(prefix + b"r", leave="_leave")
+        self._rows = KeyedRows(prefix + b"r")
 
     def bind(self, port: int, schema: pl.Schema) -> pl.Schema | None:
         for name in self._by:
@@ -125,7 +125,10 @@ class DedupeOperator:
             return rows
         first_us, last_us = first_and_last_us(rows["_t"])
         leave_us = self._step.within_us + self._allowed_us
-        there = self._rows.leaving(first_us + self._near.low_us + leave_us, last_us + self._near.high_us + leave_us)
+        # A number that was widened since compares as what comes now; one that does not fit equals none of them.
+        key = [pl.col(name).cast(rows.schema[name], strict=False) for name in self._by]
+        first_us, last_us = first_us + self._near.low_us + leave_us, last_us + self._near.high_us + leave_us
+        there = self._rows.near(rows, key, first_us, last_us)
         if there is None:
             return rows
         return _not_near(rows, there.with_columns(pl.lit(0, dtype=pl.Int64).alias("_id")), self._by, self._near)
@@ -145,7 +148,7 @@ class DedupeOperator:
         return rows.filter(pl.Series(firsts, dtype=pl.Boolean))
 
     def advance(self, watermark_us: int) -> list[Piece]:
-        self._rows.discard(watermark_us)
+        self._rows.runs.discard(watermark_us)
         self._lateness.advance(watermark_us)
         return []
 
@@ -170,9 +173,8 @@ class DedupeOperator:
         return self._lateness.changes() + self._rows.changes()
 
     def status(self) -> OperatorStatus:
-        return OperatorStatus(
-            late=self._lateness.count, open=self._rows.height, rows=self._rows.height, bytes=self._rows.bytes
-        )
+        runs = self._rows.runs
+        return OperatorStatus(late=self._lateness.count, open=runs.height, rows=runs.height, bytes=runs.bytes)
 
 
 def _not_near(rows: pl.DataFrame, firsts: pl.DataFrame, by: list[str], near: Within) -> pl.DataFrame:

@@ -54,14 +54,17 @@ class JoinOperator:
         if not fresh.height:
             return []
         fresh = fresh.with_columns(self._reach.leave_us(port).alias("_leave"))
-        there = other.leaving(*self._reach.leaving(port, *first_and_last_us(fresh["_t"])))
-        pieces = [] if there is None else self._met(*((fresh, there) if port == 0 else (there, fresh)))
         side.add(fresh)
-        return pieces
+        asked, key = fresh.select(*self._columns.key(port), "_t", "_id"), self._columns.key(1 - port)
+        there = other.near(asked, key, *self._reach.leaving(port, *first_and_last_us(fresh["_t"])))
+        if there is None:
+            return []
+        found = there.select(*key, "_t", "_id")
+        if port == 0:
+            return self._met(fresh, there, meetings(asked, found, self._reach))
+        return self._met(there, fresh, meetings(found, asked, self._reach))
 
-    def _met(self, left: pl.DataFrame, right: pl.DataFrame) -> list[Piece]:
-        keys = [rows.select(*self._columns.key(port), "_t", "_id") for port, rows in enumerate((left, right))]
-        pairs = meetings(keys[0], keys[1], self._reach)
+    def _met(self, left: pl.DataFrame, right: pl.DataFrame, pairs: pl.DataFrame) -> list[Piece]:
         if not pairs.height:
             return []
         left, right = left[pairs["_l"]], right[pairs["_r"]]

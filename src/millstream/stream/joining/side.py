@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from millstream.stream.joining.keyed_rows import KeyedRows
 from millstream.stream.runs import Runs
 
 if TYPE_CHECKING:
@@ -24,25 +25,25 @@ class Side:
     """
 
     def __init__(self, prefix: bytes, *, alone: bool) -> None:
-        self._rows = Runs(prefix + b"r", leave="_leave")
+        self._rows = KeyedRows(prefix + b"r")
         self._met = Runs(prefix + b"m", leave="_leave", merge=_once) if alone else None
         self._next = 0
 
     @property
     def height(self) -> int:
-        return self._rows.height
+        return self._rows.runs.height
 
     @property
     def size_bytes(self) -> int:
-        return self._rows.bytes + (self._met.bytes if self._met else 0)
+        return self._rows.runs.bytes + (self._met.bytes if self._met else 0)
 
     def due_us(self) -> int | None:
         """Return the watermark at which a row may come out because it met nothing; None: none will."""
-        return None if self._met is None else self._rows.first_us()
+        return None if self._met is None else self._rows.runs.first_us()
 
     def end_us(self) -> int | None:
         """Return the watermark at which the last such row leaves."""
-        return None if self._met is None else self._rows.last_us()
+        return None if self._met is None else self._rows.runs.last_us()
 
     def numbered(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Return rows with their `_id`."""
@@ -56,9 +57,9 @@ class Side:
         """Keep rows, with `_id` and `_leave`."""
         self._rows.add(rows)
 
-    def leaving(self, first_us: int, last_us: int) -> pl.DataFrame | None:
-        """Return the rows that leave within these watermarks; they stay."""
-        return self._rows.leaving(first_us, last_us)
+    def near(self, asked: pl.DataFrame, key: list[pl.Expr], first_us: int, last_us: int) -> pl.DataFrame | None:
+        """Return the rows that leave within these watermarks, of the keys asked for and maybe of others."""
+        return self._rows.near(asked, key, first_us, last_us)
 
     def note_met(self, rows: pl.DataFrame) -> None:
         """Keep in mind that rows met something; only `_id` and `_leave` of them are needed."""
@@ -68,9 +69,9 @@ class Side:
     def leave(self, watermark_us: int) -> pl.DataFrame | None:
         """Remove the rows that leave; return those that met nothing, where they are wanted."""
         if self._met is None:
-            self._rows.discard(watermark_us)
+            self._rows.runs.discard(watermark_us)
             return None
-        rows = self._rows.take(watermark_us)
+        rows = self._rows.runs.take(watermark_us)
         met = self._met.take(watermark_us)
         if rows is None or met is None:
             return rows
@@ -80,7 +81,7 @@ class Side:
         self._rows.load(state)
         if self._met is not None:
             self._met.load(state)
-        ids = [frame["_id"].max() for frame in self._rows.frames()]
+        ids = [frame["_id"].max() for frame in self._rows.runs.frames()]
         self._next = max((i for i in ids if isinstance(i, int)), default=-1) + 1
 
     def changes(self) -> list[StateWrite]:

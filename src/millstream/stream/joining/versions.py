@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
+from millstream.stream.joining.keyed_rows import KeyedRows
+from millstream.stream.joining.reach import first_and_last_us
 from millstream.stream.joining.steps import FOREVER_US
-from millstream.stream.runs import Runs
 
 if TYPE_CHECKING:
     import polars as pl
@@ -41,7 +42,7 @@ class Versions:
     """
 
     def __init__(self, prefix: bytes, key: tuple[str, ...], *, stay_us: int | None, lateness_us: int) -> None:
-        self._rows = Runs(prefix + b"r", leave="_leave")
+        self._rows = KeyedRows(prefix + b"r")
         self._key = list(key)
         self._stay_us = stay_us
         self._lateness_us = lateness_us
@@ -51,11 +52,11 @@ class Versions:
 
     @property
     def height(self) -> int:
-        return self._rows.height
+        return self._rows.runs.height
 
     @property
     def size_bytes(self) -> int:
-        return self._rows.bytes
+        return self._rows.runs.bytes
 
     def add(self, rows: pl.DataFrame) -> None:
         """Keep rows; those with a null in the key match nothing, so they are not kept."""
@@ -81,7 +82,10 @@ class Versions:
         """
         import polars as pl
 
-        found = self._candidates(asked)
+        if not asked.height:
+            return None
+        first_us = -FOREVER_US if self._stay_us is None else first_and_last_us(asked["_t"])[0] + self._lateness_us + 1
+        found = self._rows.near(asked, key, first_us, FOREVER_US)
         if found is None:
             return None
         keys = [name for name in asked.columns if name != "_t"]
@@ -95,18 +99,11 @@ class Versions:
         pairs = pairs.select("_l", "_r").filter(pl.col("_r").is_not_null()).sort("_l")
         return pairs["_l"], found[pairs["_r"]]
 
-    def _candidates(self, asked: pl.DataFrame) -> pl.DataFrame | None:
-        """Return the rows that may be found; with a time to stay, those from the earliest that may be."""
-        first = asked["_t"].min()
-        if self._stay_us is None or not isinstance(first, int):
-            return self._rows.frame()
-        return self._rows.leaving(first + self._lateness_us + 1, FOREVER_US)
-
     def advance(self, watermark_us: int) -> None:
         """Let go of the rows that count no more for anything asked from now on."""
         if self._stay_us is None and self.height > 2 * self._live + SPARE_ROWS:
             self._find_leaving()
-        self._rows.discard(watermark_us)
+        self._rows.runs.discard(watermark_us)
         if self._stay_us is None:
             self._live = min(self._live, self.height)
 
@@ -114,7 +111,7 @@ class Versions:
         """Write down, for each row that a newer one follows, when that one counts for all that can be asked."""
         import polars as pl
 
-        rows = self._rows.frame()
+        rows = self._rows.runs.frame()
         assert rows is not None
         rows = rows.sort(*self._key, "_t", "_id")
         same = [pl.col(name) == pl.col(name).shift(-1) for name in self._key]
@@ -124,21 +121,20 @@ class Versions:
             last = pl.when("_deleted").then(pl.col("_t") + DELETED_KEPT_US).otherwise(last)
         leave = pl.when(followed).then(pl.col("_t").shift(-1)).otherwise(last) + self._lateness_us
         rows = rows.with_columns(pl.min_horizontal(leave, FOREVER_US).alias("_leave"))
-        self._rows.clear()
+        stays = pl.col("_leave") == FOREVER_US
         # Apart, so that the run of those that stay is not cut again and again.
-        self._rows.add(rows.filter(pl.col("_leave") == FOREVER_US))
-        self._rows.add(rows.filter(pl.col("_leave") < FOREVER_US))
+        self._rows.replace(rows.filter(stays), rows.filter(~stays))
         self._live = self.height
 
     def load(self, state: Mapping[bytes, bytes]) -> None:
         self._rows.load(state)
-        frames = self._rows.frames()
+        frames = self._rows.runs.frames()
         self._next = max((i for frame in frames if isinstance(i := frame["_id"].max(), int)), default=-1) + 1
         self._live = self._count_live()
 
     def _count_live(self) -> int:
         """Return how many rows there would be if it were known of all which ones leave."""
-        rows = self._rows.frame()
+        rows = self._rows.runs.frame()
         if rows is None:
             return 0
         stay = rows.filter(rows["_leave"] == FOREVER_US).select(self._key)
