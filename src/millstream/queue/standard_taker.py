@@ -2,7 +2,7 @@
 
 Items are taken in runs and handed out from memory, each noted in a tally that survives the process: who is killed has
 taken exactly what was handed out, and the rest of the run goes back at once. Where the next item has to be the next of
-all processes (newest first, lowest first, or with somebody waiting for room), each is taken by a transaction of its own.
+all processes (the newest, the lowest, or with somebody waiting for room), a transaction of its own takes it.
 """
 
 from __future__ import annotations
