@@ -20,23 +20,58 @@ General layout, in the order a record passes:
 
 from __future__ import annotations
 
-from millstream.stream.aggregates import Aggregate, count, max_, mean, min_, quantile, sum_
+from millstream.stream.aggregates import (
+    Aggregate,
+    agg_expr,
+    aggregator,
+    approx_n_unique,
+    approx_quantile,
+    arg_max,
+    arg_min,
+    collect,
+    count,
+    first,
+    last,
+    max_,
+    mean,
+    min_,
+    n_unique,
+    quantile,
+    std,
+    sum_,
+    top_k,
+)
 from millstream.stream.description import Stream, table
 from millstream.stream.reader import StreamInfo, StreamReader
-from millstream.stream.windows import Tumbling, tumbling
+from millstream.stream.windows import global_window, hopping, session, sliding, tumbling
 
 __all__ = [
     "Aggregate",
     "Stream",
     "StreamInfo",
     "StreamReader",
-    "Tumbling",
+    "agg_expr",
+    "aggregator",
+    "approx_n_unique",
+    "approx_quantile",
+    "arg_max",
+    "arg_min",
+    "collect",
     "count",
+    "first",
+    "global_window",
+    "hopping",
+    "last",
     "max_",
     "mean",
     "min_",
+    "n_unique",
     "quantile",
+    "session",
+    "sliding",
+    "std",
     "sum_",
     "table",
+    "top_k",
     "tumbling",
 ]
