@@ -6,12 +6,15 @@ Q7 takes the first of the highest bids, where others take all of them; prices ar
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Final
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import polars as pl
 
 from benchmarks.nexmark.generator import AUCTION, BID, PERSON
 from millstream.stream.aggregates import agg_expr, arg_max, count, max_, mean
+from millstream.stream.keyed.context import Context
 from millstream.stream.windows import hopping, session, tumbling
 
 if TYPE_CHECKING:
@@ -63,6 +66,44 @@ def q5(events: Stream) -> Stream:
     )
 
 
+class Winner(msgspec.Struct):
+    """An auction with the highest bid so far."""
+
+    auction: int
+    seller: int
+    expires: datetime
+    final: int
+
+
+class Average(msgspec.Struct):
+    seller: int
+    auction: int
+    price: float
+
+
+def q6(events: Stream) -> Stream:
+    winners = _valid_bids(events).stateful_map(_keep_highest, None, by="id", on_timer=_auction_ends)
+    return winners.stateful_map(_average_of_ten, list, by="seller")
+
+
+def _keep_highest(state: Winner | None, bid: Any, context: Context) -> tuple[Winner | None, Winner | None]:
+    if state is None:
+        # A bid at the very end still counts.
+        context.set_timer(bid.expires + timedelta(microseconds=1))
+        return Winner(bid.id, bid.seller, bid.expires, bid.price), None
+    state.final = max(state.final, bid.price)
+    return state, None
+
+
+def _auction_ends(state: Winner | None, context: Context) -> tuple[Winner | None, Winner | None]:
+    return None, state
+
+
+def _average_of_ten(prices: list[int], winner: Winner) -> tuple[list[int], Average]:
+    last = [*prices[-9:], winner.final]
+    return last, Average(winner.seller, winner.auction, sum(last) / len(last))
+
+
 def q7(events: Stream) -> Stream:
     highest = _bids(events).window(tumbling(SECONDS))
     return highest.agg(
@@ -108,6 +149,7 @@ STREAMS: Final[Mapping[str, Callable[[Stream], Stream]]] = {
     "q3": q3,
     "q4": q4,
     "q5": q5,
+    "q6": q6,
     "q7": q7,
     "q8": q8,
     "q11": q11,

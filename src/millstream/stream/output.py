@@ -55,7 +55,7 @@ class Output:
         values, type = self._values(piece)
         if target.schema.open:
             values = [fields_of(value) for value in values]
-        elif target.type is not type and is_row_type(type):
+        elif target.type is not type and (is_row_type(type) or is_row_type(target.type)):
             values = _as_type(values, target)
         # A topic that takes its key or time from a field of its own goes on doing so.
         keys = None if target.schema.key else piece.carried["_key"].to_list()
