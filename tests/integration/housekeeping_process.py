@@ -14,7 +14,7 @@ from millstream.log import Log, Retention
 from millstream.log.housekeeping import Housekeeping
 from millstream.testing import FakeClock
 
-PATIENCE_S = 60.0
+PATIENCE_S = 200.0
 
 
 def merge(log: Log) -> None:

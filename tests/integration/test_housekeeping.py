@@ -236,7 +236,7 @@ def keep_house_elsewhere(path: Path, act: str) -> Any:
     """Keep house in a process that imports nothing that it does not need."""
     script = Path(__file__).with_name("housekeeping_process.py")
     command = [sys.executable, str(script), str(path), act]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

@@ -16,7 +16,7 @@ from millstream import App
 from millstream.cli.application import run
 
 Command = Callable[..., tuple[int, str, str]]
-PATIENCE_S = 60.0
+PATIENCE_S = 200.0
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from millstream import App
 from millstream.cli.run import _workers_of
 from millstream.errors import UsageError
 
-PATIENCE_S = 60.0
+PATIENCE_S = 200.0
 
 APPLICATION = """
 import threading, time
