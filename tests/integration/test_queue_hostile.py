@@ -31,7 +31,7 @@ JOBS = 10_000 if FULL else 600
 LEAK_BYTES = 300_000 if FULL else 1_000_000
 EXITING = {n for n in range(JOBS) if n % (JOBS // (10 if FULL else 3)) == 7}
 KILLS = 20 if FULL else 3
-PATIENCE_S = 600.0 if FULL else 50.0
+PATIENCE_S = 600.0 if FULL else 120.0
 
 
 class Begun(NamedTuple):

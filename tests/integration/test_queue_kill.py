@@ -31,8 +31,11 @@ FULL = os.environ.get("MILLSTREAM_FULL") == "1"
 JOBS = 10_000 if FULL else 1_200
 PROCESSES = 4
 KEYS = 17
-DISK_BYTES = 32_000_000 + JOBS * 6_000
-PATIENCE_S = 600.0 if FULL else 50.0
+DISK_BYTES = 48_000_000 + JOBS * 12_000
+PAUSE_S = (0.3, 1.2) if FULL else (0.05, 0.4)
+"""Between two kills."""
+
+PATIENCE_S = 1200.0 if FULL else 120.0
 
 
 class Job(msgspec.Struct):
@@ -85,25 +88,28 @@ class Kills:
         for _ in range(PROCESSES):
             self.start()
         until = time.monotonic() + PATIENCE_S
+        done = False
         try:
             while not any(Path(f"{notes}.over").exists() for _, notes in self._running):
                 assert time.monotonic() < until, "the work does not come to an end"
-                time.sleep(dice.uniform(0.05, 0.4))
+                time.sleep(dice.uniform(*PAUSE_S))
                 if self._trouble is not None:
                     self._trouble(dice)
                 worker, notes = self._running[dice.randrange(PROCESSES)]
-                # One that has not begun yet is given the time to: else nothing would ever be done.
+                # One that has not begun a job yet is given the time to: else nothing would ever be done here.
                 # (One that could not even open its log on a full disk is replaced as well.)
-                if (notes.exists() or worker.poll() is not None) and not Path(f"{notes}.over").exists():
+                begun = notes.exists() and notes.stat().st_size > 0
+                if (begun or worker.poll() is not None) and not Path(f"{notes}.over").exists():
                     self.killed += worker.poll() is None
                     worker.kill()
                     worker.wait()
                     self._running.remove((worker, notes))
                     self.start()
+            done = True
         finally:
             for worker, _ in self._running:
                 try:
-                    worker.wait(PATIENCE_S / 2)
+                    worker.wait(PATIENCE_S / 2 if done else 0)
                 except subprocess.TimeoutExpired:
                     worker.kill()
                     worker.wait()
@@ -139,6 +145,11 @@ def check_nothing_lost(path: Path, kills: Kills) -> None:
     assert (info.ledger.done, info.ledger.in_progress) == (JOBS, 0)
     assert {event.number for event in kills.events("end")} == set(range(JOBS))
     assert kills.killed >= 3
+    starts = kills.events("start")
+    again, troubles = len(starts) - JOBS, len(kills.notes) - PROCESSES - kills.killed
+    print(
+        f"\n{JOBS:,} jobs done, {kills.killed} processes killed, {troubles} ended otherwise, {again} jobs begun again"
+    )
 
 
 def check_only_running_ones_repeated(kills: Kills) -> None:
