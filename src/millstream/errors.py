@@ -133,7 +133,9 @@ class QueueFullError(MillstreamError):
     exit_code = 4
 
     def __init__(self, topic: str, group: str, *, limit: int, size: int) -> None:
-        super().__init__(f"the queue {group!r} of {topic!r} is full: it would hold {size:,} records, its bound is {limit:,}")
+        super().__init__(
+            f"the queue {group!r} of {topic!r} is full: it would hold {size:,} records, its bound is {limit:,}"
+        )
         self.limit = limit
         self.size = size
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from millstream.durations import duration as as_duration
+from millstream.engines.fetching import Fetched
 from millstream.engines.handing import HandingOver, Tally, TallyOrder
 from millstream.engines.protocol import (
     NO_MOVES,
@@ -23,6 +24,7 @@ from millstream.engines.protocol import (
 )
 from millstream.errors import LimitExceededError
 from millstream.log.batches import BadRecord
+from millstream.log.fetching import fetching_of
 from millstream.log.reading import BatchReader
 from millstream.records import Position, Record, StoredBatch
 
@@ -39,6 +41,8 @@ class Group(Generic[T]):
         self.topic = topic
         self.name = name
         self._engine = topic.engine
+        self._fetching = fetching_of(topic.engine)
+        self._handing = topic.engine if isinstance(topic.engine, HandingOver) else None
         self._reader = reader
 
     def __repr__(self) -> str:
@@ -80,6 +84,41 @@ class Group(Generic[T]):
             rate=rate,
         )
 
+    def fetch(
+        self,
+        *,
+        worker: str,
+        records_max: int,
+        duration: timedelta | str | float,
+        lifo: bool = False,
+        rate: Rate | None = None,
+        settlements: Sequence[Settlement] = (),
+        flag: bytes,
+    ) -> Fetched:
+        """Settle what was taken before, take more and look for a flag, in one transaction; see `Fetching.fetch`."""
+        return self._fetching.fetch(
+            self.topic.name,
+            self.name,
+            worker=worker,
+            records_max=records_max,
+            duration_us=_us(duration),
+            lifo=lifo,
+            rate=rate,
+            settlements=settlements,
+            flag=flag,
+        )
+
+    def wait_news(self, mark: Any, timeout: timedelta) -> bool:
+        """Block until something has changed since a fetch; False when the time passed."""
+        return self._fetching.wait_news(self.topic.name, self.name, mark, _us(timeout))
+
+    def fetched_records(self, fetched: Fetched) -> list[Record[T] | BadRecord]:
+        """Return the records of the only lease of a fetch, as `records` does."""
+        [lease] = fetched.leases
+        if fetched.batches is None:
+            return self.records(lease)
+        return self._reader.of_batches(fetched.batches, lease.start, lease.end)
+
     def records(self, lease: Lease) -> list[Record[T] | BadRecord]:
         """Return the records of a lease; those that the topic's type refuses as `BadRecord`."""
         return self._reader.records_each(lease.partition, lease.start, lease.end)
@@ -108,10 +147,10 @@ class Group(Generic[T]):
 
     def tally(self, lease: Lease, order: TallyOrder) -> Tally | None:
         """Open a tally of a lease of this process; None where the engine keeps none, or has no room for one more."""
-        if not isinstance(self._engine, HandingOver):
+        if self._handing is None:
             return None
         try:
-            return self._engine.tally(lease, order)
+            return self._handing.tally(lease, order)
         except LimitExceededError:
             return None
 

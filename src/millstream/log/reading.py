@@ -143,6 +143,13 @@ class BatchReader(Generic[T]):
         """Return the records of a batch; those that the topic's type refuses as `BadRecord`."""
         return self._schemas.coding.records_each(batch, self._schemas.written(batch.schema_id))
 
+    def of_batches(self, batches: Sequence[StoredBatch], start: int, end: int) -> list[Record[T] | BadRecord]:
+        """Return the records [start, end) of batches that were read already, as `records_each`."""
+        found: list[Record[T] | BadRecord] = []
+        for batch in batches:
+            found += self.decode(batch)[max(0, start - batch.offset) : max(0, end - batch.offset)]
+        return found
+
     def _collect(
         self, partition: int, offset: int, records_max: int, decode: Callable[[StoredBatch, Any], list[Any]]
     ) -> list[Any]:

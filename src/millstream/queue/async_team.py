@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from millstream.engines.fetching import Fetched
 from millstream.engines.protocol import Lease, Outcome, Settlement, StateChange
 from millstream.queue.ended import Ended
 from millstream.queue.event_loop import EventLoop
@@ -161,9 +162,9 @@ class AsyncTeam:
                 free = self._free_slots()
                 if not free:
                     continue
-                leases = self._leases(len(free))
-                if leases:
-                    self._begin(crew.open(leases, crew.prefix), free)
+                fetched = self._fetched(len(free))
+                if fetched is not None:
+                    self._begin(crew.open(fetched, crew.prefix), free)
                 elif not self._wait_for_some_to_end():
                     return
         finally:
@@ -171,19 +172,19 @@ class AsyncTeam:
                 self._fetching = False
                 self._changed.notify_all()
 
-    def _leases(self, free: int) -> list[Lease]:
+    def _fetched(self, free: int) -> Fetched | None:
         crew, batching = self._crew, self._crew.options.batching
         if batching is None or not crew.handler.batches:
             return crew.feed.next(crew.prefix, free)
-        leases = crew.feed.next(crew.prefix, batching.records)
+        fetched = crew.feed.next(crew.prefix, batching.records)
         until_us = crew.clock.monotonic_us() + round(batching.wait.total_seconds() * 1e6)
-        while leases and batching.wait:
-            left = batching.records - sum(lease.end - lease.start for lease in leases)
-            more = crew.feed.more(crew.prefix, left, until_us=until_us) if left > 0 else []
-            if not more:
+        while fetched is not None and batching.wait:
+            left = batching.records - fetched.count
+            more = crew.feed.more(crew.prefix, left, until_us=until_us) if left > 0 else None
+            if more is None:
                 break
-            leases += more
-        return leases
+            fetched = fetched.and_more(more)
+        return fetched
 
     def _free_slots(self) -> list[Slot]:
         with self._changed:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from millstream.clock import Clock
 from millstream.durations import duration_us
+from millstream.engines.fetching import Fetched
 from millstream.engines.protocol import Lease, Outcome, Settlement, StateChange
 from millstream.errors import LeaseLostError, StorageError, UsageError
 from millstream.log.batches import BadRecord
@@ -32,6 +33,7 @@ from millstream.queue.outcome import HandlerOutcome, OutcomeHook
 from millstream.queue.part import Run
 from millstream.queue.retry import Retry, decide
 from millstream.queue.team import Team, ThreadTeam
+from millstream.queue.unsettled import Unsettled
 from millstream.queue.worker import Worker
 from millstream.records import Position, Record, time_from_us
 
@@ -131,8 +133,8 @@ class Crew:
 
     # --- what workers use -------------------------------------------------------------------------------------------
 
-    def next_run(self, worker: Worker, records_max: int) -> Run | None:
-        """Return records for a worker, waiting for some; None: it is to end."""
+    def next_run(self, worker: Worker, records_max: int, behind: Unsettled | None) -> Run | None:
+        """Return records for a worker, waiting for some; None: it is to end, and to record what is behind it."""
         batching = self.options.batching
         wanted = batching.records if batching is not None and self.handler.batches else records_max
         if self._at_limit():
@@ -142,19 +144,19 @@ class Crew:
         recycle = self.options.recycle
         if recycle is not None and recycle.jobs is not None and self.prefix != self.name:
             wanted = max(1, min(wanted, recycle.jobs - self.team.handled))
-        leases = self.feed.next(worker.name, wanted, ended=lambda: worker.unwanted)
-        if not leases:
+        fetched = self.feed.next(worker.name, wanted, ended=lambda: worker.unwanted, behind=behind)
+        if fetched is None:
             return None
         if batching is not None and self.handler.batches:
             until_us = self.clock.monotonic_us() + duration_us(batching.wait)
-            while (left := wanted - sum(lease.end - lease.start for lease in leases)) > 0 and batching.wait:
+            while (left := wanted - fetched.count) > 0 and batching.wait:
                 # Those held while waiting are renewed by the keeper: it has to know them.
-                worker.hold(leases)
+                worker.hold(fetched.leases)
                 more = self.feed.more(worker.name, left, until_us=until_us)
-                if not more:
+                if more is None:
                     break
-                leases += more
-        return self.open(leases, worker.name)
+                fetched = fetched.and_more(more)
+        return self.open(fetched, worker.name)
 
     def _at_limit(self) -> bool:
         """True when this process has done its share; `Recycle` is for workers of their own process only."""
@@ -164,8 +166,12 @@ class Crew:
         full = recycle.jobs is not None and self.team.handled >= recycle.jobs
         return full or (recycle.bytes is not None and resident_bytes() > recycle.bytes)
 
-    def open(self, leases: Sequence[Lease], worker: str) -> Run:
-        return open_leases(self, leases, worker)
+    def open(self, fetched: Fetched, worker: str) -> Run:
+        return open_leases(self, fetched, worker)
+
+    def settles_with_next(self) -> bool:
+        """Whether plain outcomes of a run are recorded by the fetch that comes at once after it."""
+        return self.feed.sorter is None and self.hook is None and not self.at_once and not self.observed()
 
     def guarded(self, work: Callable[[], None]) -> None:
         """Run a thread of the crew; its error stops the others and is raised by `run`."""

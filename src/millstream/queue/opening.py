@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from millstream.engines.fetching import Fetched
 from millstream.engines.handing import BUSY, KEPT, Tally, TallyOrder
 from millstream.engines.protocol import Lease, Outcome, Settlement
 from millstream.log.addressed import is_for
@@ -26,19 +27,21 @@ SPARSE: Final = 8
 Found = Record[Any] | BadRecord
 
 
-def open_leases(crew: Crew, leases: Sequence[Lease], worker: str) -> Run:
+def open_leases(crew: Crew, fetched: Fetched, worker: str) -> Run:
     """Return what is to be handled of some leases; settles at once what is not for the handler.
 
     That is: what the log no longer has, what cannot be decoded, what killed its workers too often, what is not due yet,
     what was cancelled, and what was sent back, or replayed, for another group.
     """
+    leases = fetched.leases
     tallies = _tallies(crew, leases)
     parts: list[Part] = []
     ended: list[Ended] = []
     in_order = crew.feed.sorter is not None
-    flagged = _flagged(crew, leases)
-    for place, (lease, records) in enumerate(zip(leases, _read(crew, leases), strict=True)):
-        made = _open(crew, lease, records, flagged[lease.partition], worker, ended, place if in_order else None)
+    flagged = _flagged(crew, leases) if fetched.flagged else {}
+    for place, (lease, records) in enumerate(zip(leases, _read(crew, fetched), strict=True)):
+        reasons = flagged.get(lease.partition, {})
+        made = _open(crew, lease, records, reasons, worker, ended, place if in_order else None)
         for part in made:
             tally = tallies.get(lease.lease_id)
             if tally is not None:
@@ -68,9 +71,11 @@ def _tallies(crew: Crew, leases: Sequence[Lease]) -> dict[int, Tally]:
     return found
 
 
-def _read(crew: Crew, leases: Sequence[Lease]) -> list[Sequence[Found]]:
+def _read(crew: Crew, fetched: Fetched) -> list[Sequence[Found]]:
     """Return the records of each lease, with few reads where the leases are of single records close together."""
-    group = crew.group
+    group, leases = crew.group, fetched.leases
+    if len(leases) == 1:
+        return [group.fetched_records(fetched)]
     spans: dict[int, tuple[int, int, int]] = {}
     for lease in leases:
         low, high, count = spans.get(lease.partition, (lease.start, lease.end, 0))
@@ -103,21 +108,21 @@ def _open(
     crew: Crew,
     lease: Lease,
     records: Sequence[Found],
-    flagged: dict[int, str],
+    reasons: dict[int, str],
     worker: str,
     ended: list[Ended],
     place: int | None,
 ) -> list[Part]:
     down = crew.options.mode == Mode.LIFO
     given_up = lease.attempt > crew.retry.attempts_max
-    if not given_up and not flagged and not any(isinstance(found, BadRecord) or found.headers for found in records):
+    if not given_up and not reasons and not any(isinstance(found, BadRecord) or found.headers for found in records):
         return _parts(crew, lease, lease.start, lease.end, records, down, place, worker, ended)
     parts: list[Part] = []
     start = lease.start
     run: list[Record[Any]] = []
     for at, found in enumerate(records):
         end = lease.end if at == len(records) - 1 else _record(found).offset + 1
-        verdict = _verdict(crew, lease, found, flagged, given_up)
+        verdict = _verdict(crew, lease, found, reasons, given_up)
         if verdict is None:
             assert not isinstance(found, BadRecord)
             run.append(found)
@@ -165,12 +170,12 @@ def _parts(
 _Verdict = tuple[Outcome, Failure | None, int]
 
 
-def _verdict(crew: Crew, lease: Lease, found: Found, flagged: dict[int, str], given_up: bool) -> _Verdict | None:
+def _verdict(crew: Crew, lease: Lease, found: Found, reasons: dict[int, str], given_up: bool) -> _Verdict | None:
     """Return outcome, reason and due time of a record that is not for the handler."""
     if isinstance(found, BadRecord):
         return Outcome.REJECT, Failure("millstream.errors.SchemaError", found.error, ""), 0
-    if found.offset in flagged:
-        return Outcome.REJECT, Failure(Cancelled.__name__, flagged[found.offset], ""), 0
+    if found.offset in reasons:
+        return Outcome.REJECT, Failure(Cancelled.__name__, reasons[found.offset], ""), 0
     if given_up:
         return Outcome.REJECT, Failure(WORKER_DIED, f"not finished in {lease.attempt - 1} deliveries", ""), 0
     if not is_for(found.headers, crew.name):

@@ -14,6 +14,7 @@ from millstream.queue.events import QueueEventKind, WorkerState, WorkerStatus
 from millstream.queue.handler import DELIVERING, Delivery
 from millstream.queue.outcome import HandlerOutcome
 from millstream.queue.part import Part, Run
+from millstream.queue.unsettled import Unsettled
 from millstream.records import Record
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Worker:
         """It ends when it has done what it holds: there are too many workers."""
         self._crew = crew
         self._waiting: tuple[Lease, ...] = ()
+        self._behind: Unsettled | None = None
         self._run: Run | None = None
         self._part: Part | None = None
         self._running: deque[Record[Any]] = deque()
@@ -94,13 +96,25 @@ class Worker:
         self._note(WorkerStatus.IDLE)
         lost = False
         try:
-            while not self.unwanted and (run := self._crew.next_run(self, self._run_size())) is not None:
+            while not self.unwanted and (run := self._next_run()) is not None:
                 lost = not self._work_through(run)
                 if lost:
                     return
+            self._settle_behind()
         finally:
             if not lost:
                 self._note(WorkerStatus.STOPPED)
+
+    def _next_run(self) -> Run | None:
+        run = self._crew.next_run(self, self._run_size(), self._behind)
+        if run is not None:
+            self._behind = None
+        return run
+
+    def _settle_behind(self) -> None:
+        behind, self._behind = self._behind, None
+        if behind is not None:
+            behind.settle()
 
     def hold(self, leases: Sequence[Lease]) -> None:
         """Have leases renewed that were fetched and are not opened yet."""
@@ -113,7 +127,8 @@ class Worker:
         with self.lock:
             run, part = self._run, self._part
             parts = [*(run.parts if run is not None else ()), *self._finished, *([part] if part is not None else [])]
-            leases = [*self._waiting, *(part.lease for part in parts)]
+            behind = self._behind.leases if self._behind is not None else []
+            leases = [*behind, *self._waiting, *(part.lease for part in parts)]
             return list({lease.lease_id: lease for lease in leases}.values())
 
     def running(self) -> tuple[Record[Any], Part, int] | None:
@@ -189,8 +204,12 @@ class Worker:
                 blocked.add(part.key)
         with self.lock:
             released = self._give_up_ahead(running=False)
-        self._settle([*self._acks(), *released])
-        self._end_run()
+        acks = self._acks()
+        if acks and not released and self._crew.settles_with_next():
+            self._behind = Unsettled(acks, self._leave_run(), self._settle)
+        else:
+            self._settle([*acks, *released])
+            self._end_run()
         count = self._handled - handled
         if count:
             # Half of the weight on the last run: sizes follow a change of work within a few runs.
@@ -207,11 +226,15 @@ class Worker:
             return self._part
 
     def _end_run(self) -> None:
+        run = self._leave_run()
+        if run is not None:
+            run.close()
+
+    def _leave_run(self) -> Run | None:
         with self.lock:
             run, self._run, self._part = self._run, None, None
             self._finished.clear()
-        if run is not None:
-            run.close()
+        return run
 
     def _work_part(self, part: Part) -> bool | None:
         """Handle the records of a part.

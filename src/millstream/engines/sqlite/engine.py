@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from millstream import limits
+from millstream.engines.fetching import Fetched
 from millstream.engines.handing import Pop, Popped, Tally, TallyOrder
 from millstream.engines.protocol import (
     NO_MOVES,
@@ -31,6 +33,7 @@ from millstream.engines.protocol import (
 from millstream.engines.sqlite import (
     check,
     driver,
+    fetching,
     groups,
     handing,
     leases,
@@ -44,6 +47,7 @@ from millstream.engines.sqlite import (
 from millstream.engines.sqlite.caller import CallerTransaction, caller_transaction
 from millstream.engines.sqlite.log_file import LogFile, R
 from millstream.engines.sqlite.transaction import Transaction
+from millstream.engines.sqlite.waiting import NO_MARK
 from millstream.errors import (
     ClosedError,
     LimitExceededError,
@@ -272,6 +276,57 @@ class SqliteEngine(LogFile):
             # Renewed without the disk: nobody takes them meanwhile, and the next write that succeeds says so.
             self._owners.hold_until(self._clock.monotonic_us() + duration_us)
             raise
+
+    def fetch(
+        self,
+        topic: str,
+        group: str,
+        *,
+        worker: str,
+        records_max: int,
+        duration_us: int,
+        lifo: bool = False,
+        rate: Rate | None = None,
+        settlements: Sequence[Settlement] = (),
+        flag: bytes,
+    ) -> Fetched:
+        with driver.wrapped(self._path):
+            owner = self._owners.own_name()
+        self._owners.look(self._expire_owner, self._lease_owners)
+        topic_id = self._waiters.topic_ids.get(topic)
+        mark = self._waiters.mark(topic_id) if topic_id is not None else NO_MARK
+        fetch = functools.partial(
+            fetching.fetch,
+            topic=topic,
+            group=group,
+            worker=worker,
+            owner=owner,
+            holds=self._owners.holds,
+            records_max=records_max,
+            duration_us=duration_us,
+            lifo=lifo,
+            rate=rate,
+            settlements=settlements,
+            flag=flag,
+        )
+        taken = self._run(self._holding(fetch) if settlements else fetch, durability=Durability.RELAXED)
+        if taken.topic_id != topic_id:
+            self._waiters.topic_ids[topic] = taken.topic_id
+            mark = NO_MARK
+        return Fetched(taken.leases, mark, taken.next_due_us, taken.batches, taken.flagged)
+
+    def wait_news(self, topic: str, group: str, mark: int, timeout_us: int) -> bool:
+        def look(thoroughly: bool) -> bool:
+            with self._reading() as transaction:
+                return thoroughly and fetching.has_news(transaction, topic, group)
+
+        topic_id = self._waiters.topic_ids.get(topic)
+        if topic_id is None:
+            return True  # of a fetch of another process, before a fork
+        found = self._waiters.wait((topic_id,), look, timeout_us, mark=mark)
+        if self._closed:
+            raise ClosedError("this log was closed")
+        return found
 
     # --- a caller's transaction -----------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from millstream import limits
 from millstream.engines.protocol import Lease, Rate
@@ -17,6 +17,51 @@ from millstream.errors import GroupNotFoundError, LimitExceededError, UsageError
 
 RELEASED_US = 0
 _SKIPPED_US = -1
+
+
+Fresh = tuple[Any, ...]
+"""Partition id, number, first and past of a range."""
+
+
+class View(NamedTuple):
+    """A group as leasing sees it, read in one statement: after another process wrote, looking means reading pages."""
+
+    topic_id: int
+    group_id: int
+    paused: bool
+    parallel: int | None
+    leased: int
+    waiting: int
+    skipped: int
+    flagged: bool
+    """Some partition has the state key that was looked for."""
+    fresh: list[Fresh]
+    """What was never handed over."""
+
+
+class HandedOver(NamedTuple):
+    """What `hand_over` has found and done."""
+
+    view: View
+    leases: list[Lease]
+    partition_ids: dict[int, int]
+    """By number, of the leases; not in sorted order."""
+
+
+def view(transaction: Transaction, topic: str, group: str, flag: bytes = b"") -> View:
+    """Look at a group.
+
+    Args:
+        flag: A state key to look for.
+    """
+    rows = transaction.rows("group_to_lease", topic, group, flag).fetchall()
+    if not rows:
+        transaction.topic_id(topic)
+        raise GroupNotFoundError(topic, group)
+    topic_id, group_id, paused, parallel, *_ = rows[0]
+    leased, waiting, skipped, flagged = (sum(row[place] for row in rows) for place in (8, 9, 10, 11))
+    fresh = [row[4:8] for row in rows if row[6] < row[7]]
+    return View(topic_id, group_id, bool(paused), parallel, leased, waiting, skipped, bool(flagged), fresh)
 
 
 def lease(
@@ -32,46 +77,77 @@ def lease(
     owner: str,
     holds: Callable[[str, int], bool],
 ) -> list[Lease]:
+    return hand_over(
+        transaction,
+        topic,
+        group,
+        worker=worker,
+        records_max=records_max,
+        duration_us=duration_us,
+        lifo=lifo,
+        rate=rate,
+        owner=owner,
+        holds=holds,
+    ).leases
+
+
+def hand_over(
+    transaction: Transaction,
+    topic: str,
+    group: str,
+    *,
+    worker: str,
+    records_max: int,
+    duration_us: int,
+    lifo: bool,
+    rate: Rate | None,
+    owner: str,
+    holds: Callable[[str, int], bool],
+    flag: bytes = b"",
+) -> HandedOver:
     """Lease, see `Engine.lease`.
 
     Args:
         owner: The process that leases.
         holds: Whether a process keeps its leases at a moment of the steady clock although their deadlines have passed.
+        flag: A state key to look for.
     """
     if records_max < 1 or duration_us < 1:
         raise UsageError(f"a lease needs at least one record and microsecond, not {records_max} and {duration_us}")
     if records_max > limits.LEASE_RECORDS_MAX:
         raise LimitExceededError("a lease's records", limit=limits.LEASE_RECORDS_MAX, size=records_max)
-    row = transaction.row("group_by_name", transaction.topic_id(topic), group)
-    if row is None:
-        raise GroupNotFoundError(topic, group)
-    group_id, paused, parallel = row
-    # Each table that has nothing of the group is left alone: after another process wrote, looking means reading pages.
-    counts = transaction.row("group_counts", group_id)
-    assert counts is not None
-    leased, waiting, skipped = counts
-    if leased:
-        waiting += take_back_expired(transaction, group_id, holds)
-    if paused:
-        return []
+    found = view(transaction, topic, group, flag)
+    # Each table that has nothing of the group is left alone.
+    if found.leased:
+        found = found._replace(waiting=found.waiting + take_back_expired(transaction, found.group_id, holds))
+    if found.paused:
+        return HandedOver(found, [], {})
     deadline_us = transaction.steady_us + duration_us
-    if parallel is not None:
-        return sorting.lease(
+    if found.parallel is not None:
+        sorted_leases = sorting.lease(
             transaction,
             topic,
             group,
-            group_id,
-            parallel,
+            found.group_id,
+            found.parallel,
             worker=worker,
             owner=owner,
             records_max=records_max,
             deadline_us=deadline_us,
             rate=rate,
         )
+        return HandedOver(found, sorted_leases, {})
     leases: list[Lease] = []
+    partition_ids: dict[int, int] = {}
     wanted = records_max
     for partition_id, number, start, end, attempt in ranges(
-        transaction, group_id, records_max, lifo=lifo, waiting=bool(waiting), skipped=bool(skipped)
+        transaction,
+        found.group_id,
+        records_max,
+        lifo=lifo,
+        waiting=bool(found.waiting),
+        skipped=bool(found.skipped),
+        fresh=found.fresh,
     ):
         # Ids are random: nobody has to count, and an id is never given twice.
         lease_id = random.getrandbits(62)
@@ -80,7 +156,7 @@ def lease(
             lease_id,
             start,
             end,
-            group_id,
+            found.group_id,
             partition_id,
             attempt,
             deadline_us,
@@ -91,10 +167,11 @@ def lease(
         )
         due_us = transaction.wall_us(deadline_us)
         leases.append(Lease(lease_id, topic, group, number, start, end, attempt, due_us, worker))
+        partition_ids[number] = partition_id
         wanted -= end - start
         if wanted <= 0:
             break
-    return leases
+    return HandedOver(found, leases, partition_ids)
 
 
 def take_back_expired(transaction: Transaction, group_id: int, holds: Callable[[str, int], bool]) -> int:
@@ -137,9 +214,20 @@ def give_back(
 
 
 def ranges(
-    transaction: Transaction, group_id: int, records_max: int, *, lifo: bool, waiting: bool, skipped: bool
+    transaction: Transaction,
+    group_id: int,
+    records_max: int,
+    *,
+    lifo: bool,
+    waiting: bool,
+    skipped: bool,
+    fresh: Sequence[Fresh] | None = None,
 ) -> Iterator[tuple[int, int, int, int, int]]:
-    """Take ranges from where they are, in the order in which they are handed over, until the caller has enough."""
+    """Take ranges from where they are, in the order in which they are handed over, until the caller has enough.
+
+    Args:
+        fresh: Partition id, number, first and past of what was never handed over, where the caller has read that.
+    """
     wanted = records_max
     for partition_id, number, first, past, attempt in _due(transaction, group_id, wanted, lifo=lifo) if waiting else ():
         start, end = _cut(first, past, wanted, lifo=lifo)
@@ -151,7 +239,9 @@ def ranges(
         yield partition_id, number, start, end, attempt
         if not wanted:
             return
-    yield from _fresh(transaction, group_id, wanted, lifo=lifo, skipped=skipped)
+    if fresh is None:
+        fresh = transaction.rows("fresh_ranges", group_id).fetchall()
+    yield from _fresh(transaction, group_id, wanted, fresh, lifo=lifo, skipped=skipped)
 
 
 def _due(transaction: Transaction, group_id: int, wanted: int, *, lifo: bool) -> list[tuple[int, int, int, int, int]]:
@@ -161,10 +251,10 @@ def _due(transaction: Transaction, group_id: int, wanted: int, *, lifo: bool) ->
 
 
 def _fresh(
-    transaction: Transaction, group_id: int, wanted: int, *, lifo: bool, skipped: bool
+    transaction: Transaction, group_id: int, wanted: int, fresh: Sequence[Fresh], *, lifo: bool, skipped: bool
 ) -> Iterator[tuple[int, int, int, int, int]]:
     """What nobody had: what is new, and the skipped ranges that taking the newest first left below it."""
-    ranges: list[Any] = [(*of, False) for of in transaction.rows("fresh_ranges", group_id).fetchall()]
+    ranges: list[Any] = [(*of, False) for of in fresh]
     if skipped:
         left = transaction.rows("skipped_lifo" if lifo else "skipped_fifo", group_id, wanted).fetchall()
         ranges += [(*of, True) for of in left]
@@ -174,11 +264,10 @@ def _fresh(
         if was_skipped:
             transaction.do("delete_waiting", group_id, partition_id, first)
             _keep_rest(transaction, group_id, partition_id, (end, past), 1, _SKIPPED_US)
+            transaction.count(group_id, partition_id, leased=end - start, skipped=start - end)
         else:
-            transaction.do("advance", end, group_id, partition_id)
+            transaction.do("advance_leased", end, end - start, start - first, group_id, partition_id)
         _keep_rest(transaction, group_id, partition_id, (first, start), 1, _SKIPPED_US)
-        skipped_more = start - end if was_skipped else start - first
-        transaction.count(group_id, partition_id, leased=end - start, skipped=skipped_more)
         wanted -= end - start
         yield partition_id, number, start, end, 1
         if not wanted:

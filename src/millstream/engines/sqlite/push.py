@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import select
 import socket
 import sys
 from collections.abc import Iterable
@@ -94,6 +95,9 @@ class Listener:
         self.name = f"{os.getpid()}-{secrets.token_hex(4)}.sock"
         self._path = os.path.join(folder, self.name)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.setblocking(False)
+        self._poll = select.poll()
+        self._poll.register(self._socket, select.POLLIN)
         try:
             with _short_address(folder, self.name) as address:
                 self._socket.bind(address)
@@ -111,12 +115,11 @@ class Listener:
         """
         messages: list[set[int]] = []
         try:
-            self._socket.settimeout(timeout_s)
-            while len(messages) < _MESSAGES_MAX:
-                messages.append(_topic_ids(self._socket.recv(_DATAGRAM_BYTES_MAX)))
-                self._socket.settimeout(0)  # what else is there already
+            if timeout_s <= 0 or self._poll.poll(timeout_s * 1000):
+                while len(messages) < _MESSAGES_MAX:
+                    messages.append(_topic_ids(self._socket.recv(_DATAGRAM_BYTES_MAX)))
         except OSError:
-            pass  # time is over, or the socket was closed
+            pass  # nothing more is there, or the socket was closed
         return messages
 
     def close(self) -> None:

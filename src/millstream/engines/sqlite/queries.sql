@@ -58,6 +58,9 @@ WHERE id >= (SELECT max(id) FROM batch WHERE id >= ? AND id <= ?) AND id < ? ORD
 -- batch_at: The batch that holds an offset, or the last one before it: (floor, offset).
 SELECT id, count, coding, schema_id, append_us, event_min_us, event_max_us, size_bytes, meta, data FROM batch
 WHERE id >= ? AND id <= ? ORDER BY id DESC LIMIT 1;
+-- read_small_batches: Batches of an id range that a worker gets with its lease: (floor, first, end, records, bytes).
+SELECT id, count, coding, schema_id, append_us, event_min_us, event_max_us, size_bytes, meta, data FROM batch
+WHERE id >= (SELECT max(id) FROM batch WHERE id >= ? AND id <= ?) AND id < ? AND count < ? AND size_bytes <= ? ORDER BY id;
 -- group_by_name: A group.
 SELECT id, paused, parallel FROM consumer_group WHERE topic_id = ? AND name = ?;
 -- group_names: Groups of a topic, sorted.
@@ -82,6 +85,10 @@ FROM lease l JOIN partition p ON p.id = l.partition_id WHERE l.group_id = ? GROU
 SELECT due_us FROM waiting WHERE group_id = ? AND due_us >= 0 ORDER BY due_us LIMIT 1;
 -- next_sorted: The same of a group in sorted order.
 SELECT due_us FROM sorted WHERE group_id = ? AND head = 1 AND leased = 0 ORDER BY due_us LIMIT 1;
+-- next_due: When a lease runs out, and when something is due that was given back, or of a group in sorted order.
+SELECT (SELECT deadline_us FROM lease WHERE group_id = ?1 ORDER BY deadline_us LIMIT 1),
+       (SELECT due_us FROM waiting WHERE group_id = ?1 AND due_us > 0 ORDER BY due_us LIMIT 1),
+       (SELECT due_us FROM sorted WHERE group_id = ?1 AND head = 1 AND leased = 0 AND due_us > 0 ORDER BY due_us LIMIT 1);
 -- move_offset: A reader has read on; no row changes when another was faster.
 UPDATE progress SET next_offset = ?3, done = done + (?3 - ?2)
 WHERE group_id = ?1 AND next_offset = ?2
@@ -178,11 +185,18 @@ WHERE w.group_id = ? AND w.due_us = -1 ORDER BY w.first, w.partition_id LIMIT ?;
 -- skipped_lifo: The same, newest first.
 SELECT w.partition_id, p.number, w.first, w.past FROM waiting w JOIN partition p ON p.id = w.partition_id
 WHERE w.group_id = ? AND w.due_us = -1 ORDER BY w.first DESC, w.partition_id LIMIT ?;
+-- group_to_lease: A group by topic and name: ids, settings; of each partition what there is to hand over, and a flag.
+SELECT t.id, c.id, c.paused, c.parallel, p.id, p.number, g.next_offset, p.end_offset, g.leased, g.waiting, g.skipped,
+       EXISTS (SELECT 1 FROM state s WHERE s.group_id = c.id AND s.partition_id = p.id AND s.key = ?3)
+FROM topic t JOIN consumer_group c ON c.topic_id = t.id AND c.name = ?2
+JOIN progress g ON g.group_id = c.id JOIN partition p ON p.id = g.partition_id WHERE t.name = ?1;
 -- fresh_ranges: What was never handed over, furthest behind first.
 SELECT p.id, p.number, g.next_offset, p.end_offset FROM progress g JOIN partition p ON p.id = g.partition_id
 WHERE g.group_id = ? AND g.next_offset < p.end_offset ORDER BY g.next_offset, p.number;
 -- advance: Hand over up to an offset.
 UPDATE progress SET next_offset = ? WHERE group_id = ? AND partition_id = ?;
+-- advance_leased: Hand over up to an offset, and count it: leased, skipped.
+UPDATE progress SET next_offset = ?, leased = leased + ?, skipped = skipped + ? WHERE group_id = ? AND partition_id = ?;
 -- count_progress: Add to the ledger: done, dead, expired, leased, waiting, skipped.
 UPDATE progress SET done = done + ?, dead = dead + ?, expired = expired + ?, leased = leased + ?, waiting = waiting + ?,
        skipped = skipped + ?
@@ -273,5 +287,3 @@ UPDATE sorted SET head = ((SELECT count(*) FROM (SELECT 1 FROM sorted b WHERE b.
 WHERE group_id = ?2 AND key != x'';
 -- next_offset: From where on a group has not been handed anything.
 SELECT next_offset FROM progress WHERE group_id = ? AND partition_id = ?;
--- group_counts: What a group has out, given back and left behind.
-SELECT coalesce(sum(leased), 0), coalesce(sum(waiting), 0), coalesce(sum(skipped), 0) FROM progress WHERE group_id = ?;

@@ -182,7 +182,7 @@ def read(
     count = size_bytes = 0
     if offset >= 0:
         for row in transaction.rows("read_batches", floor, floor + offset, first_id(partition_id + 1)):
-            batch = _stored(partition, row)
+            batch = stored(partition, row)
             if batch.end_offset <= offset:
                 break  # the last batch of the log, and it ends before: nothing is there
             if batch.offset >= offset + records_max and batches:
@@ -201,7 +201,7 @@ def batch_at(transaction: Transaction, partition_id: int, partition: int, offset
     """Return the batch that holds a record, None where the log no longer has it."""
     floor = first_id(partition_id)
     row = transaction.row("batch_at", floor, floor + offset)
-    batch = None if row is None else _stored(partition, row)
+    batch = None if row is None else stored(partition, row)
     return batch if batch is not None and offset < batch.end_offset else None
 
 
@@ -214,7 +214,8 @@ def check_range(transaction: Transaction, topic: str, partition: int, partition_
         raise OffsetOutOfRangeError(topic, partition, offset, start_offset=row[0], end_offset=row[1])
 
 
-def _stored(partition: int, row: tuple[Any, ...]) -> StoredBatch:
+def stored(partition: int, row: tuple[Any, ...]) -> StoredBatch:
+    """Return a batch from its row."""
     batch_id, count, coding, schema_id, append_us, event_min_us, event_max_us, _, meta, data = row
     return StoredBatch(
         partition=partition,

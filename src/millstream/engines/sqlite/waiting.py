@@ -19,6 +19,10 @@ POLL_WITHOUT_PUSH_US = 50_000
 """The same where the system has no push (Windows, a folder that cannot hold sockets)."""
 
 
+NO_MARK = -1
+"""A mark that there is news after: the wait ends at once."""
+
+
 class Waiters:
     """Those who wait for changes of topics."""
 
@@ -26,6 +30,8 @@ class Waiters:
         """Take the folder of the listeners, and the file by which senders notice new ones."""
         self._folder = folder
         self._roll = roll
+        self.topic_ids: dict[str, int] = {}
+        """Ids of topics by name, as far as somebody has waited for them."""
         self._reset()
 
     def _reset(self) -> None:
@@ -59,21 +65,39 @@ class Waiters:
             own = self._listener.name if self._listener is not None and not self._receiving else None
         self._sender.send(topic_ids, but=own)
 
-    def wait(self, topic_ids: Iterable[int], look: Callable[[bool], bool], timeout_us: int) -> bool:
+    def mark(self, topic_id: int) -> int:
+        """Return a mark for `wait`: whatever is committed from now on ends a wait with it."""
+        with self._changed:
+            self._waited = True
+            self._listen()
+            return self._any + self._counts.get(topic_id, 0)
+
+    def wait(
+        self,
+        topic_ids: Iterable[int],
+        look: Callable[[bool], bool],
+        timeout_us: int,
+        *,
+        mark: int | None = None,
+    ) -> bool:
         """Sleep until a change is announced, or `look` finds something.
 
         Args:
-            look: Called at the beginning with False, and with True when a poll is due; not under a lock.
+            look: Called at the beginning with False unless there is a mark, and with True when a poll is due; not under
+                a lock.
+            mark: Of the one topic: changes announced since then are news as well.
         """
         ids = frozenset(topic_ids)
         until_us = _now_us() + timeout_us
         with self._changed:
             self._waited = True
             self._listen()
-            self._catch_up()
-            seen = self._count(ids)
-        if look(False):
+            if mark is None:
+                self._catch_up()
+            now = self._count(ids)
+        if look(False) if mark is None else now != mark:
             return True
+        seen = now if mark is None else mark
         while True:
             left_us = until_us - _now_us()
             if left_us <= 0:
