@@ -1,0 +1,1 @@
+"""Benchmarks of the stream reader: `python -m benchmarks.stream [NAME ...]`."""
