@@ -20,8 +20,8 @@ import msgspec
 
 from millstream.errors import UsageError
 from millstream.stream.joining.keyed_rows import KeyedRows
-from millstream.stream.joining.lateness import Lateness, event_times
-from millstream.stream.joining.meeting import pairs_within
+from millstream.stream.joining.lateness import Lateness
+from millstream.stream.joining.meeting import near_places
 from millstream.stream.joining.reach import Within, first_and_last_us
 from millstream.stream.operators import OperatorStatus
 from millstream.stream.piece import Piece
@@ -84,18 +84,33 @@ class DedupeOperator:
         """Let records go on as they came, without those that repeat one."""
         import polars as pl
 
-        kept = self._lateness.mask(piece, pl.col("_t") + (self._allowed_us + 1))
-        rows = self._rows_of(piece).filter(kept)
-        firsts = self._firsts(rows.drop_nulls(self._by))
-        on = pl.concat([rows.filter(pl.any_horizontal(pl.col(self._by).is_null()))["_id"], firsts])
-        mask = pl.int_range(piece.height, dtype=pl.Int64, eager=True).is_in(on.implode())
-        return [piece.where(mask)] if on.len() else []
+        rows = self._rows_of(piece)
+        on, rows = self._without_key(rows)
+        firsts = self._firsts(rows)
+        ids = firsts if on is None else pl.concat([on, firsts])
+        if ids.len() == piece.height:
+            return [piece]
+        mask = pl.int_range(piece.height, dtype=pl.Int64, eager=True).is_in(ids.implode())
+        return [piece.where(mask)] if ids.len() else []
 
     def _rows_of(self, piece: Piece) -> pl.DataFrame:
+        """Return the keys of the records in time, `_t` and, as `_id`, their places."""
         import polars as pl
 
-        place = pl.int_range(piece.height, dtype=pl.Int64, eager=True).alias("_id")
-        return piece.frame().select(*self._by, event_times(piece), place)
+        times = self._lateness.times(piece, pl.col("_t") + (self._allowed_us + 1))
+        place = pl.int_range(pl.len(), dtype=pl.Int64).alias("_id")
+        rows = piece.frame().hstack(times).select(*self._by, "_t", "_in_time", place)
+        in_time = rows.get_column("_in_time")
+        return rows if in_time.all() else rows.filter(in_time)
+
+    def _without_key(self, rows: pl.DataFrame) -> tuple[pl.Series | None, pl.DataFrame]:
+        """Return the `_id` of the rows with a null in the key, and the other rows."""
+        import polars as pl
+
+        if not any(rows.get_column(name).null_count() for name in self._by):
+            return None, rows
+        null = rows.select(pl.any_horizontal(pl.col(self._by).is_null())).to_series()
+        return rows.filter(null)["_id"], rows.filter(~null)
 
     def _firsts(self, rows: pl.DataFrame) -> pl.Series:
         """Return the `_id` of the rows that repeat none, and keep these rows."""
@@ -103,18 +118,25 @@ class DedupeOperator:
 
         rows = self._without_repeats(rows)
         found: list[pl.DataFrame] = []
+        key = pl.col(self._by[0]) if len(self._by) == 1 else pl.struct(self._by)
         for _ in range(ROUNDS):
             if not rows.height:
                 break
-            is_first = rows.select(pl.struct(self._by).is_first_distinct())
-            firsts, rest = rows.filter(is_first.to_series()), rows.filter(~is_first.to_series())
+            is_first = rows.select(key.is_first_distinct()).to_series()
+            if is_first.all():
+                found.append(rows)
+                rows = rows.clear()
+                break
+            firsts = rows.filter(is_first)
             found.append(firsts)
-            rows = _not_near(rest, firsts, self._by, self._near)
-        found.append(self._one_by_one(rows))
+            rows = _not_near(rows.filter(~is_first), firsts, self._by, self._near)
+        if rows.height:
+            found.append(self._one_by_one(rows))
+        if not found:
+            return pl.Series(dtype=pl.Int64)
         firsts = pl.concat(found)
-        self._rows.add(
-            firsts.select(*self._by, "_t", (pl.col("_t") + self._step.within_us + self._allowed_us).alias("_leave"))
-        )
+        leave = pl.col("_t") + (self._step.within_us + self._allowed_us)
+        self._rows.add(firsts.select(*self._by, "_t", leave.alias("_leave")))
         return firsts["_id"]
 
     def _without_repeats(self, rows: pl.DataFrame) -> pl.DataFrame:
@@ -125,13 +147,18 @@ class DedupeOperator:
             return rows
         first_us, last_us = first_and_last_us(rows["_t"])
         leave_us = self._step.within_us + self._allowed_us
-        # A number that was widened since compares as what comes now; one that does not fit equals none of them.
-        key = [pl.col(name).cast(rows.schema[name], strict=False) for name in self._by]
         first_us, last_us = first_us + self._near.low_us + leave_us, last_us + self._near.high_us + leave_us
-        there = self._rows.near(rows, key, first_us, last_us)
-        if there is None:
-            return rows
-        return _not_near(rows, there.with_columns(pl.lit(0, dtype=pl.Int64).alias("_id")), self._by, self._near)
+        there = self._rows.near(rows, [pl.col(name) for name in self._by], self._key_as(rows), first_us, last_us)
+        return rows if there is None else _not_near(rows, there, self._by, self._near, self._key_as(rows))
+
+    def _key_as(self, rows: pl.DataFrame) -> list[pl.Expr]:
+        """Return the key of rows of state in the types of other rows.
+
+        A number that was widened since compares as what comes now; one that does not fit equals none of them.
+        """
+        import polars as pl
+
+        return [pl.col(name).cast(rows.schema[name], strict=False) for name in self._by]
 
     def _one_by_one(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Return the first ones of many records of few keys, whose firsts depend on one another."""
@@ -139,7 +166,7 @@ class DedupeOperator:
 
         times: dict[Any, list[int]] = {}
         firsts: list[bool] = []
-        for *key, time_us, _ in rows.iter_rows():
+        for *key, time_us in rows.select(*self._by, "_t").iter_rows():
             known = times.setdefault(tuple(key), [])
             place = bisect_left(known, time_us - self._near.high_us)
             firsts.append(place == len(known) or known[place] > time_us + self._near.high_us)
@@ -177,15 +204,20 @@ class DedupeOperator:
         return OperatorStatus(late=self._lateness.count, open=runs.height, rows=runs.height, bytes=runs.bytes)
 
 
-def _not_near(rows: pl.DataFrame, firsts: pl.DataFrame, by: list[str], near: Within) -> pl.DataFrame:
-    """Return the rows that are of another key or time than all the others."""
+def _not_near(
+    rows: pl.DataFrame, firsts: pl.DataFrame, by: list[str], near: Within, key: list[pl.Expr] | None = None
+) -> pl.DataFrame:
+    """Return the rows that are of another key or time than all the others.
+
+    Args:
+        key: That of the others, where it is not plainly `by`.
+    """
     import polars as pl
 
     if not rows.height or not firsts.height:
         return rows
-    keys = pl.concat([rows.select(by).clear(), firsts.select(by).clear()], how="vertical_relaxed").schema
-    casts = [pl.col(name).cast(dtype) for name, dtype in keys.items()]
-    near_rows = pairs_within(rows.with_columns(casts), firsts.with_columns(casts), by, near)
-    if not near_rows.height:
+    own = [pl.col(name) for name in by]
+    places = near_places(rows, own, firsts, key or own, near)
+    if not places.len():
         return rows
-    return rows.filter(~pl.int_range(pl.len()).cast(near_rows["_l"].dtype).is_in(near_rows["_l"].implode()))
+    return rows.filter(~pl.int_range(pl.len(), dtype=pl.UInt32).is_in(places.implode()))

@@ -43,12 +43,12 @@ class AsOfOperator:
         """Keep records; what comes out waits for the watermark."""
         import polars as pl
 
-        passed_us = (pl.col("_t") + (self._step.lateness_us + 1)).alias("_leave")
+        passed_us = pl.col("_t") + (self._step.lateness_us + 1)
         rows = self._lateness.rows(piece, passed_us)
         if not rows.height:
             return []
         if port == 0:
-            self._waiting.add(self._waiting.numbered(rows).with_columns(passed_us))
+            self._waiting.add(rows, passed_us)
         else:
             self._versions.add(rows)
         return []

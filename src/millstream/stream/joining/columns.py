@@ -221,11 +221,13 @@ def _conformed(
     """Return rows with the columns of a schema, renamed; those that they lack are null, others are widened."""
     import polars as pl
 
+    wanted = {name: dtype for name, dtype in schema.items() if not only or name in names}
+    there_types = rows.schema
+    if all(there_types.get(name) == dtype for name, dtype in wanted.items()):
+        return pl.DataFrame([rows.get_column(name).alias(names.get(name, name)) for name in wanted])
     exprs: list[pl.Expr] = []
-    for name, dtype in schema.items():
-        if only and name not in names:
-            continue
-        there = rows.schema.get(name)
+    for name, dtype in wanted.items():
+        there = there_types.get(name)
         column = pl.lit(None, dtype=dtype) if there is None else pl.col(name)
         if there is not None and there != dtype:
             column = column.cast(dtype)

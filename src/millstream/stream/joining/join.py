@@ -50,21 +50,18 @@ class JoinOperator:
     def process(self, port: int, piece: Piece) -> list[Piece]:
         """Join records with what the other input has left behind, and keep them."""
         side, other = self._sides[port], self._sides[1 - port]
-        fresh = side.numbered(self._lateness.rows(piece, self._reach.late_us(port)))
-        if not fresh.height:
+        rows = self._lateness.rows(piece, self._reach.late_us(port))
+        if not rows.height:
             return []
-        fresh = fresh.with_columns(self._reach.leave_us(port).alias("_leave"))
-        side.add(fresh)
-        asked, key = fresh.select(*self._columns.key(port), "_t", "_id"), self._columns.key(1 - port)
-        there = other.near(asked, key, *self._reach.leaving(port, *first_and_last_us(fresh["_t"])))
+        fresh = side.add(rows, self._reach.leave_us(port))
+        reach_us = self._reach.leaving(port, *first_and_last_us(fresh["_t"]))
+        there = other.near(fresh, self._columns.key(port), self._columns.key(1 - port), *reach_us)
         if there is None:
             return []
-        found = there.select(*key, "_t", "_id")
-        if port == 0:
-            return self._met(fresh, there, meetings(asked, found, self._reach))
-        return self._met(there, fresh, meetings(found, asked, self._reach))
+        return self._met(fresh, there) if port == 0 else self._met(there, fresh)
 
-    def _met(self, left: pl.DataFrame, right: pl.DataFrame, pairs: pl.DataFrame) -> list[Piece]:
+    def _met(self, left: pl.DataFrame, right: pl.DataFrame) -> list[Piece]:
+        pairs = meetings(left, self._columns.key(0), right, self._columns.key(1), self._reach)
         if not pairs.height:
             return []
         left, right = left[pairs["_l"]], right[pairs["_r"]]

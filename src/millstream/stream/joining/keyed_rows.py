@@ -59,22 +59,26 @@ class KeyedRows:
         for frame in rows:
             self._runs.add(frame)
 
-    def near(self, asked: pl.DataFrame, key: list[pl.Expr], first_us: int, last_us: int) -> pl.DataFrame | None:
-        """Return the rows that leave within these watermarks, of the keys asked for and maybe of others.
+    def near(
+        self, asked: pl.DataFrame, asked_key: list[pl.Expr], key: list[pl.Expr], first_us: int, last_us: int
+    ) -> pl.DataFrame | None:
+        """Return the rows that leave within these watermarks and have a key asked for, and maybe others.
 
         Args:
-            asked: Has the key's columns.
-            key: Makes the same columns of the rows here.
+            asked_key: Makes the columns of the key of the rows asked for.
+            key: Makes the same columns, of the same types, of the rows here.
         """
         import polars as pl
 
         height = self._runs.height
-        if height < INDEXED_ROWS_MIN or asked.height * FEW > height:
+        if asked.height * FEW > height:
             return self._runs.leaving(first_us, last_us)
-        names = [expr.meta.output_name() for expr in key]
-        types = asked.select(names).schema
-        self._index(key, types)
-        hashes = _hashes(asked, [pl.col(name) for name in names], types).unique()
+        if height < INDEXED_ROWS_MIN:
+            # To cut each run to the times would cost more than the rows that are cut off.
+            return self._runs.frame()
+        asked = asked.select(asked_key)
+        self._index(key, asked.schema)
+        hashes = _hashes(asked, [pl.col(name) for name in asked.columns], asked.schema).unique()
         found = [rows for index in self._indexes if (rows := index.rows(hashes)) is not None] + self._recent
         if not found:
             return None

@@ -47,26 +47,31 @@ class Lateness:
         """Note that state up to a watermark has been given up."""
         self._note(self.count, watermark_us)
 
-    def mask(self, piece: Piece, late_us: pl.Expr) -> pl.Series:
-        """Return which records are not late, and count those that are.
+    def times(self, piece: Piece, late_us: pl.Expr) -> pl.DataFrame:
+        """Return, for each record, its event time in us as `_t`, and whether it is in time as `_in_time`.
+
+        Those that are not are counted.
 
         Args:
-            late_us: The watermark from which a record is late, as an expression on `_t`, its event time in us.
+            late_us: The watermark from which a record is late, as an expression on `_t`.
         """
         import polars as pl
 
-        mark = pl.max_horizontal("_watermark", pl.lit(self.watermark_us, dtype=pl.Int64))
-        times = piece.carried.select(event_times(piece), "_watermark")
-        mask = times.select((late_us > mark).fill_null(value=True)).to_series()
-        if late := (~mask).arg_true().len():
+        carried = piece.carried.select(pl.col("_event_time").to_physical().cast(pl.Int64).alias("_t"), "_watermark")
+        mark = pl.col("_watermark")
+        if self.watermark_us is not None:
+            mark = pl.max_horizontal(mark, pl.lit(self.watermark_us, dtype=pl.Int64))
+        times = carried.select("_t", (late_us > mark).fill_null(value=True).alias("_in_time"))
+        if late := times.height - int(times.get_column("_in_time").sum()):
             self._note(self.count + late, self.watermark_us)
-        return mask
+        return times
 
     def rows(self, piece: Piece, late_us: pl.Expr) -> pl.DataFrame:
-        """Return the records that are not late, as rows: their columns, `_key`, and `_t`, their event time in us."""
-        mask = self.mask(piece, late_us)
-        rows = piece.columns().hstack([piece.carried.get_column("_key"), event_times(piece)])
-        return rows if mask.all() else rows.filter(mask)
+        """Return the records that are not late, as rows: their columns, `_key`, and `_t`."""
+        times = self.times(piece, late_us)
+        rows = piece.columns().hstack([piece.carried.get_column("_key"), times.get_column("_t")])
+        in_time = times.get_column("_in_time")
+        return rows if in_time.all() else rows.filter(in_time)
 
     def _note(self, late: int, watermark_us: int | None) -> None:
         passed = Passed(late, watermark_us)

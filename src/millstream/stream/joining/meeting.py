@@ -21,47 +21,57 @@ SPAN_REACHES: Final = 4
 """Pieces of time pay when the rows to join span at least so many reaches."""
 
 
-def meetings(left: pl.DataFrame, right: pl.DataFrame, reach: Reach) -> pl.DataFrame:
+def meetings(
+    left: pl.DataFrame, left_key: list[pl.Expr], right: pl.DataFrame, right_key: list[pl.Expr], reach: Reach
+) -> pl.DataFrame:
     """Return the pairs of rows that meet, by the later event time, then in the order the rows came.
 
     Args:
-        left: The key's columns, and `_t` and `_id`: event time in us, and number in order of arrival. Null keys meet
-            nothing.
-        right: The same.
+        left: Has `_t` and `_id`: event time in us, and number in order of arrival.
+        left_key: Makes the columns of the key, named the same on both sides. Nulls in them meet nothing.
 
     Shape:
         `_l` and `_r`: places of the rows in left and right; `_t`: the later of both event times.
     """
     import polars as pl
 
-    keys = [name for name in left.columns if name not in ("_t", "_id")]
     if isinstance(reach, SameWindow):
-        left, right = _indexed(left, right, keys)
-        left, right = left.with_columns(_piece("_t", reach.size_us)), right.with_columns(_piece("_u", reach.size_us))
-        pairs = left.join(right, on=[*keys, "_piece"])
-    else:
-        pairs = pairs_within(left, right, keys, reach)
+        left_key = [*left_key, _piece(pl.col("_t"), reach.size_us)]
+        right_key = [*right_key, _piece(pl.col("_t"), reach.size_us)]
+    lefts, rights, keys = _left(left, left_key, "_id"), _right(right, right_key, "_id"), _names(left_key)
+    pairs = lefts.join(rights, on=keys) if isinstance(reach, SameWindow) else _pairs_within(lefts, rights, keys, reach)
     pairs = pairs.select("_l", "_r", "_id", "_v", pl.max_horizontal("_t", "_u").alias("_t"))
     return pairs.sort("_t", "_id", "_v") if pairs.height > 1 else pairs
 
 
-def pairs_within(left: pl.DataFrame, right: pl.DataFrame, keys: list[str], reach: Within) -> pl.DataFrame:
-    """Return the pairs of rows with the same keys and event times within reach, in no order.
+def near_places(
+    left: pl.DataFrame, left_key: list[pl.Expr], right: pl.DataFrame, right_key: list[pl.Expr], reach: Within
+) -> pl.Series:
+    """Return the places of the rows in left that meet any of right, in no order, maybe several times."""
+    return _pairs_within(_left(left, left_key), _right(right, right_key), _names(left_key), reach).get_column("_l")
 
-    Shape:
-        The keys; `_l` and `_r`: places of the rows; `_t` and `_id` of the left row, `_u` and `_v` of the right one.
-    """
-    left, right = _indexed(left, right, keys)
+
+def _pairs_within(left: pl.DataFrame, right: pl.DataFrame, keys: list[str], reach: Within) -> pl.DataFrame:
     if _is_wide(left, right, reach):
         return _pairs_by_piece(left, right, keys, reach)
     return left.join(right, on=keys).filter(_met(reach))
 
 
-def _indexed(left: pl.DataFrame, right: pl.DataFrame, keys: list[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _left(rows: pl.DataFrame, key: list[pl.Expr], *more: str) -> pl.DataFrame:
     import polars as pl
 
-    right = right.select(*keys, pl.col("_t").alias("_u"), pl.col("_id").alias("_v"))
-    return left.select(*keys, "_t", "_id").with_row_index("_l"), right.with_row_index("_r")
+    return rows.select(*key, "_t", *more, pl.int_range(pl.len(), dtype=pl.UInt32).alias("_l"))
+
+
+def _right(rows: pl.DataFrame, key: list[pl.Expr], *more: str) -> pl.DataFrame:
+    import polars as pl
+
+    place = pl.int_range(pl.len(), dtype=pl.UInt32).alias("_r")
+    return rows.select(*key, pl.col("_t").alias("_u"), *(pl.col(name).alias("_v") for name in more), place)
+
+
+def _names(key: list[pl.Expr]) -> list[str]:
+    return [expr.meta.output_name() for expr in key]
 
 
 def _is_wide(left: pl.DataFrame, right: pl.DataFrame, reach: Within) -> bool:
@@ -88,16 +98,13 @@ def _pairs_by_piece(left: pl.DataFrame, right: pl.DataFrame, keys: list[str], re
     second = both.filter(pl.col("_last") > pl.col("_piece")).with_columns(pl.col("_last").alias("_piece"))
     return (
         pl.concat([both, second])
-        .join(right.with_columns(_piece("_u", size_us)), on=[*keys, "_piece"])
+        .join(right.with_columns(_piece(pl.col("_u"), size_us)), on=[*keys, "_piece"])
         .filter(_met(reach))
     )
 
 
-def _piece(time: str | pl.Expr, size_us: int) -> pl.Expr:
-    import polars as pl
-
-    column = pl.col(time) if isinstance(time, str) else time
-    return (column // size_us).alias("_piece")
+def _piece(time: pl.Expr, size_us: int) -> pl.Expr:
+    return (time // size_us).alias("_piece")
 
 
 def _met(reach: Within) -> pl.Expr:

@@ -45,21 +45,22 @@ class Side:
         """Return the watermark at which the last such row leaves."""
         return None if self._met is None else self._rows.runs.last_us()
 
-    def numbered(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """Return rows with their `_id`."""
+    def add(self, rows: pl.DataFrame, leave_us: pl.Expr) -> pl.DataFrame:
+        """Keep rows; return them with `_id`, and `_leave` as the expression says."""
         import polars as pl
 
         first = self._next
         self._next += rows.height
-        return rows.with_columns(pl.int_range(first, first + rows.height, dtype=pl.Int64).alias("_id"))
-
-    def add(self, rows: pl.DataFrame) -> None:
-        """Keep rows, with `_id` and `_leave`."""
+        ids = pl.int_range(first, self._next, dtype=pl.Int64)
+        rows = rows.with_columns(ids.alias("_id"), leave_us.alias("_leave"))
         self._rows.add(rows)
+        return rows
 
-    def near(self, asked: pl.DataFrame, key: list[pl.Expr], first_us: int, last_us: int) -> pl.DataFrame | None:
-        """Return the rows that leave within these watermarks, of the keys asked for and maybe of others."""
-        return self._rows.near(asked, key, first_us, last_us)
+    def near(
+        self, asked: pl.DataFrame, asked_key: list[pl.Expr], key: list[pl.Expr], first_us: int, last_us: int
+    ) -> pl.DataFrame | None:
+        """Return the rows that leave within these watermarks and have a key asked for, and maybe others."""
+        return self._rows.near(asked, asked_key, key, first_us, last_us)
 
     def note_met(self, rows: pl.DataFrame) -> None:
         """Keep in mind that rows met something; only `_id` and `_leave` of them are needed."""

@@ -84,11 +84,11 @@ class Versions:
 
         if not asked.height:
             return None
+        keys = [name for name in asked.columns if name != "_t"]
         first_us = -FOREVER_US if self._stay_us is None else first_and_last_us(asked["_t"])[0] + self._lateness_us + 1
-        found = self._rows.near(asked, key, first_us, FOREVER_US)
+        found = self._rows.near(asked, [pl.col(name) for name in keys], key, first_us, FOREVER_US)
         if found is None:
             return None
-        keys = [name for name in asked.columns if name != "_t"]
         asked = asked.with_row_index("_l").drop_nulls(keys)
         places = found.select(*key, "_t", "_id").with_row_index("_r")
         if asked.height * FEW < places.height:
