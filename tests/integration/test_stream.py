@@ -375,8 +375,8 @@ def test_a_window_closes_though_nothing_else_comes(app: App, clock: FakeClock) -
     run.idle()
     click(clicks, 61, 59)
     run.run_now(threading.Event())
-    assert run.status.late == 1
-    assert run.status.open_windows == 1
+    assert run.progress.late == 1
+    assert run.progress.open == 1
 
 
 def test_idle_input_closes_windows_of_a_running_stream(tmp_path: Path) -> None:

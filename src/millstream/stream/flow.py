@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
@@ -40,6 +41,8 @@ class Flow:
         self._operators = operators_of(graph, guard)
         self._children = {node: graph.children(node) for node in graph.nodes}
         self._late = {node.late_of: node for node in graph.nodes if node.late_of is not None}
+        self.busy_s = dict.fromkeys(graph.nodes, 0.0)
+        """Time spent in each node."""
         self._passed: dict[Node, int] = {}
         """The watermark that each operator was told last: it never goes back."""
         self._lags: dict[Node, int] = {}
@@ -80,6 +83,7 @@ class Flow:
         swept = Swept([], [])
         first_us = min((us for us in watermarks_us.values() if us is not None), default=None)
         for node in self._graph.nodes:
+            begun = time.perf_counter()
             if isinstance(node.step, Source):
                 made = list(pieces.get(node, ()))
                 out_us[node] = watermarks_us[node]
@@ -99,6 +103,7 @@ class Flow:
                     for _, piece in inbox[node]
                 ]
                 out_us[node] = self._into_us(node, out_us)
+            self.busy_s[node] += time.perf_counter() - begun
             for child, port in self._children[node]:
                 inbox[child] += [(port, piece) for piece in made if piece.height]
         return swept

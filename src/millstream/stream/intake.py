@@ -26,6 +26,8 @@ class MicroBatch(msgspec.Struct, frozen=True, eq=False):
     """Of each source, with these records."""
     watermark_us: int | None
     """Of all that are not tables."""
+    read_us: int | None
+    """When the newest record of these had been appended."""
     state: Sequence[StateWrite]
     """What the sources have to store."""
     full: bool
@@ -74,6 +76,7 @@ class Intake:
             pieces={node: [piece] for node, piece in pieces.items() if piece is not None},
             watermarks_us=self._watermarks_us(clock_us),
             watermark_us=self.watermark_us(),
+            read_us=max((us for s in self.sources if (us := s.watermarks.appended_us()) is not None), default=None),
             state=[write for source in self.sources for write in source.watermarks.changes()],
             full=any(source.unread for source in self.sources),
         )

@@ -16,22 +16,28 @@ from millstream.stream.description import describe
 from millstream.stream.explain import as_mermaid, as_text
 from millstream.stream.graph import Table
 from millstream.stream.options import DEFAULTS, StreamOptions
-from millstream.stream.run import RECORDS_MAX, StreamRun
+from millstream.stream.progress import KEY, StreamProgress, decode
+from millstream.stream.run import RECORDS_MAX, STATE_PARTITION, StreamRun
 
 
 class StreamInfo(msgspec.Struct, frozen=True):
-    """How far a stream came."""
+    """How far a stream came and how it fares, as of its last commit."""
 
     committed: Mapping[int, int]
+    """Of its first topic, by partition."""
     lag: int
-    """Records that are not processed yet."""
+    """Records of its topics that are not processed yet."""
+    lag_us: int
+    """How long ago the newest record that was processed had been appended, while there are more; else 0."""
     watermark_us: int | None
-    """By the records read; None before the first, and without windows."""
+    """By the records read; None before the first."""
     late: int
-    """Records that came after their window had closed, and were left out of it."""
+    """Records that came too late for their window or join, and were left out of it."""
     open_windows: int
-    """Windows times keys."""
-    paused: bool = False
+    """Windows times keys, and records that wait for a match."""
+    paused: bool
+    progress: StreamProgress | None
+    """Rates, times, state by step; None before the first commit."""
 
 
 class StreamReader:
@@ -66,7 +72,6 @@ class StreamReader:
         self.options = options
         self._description = description
         self.graph = describe(description, name, sources)
-        self._run: StreamRun | None = None
         functools.update_wrapper(self, description, updated=())
 
     def __call__(self, *streams: Any) -> Any:
@@ -85,17 +90,21 @@ class StreamReader:
         return as_mermaid(self.graph) if form == "mermaid" else as_text(self.graph)
 
     def info(self) -> StreamInfo:
-        """Return how far it came; of a stream that runs in another process, as of its last commit."""
-        group = self.group
-        status = (self._run or self.open()).status
-        info = group.info()
+        """Return how far it came, in whatever process it runs, without looking at its state."""
+        infos = [topic_of(source).group(self.name, start=self.options.start).info() for source in self.sources]
+        stored = self.group.state(STATE_PARTITION, [KEY]).get(KEY)
+        progress = None if stored is None else decode(stored)
+        lag = sum(info.lag for info in infos)
+        read_us = progress.read_us if progress else None
         return StreamInfo(
-            committed=info.committed,
-            lag=info.lag,
-            watermark_us=status.watermark_us,
-            late=status.late,
-            open_windows=status.open_windows,
-            paused=info.paused,
+            committed=infos[0].committed,
+            lag=lag,
+            lag_us=max(0, self.topic.log.clock.now_us() - read_us) if lag and read_us is not None else 0,
+            watermark_us=progress.watermark_us if progress else None,
+            late=progress.late if progress else 0,
+            open_windows=progress.open if progress else 0,
+            paused=infos[0].paused,
+            progress=progress,
         )
 
     def pause(self) -> None:
@@ -113,11 +122,7 @@ class StreamReader:
             MillstreamError: The log cannot be used, or another process runs this stream.
             Exception: What a function of the description raised.
         """
-        self._run = self.open()
-        try:
-            self._run.run(stop)
-        finally:
-            self._run = None
+        self.open().run(stop)
 
     def run_now(self, stop: threading.Event) -> int:
         """Process what is there, then return the number of records; raises as `run` does."""

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from millstream.engines.protocol import NO_MOVES, Append, OffsetMove, StateChange
 from millstream.engines.values import StateRange
@@ -20,10 +20,11 @@ from millstream.stream.graph import Each, Graph, Node, ToTopic
 from millstream.stream.intake import Intake, MicroBatch
 from millstream.stream.keyed.failing import Guard, OnError
 from millstream.stream.manifest import Manifest
-from millstream.stream.operators import OperatorStatus, StateWrite
+from millstream.stream.operators import StateWrite
 from millstream.stream.options import DEFAULTS, StreamOptions
 from millstream.stream.output import Output
 from millstream.stream.plan import never_null
+from millstream.stream.progress import Meter, StreamProgress, write
 
 RECORDS_MAX: Final = 100_000
 """Of a micro-batch: Polars is at full speed from 50,000, and what costs the same for each batch is spread thin here."""
@@ -45,15 +46,6 @@ OPERATORS: Final = b"w"
 
 _TURN: Final = b"t"
 """The key that counts the runs of a stream: the newest one is the only one that can commit."""
-
-
-class StreamStatus(NamedTuple):
-    """What a run holds."""
-
-    watermark_us: int | None
-    late: int
-    open_windows: int
-    steps: Mapping[str, OperatorStatus]
 
 
 class StreamRun:
@@ -88,12 +80,13 @@ class StreamRun:
         }
         self._options = options
         self._manifest = Manifest(graph.name, self._flow)
-        self._committing: Future[None] | None = None
+        self._meter = Meter(_worker(), self._clock.now_us())
+        self._committing: Future[float] | None = None
         self._begun = False
         self._load()
         for output in self._outputs.values():
             output.prepare()
-        self.status = self._status(self._intake.watermark_us())
+        self.progress = self._meter.last
         """As of the last commit; safe to read from other threads."""
 
     def run(self, stop: threading.Event) -> None:
@@ -150,7 +143,7 @@ class StreamRun:
         watermarks: dict[Node, int | None] = {source.node: us for source in self._intake.sources}
         swept = self._flow.sweep({}, watermarks, clock_us if ticks else None)
         self._call_functions(swept)
-        self._commit(NO_MOVES, self._changes(), swept, self._status(us))
+        self._finish(NO_MOVES, self._changes(), swept, self._note(swept, us))
 
     # --- inside -----------------------------------------------------------------------------------------------------
 
@@ -164,22 +157,25 @@ class StreamRun:
                 coming = threads.submit(read) if batch.full and not stop.is_set() else None
                 swept = self._flow.sweep(batch.pieces, batch.watermarks_us)
                 writes = [*batch.state, *self._changes()]
-                status = self._status(batch.watermark_us)
-                if self._committing is not None:
-                    self._committing.result()
+                self._settle()
                 self._call_functions(swept)
-                self._committing = threads.submit(self._commit, batch.moves, writes, swept, status)
+                progress = self._note(swept, batch.watermark_us, batch)
+                self._committing = threads.submit(self._commit, batch.moves, writes, swept, progress)
                 total += batch.offsets
-            if self._committing is not None:
-                self._committing.result()
-                self._committing = None
+            self._settle()
         return total
+
+    def _settle(self) -> None:
+        """Wait for the commit that is under way."""
+        if self._committing is not None:
+            self._meter.committed(self._committing.result())
+            self._committing = None
 
     def _process(self, batch: MicroBatch) -> None:
         swept = self._flow.sweep(batch.pieces, batch.watermarks_us)
         self._call_functions(swept)
         writes = [*batch.state, *self._changes()]
-        self._commit(batch.moves, writes, swept, self._status(batch.watermark_us))
+        self._finish(batch.moves, writes, swept, self._note(swept, batch.watermark_us, batch))
 
     def _size(self, size: int, batch: MicroBatch, took_s: float) -> int:
         """Return how many records to take at once so that they are processed within the latency wanted."""
@@ -193,6 +189,7 @@ class StreamRun:
         state = group.state(at, within=StateRange(b"", OPERATORS))
         self._turn = state.get(_TURN)
         self._intake.load(state)
+        self._meter.load(state)
         self._manifest.load(state)
         self._manifest.check(drop=self._options.changed == "drop")
         self._manifest.forget(group, at, [StateChange(at, _TURN, self._turn)])
@@ -200,8 +197,7 @@ class StreamRun:
 
     def _read_state(self, keys: Sequence[bytes] | None = None, within: StateRange | None = None) -> dict[bytes, bytes]:
         """Return state as of the last commit, the one that may be under way included."""
-        if self._committing is not None:
-            self._committing.result()
+        self._settle()
         return self._group.state(STATE_PARTITION, keys, within=within)
 
     def _changes(self) -> list[StateWrite]:
@@ -213,19 +209,30 @@ class StreamRun:
             if isinstance(node.step, Each):
                 self._flow.guarded(node, piece, functools.partial(self._outputs[node].call, piece, self._guard), swept)
 
+    def _finish(
+        self,
+        moves: Mapping[str, Sequence[OffsetMove]],
+        writes: Sequence[StateWrite],
+        swept: Swept,
+        progress: StreamProgress,
+    ) -> None:
+        self._meter.committed(self._commit(moves, writes, swept, progress))
+
     def _commit(
         self,
         moves: Mapping[str, Sequence[OffsetMove]],
         writes: Sequence[StateWrite],
         swept: Swept,
-        status: StreamStatus,
-    ) -> None:
+        progress: StreamProgress,
+    ) -> float:
+        """Commit a micro-batch; return how many seconds it took."""
+        begun = time.perf_counter()
         appends: list[Append] = []
         for node, piece in swept.arrivals:
             if not isinstance(node.step, Each):
                 appends += self._outputs[node].appends(piece)
         appends += letters(swept.failures, self._intake.sources, self._log, stream=self._group.name, worker=_worker())
-        state = [StateChange(STATE_PARTITION, key, value) for key, value in writes]
+        state = [StateChange(STATE_PARTITION, key, value) for key, value in (*writes, write(progress))]
         turn = StateChange(STATE_PARTITION, _TURN, self._turn)
         if not self._begun:
             self._turn = str(int(self._turn or b"0") + 1).encode()
@@ -239,15 +246,20 @@ class StreamRun:
             expect=[turn],
         )
         self._begun = True
-        self.status = status
+        self.progress = progress
+        return time.perf_counter() - begun
 
-    def _status(self, watermark_us: int | None) -> StreamStatus:
-        statuses = self._flow.statuses()
-        return StreamStatus(
+    def _note(self, swept: Swept, watermark_us: int | None, batch: MicroBatch | None = None) -> StreamProgress:
+        """Count what is about to be committed."""
+        busy_s = self._flow.busy_s
+        return self._meter.note(
+            at_us=self._clock.now_us(),
+            records_in=batch.offsets if batch else 0,
+            records_out=sum(piece.height for node, piece in swept.arrivals if isinstance(node.step, ToTopic)),
+            skipped=len(swept.failures),
             watermark_us=watermark_us,
-            late=sum(status.late for _, status in statuses),
-            open_windows=sum(status.open for _, status in statuses),
-            steps={f"{node.number} {node.step}": status for node, status in statuses},
+            read_us=batch.read_us if batch else self._meter.last.read_us,
+            steps=[(f"{node.number} {node.step}", busy_s[node], status) for node, status in self._flow.statuses()],
         )
 
     def _wait(self, stop: threading.Event) -> None:

@@ -99,6 +99,10 @@ class Watermarks:
         """Return the greatest event time seen, None before the first."""
         return max((p.event_us for p in self._progress.values()), default=None)
 
+    def appended_us(self) -> int | None:
+        """Return when the newest record read had been appended, None before the first."""
+        return max((p.append_us for p in self._progress.values()), default=None)
+
     def idle_us(self, clock_us: int) -> int | None:
         """Return the watermark when every partition is read to its end, at the wall-clock time `clock_us`."""
         return self.live_us(clock_us, self._progress) if self._progress else None
