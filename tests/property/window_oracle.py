@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
@@ -60,7 +59,7 @@ def windows(
             found, late = _sessions(window, lateness, records, keyed)
         case GlobalWindow():
             found, late = _global(window, lateness, records, keyed), 0
-    return {group: sorted(rows, key=lambda row: (row.time, row.key is None)) for group, rows in found.items()}, late
+    return {group: sorted(rows, key=order) for group, rows in found.items()}, late
 
 
 def _overlapping(
@@ -88,7 +87,7 @@ def _sliding(size: int, lateness: int, records: Sequence[Placed], keyed: bool) -
     found: dict[Group, list[Row]] = {}
     for row in kept:
         key = row.key if keyed else None
-        group = Group(key, row.time - size + 1, row.time + 1)
+        group = Group(key, row.time - size, row.time)
         found[group] = [r for r in kept if (not keyed or r.key == row.key) and row.time - size < r.time <= row.time]
     return found, len(records) - len(kept)
 
@@ -134,6 +133,11 @@ def _global(window: GlobalWindow, lateness: int, records: Sequence[Placed], keye
     return found
 
 
+def order(row: Row) -> tuple[Any, ...]:
+    """Return the order of a window's records; those that are equal stay as they came."""
+    return row.time, row.key is None, row.key or ""
+
+
 # --- aggregates -------------------------------------------------------------------------------------------------------
 
 
@@ -144,7 +148,7 @@ def total(values: Sequence[float]) -> float:
     try:
         return float(exact)
     except OverflowError:
-        return math.copysign(math.inf, exact)
+        return math.inf if exact > 0 else -math.inf
 
 
 def quantile(values: Sequence[float], share: float) -> float | None:
@@ -162,7 +166,12 @@ def deviation(values: Sequence[float]) -> float | None:
         return None
     if not all(map(math.isfinite, values)):
         return math.nan
-    return statistics.stdev(map(Fraction, values))  # type: ignore[type-var]
+    mean = sum(map(Fraction, values)) / len(values)
+    variance = sum((Fraction(value) - mean) ** 2 for value in values) / (len(values) - 1)
+    try:
+        return math.sqrt(variance)
+    except OverflowError:
+        return math.inf
 
 
 def largest(values: Sequence[float], choose: Callable[..., float]) -> float | None:
@@ -170,16 +179,17 @@ def largest(values: Sequence[float], choose: Callable[..., float]) -> float | No
     return choose(numbers) if numbers else (values[0] if values else None)
 
 
+def compared(rows: Sequence[Row], sign: int) -> int | None:
+    """Return n of the first record with the largest (sign 1) or smallest (-1) x."""
+    rows = [row for row in rows if row.x is not None and not math.isnan(row.x)]
+    return max(rows, key=lambda row: sign * (row.x or 0.0)).n if rows else None
+
+
 def same(one: Any, other: Any) -> bool:
     """Return whether two results are equal; NaN is NaN, lists by their members."""
     if isinstance(one, list) and isinstance(other, list):
         return len(one) == len(other) and all(map(same, one, other))
     if isinstance(one, float) and isinstance(other, float):
-        return one == other or (math.isnan(one) and math.isnan(other))
+        # Rounded once or twice: a few units in the last place.
+        return one == other or (math.isnan(one) and math.isnan(other)) or math.isclose(one, other, rel_tol=1e-15)
     return bool(one == other)
-
-
-def near(one: float | None, other: float | None) -> bool:
-    if one is None or other is None:
-        return one is other
-    return same(one, other) or math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-12)

@@ -49,6 +49,8 @@ FRACTION_BITS: Final = 96
 """A float's whole part and its fraction in units of 2**-96 are kept as two columns of 128-bit integers. Both have room
 for the sum of 2**31 values, and hold every bit of a float from 2e-13 (smaller ones with few digits too) to 4e28."""
 
+REST_BITS: Final = 64
+
 _WHOLE_MAX: Final = 2.0**95
 _UNIT: Final = 2.0**FRACTION_BITS
 
@@ -62,6 +64,8 @@ class Split(NamedTuple):
     """Int128, in units of 2**-96, with the sign of the value."""
     odd: pl.Series | None
     """Float64, the values that do not fit (infinite, NaN, huge, tiny), null for all others; None: there are none."""
+    rest: pl.Series | None = None
+    """Int128, in units of 2**-160: what squares have below the fraction."""
 
 
 def split(values: pl.Series) -> Split:
@@ -84,7 +88,7 @@ def split(values: pl.Series) -> Split:
 
 
 def split_squares(values: pl.Series) -> Split:
-    """Return the squares of a Float64 column as integers, to 2**-96; `odd` has the values, not their squares.
+    """Return the squares of a Float64 column as integers; `odd` has the values, not their squares.
 
     A square has 106 bits: the rounded square and what the rounding took away are both floats and are added as such.
     Values whose squares would lose digits (below 1e-6) or not fit are odd.
@@ -101,10 +105,13 @@ def split_squares(values: pl.Series) -> Split:
     high = safe * 134217729.0  # 2**27 + 1 cuts the 53 bits in halves
     high = high - (high - safe)
     low = safe - high
-    rest = ((high * high - square) + high * low * 2.0) + low * low
-    one, two = _truncated(square), _truncated(rest)
+    error = ((high * high - square) + high * low * 2.0) + low * low
+    one, two = split(square), error.cast(pl.Int128)
+    scaled = (error - two.cast(pl.Float64)) * _UNIT
+    fraction = scaled.cast(pl.Int128)
+    rest = ((scaled - fraction.cast(pl.Float64)) * 2.0**REST_BITS).cast(pl.Int128)
     odd = None if ordinary else pl.select(pl.when(fine).then(None).otherwise(values)).to_series()
-    return Split(one.whole + two.whole, one.fraction + two.fraction, odd)
+    return Split(one.whole + two, one.fraction + fraction, odd, rest)
 
 
 def totals(whole: pl.Series, fraction: pl.Series) -> pl.Series:
@@ -119,9 +126,10 @@ def totals(whole: pl.Series, fraction: pl.Series) -> pl.Series:
     return pl.Series(whole.name, [((w << FRACTION_BITS) + f) / one for w, f in pairs], dtype=pl.Float64)
 
 
-def exact(whole: int, fraction: int) -> Fraction:
+def exact(whole: int, fraction: int, rest: int = 0) -> Fraction:
     """Return a sum of `split` as it is."""
-    return Fraction((whole << FRACTION_BITS) + fraction, 1 << FRACTION_BITS)
+    units = (((whole << FRACTION_BITS) + fraction) << REST_BITS) + rest
+    return Fraction(units, 1 << (FRACTION_BITS + REST_BITS))
 
 
 def rounded(total: Fraction) -> float:
@@ -129,11 +137,4 @@ def rounded(total: Fraction) -> float:
     try:
         return total.numerator / total.denominator
     except OverflowError:
-        return math.copysign(math.inf, total)
-
-
-def _truncated(values: pl.Series) -> Split:
-    import polars as pl
-
-    whole = values.cast(pl.Int128)
-    return Split(whole, ((values - whole.cast(pl.Float64)) * _UNIT).cast(pl.Int128), None)
+        return math.inf if total > 0 else -math.inf

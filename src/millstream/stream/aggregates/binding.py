@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from millstream.errors import UsageError
 from millstream.stream.aggregates.aggregate import Aggregate
-from millstream.stream.aggregates.counted import CountedTable, quantile_of
+from millstream.stream.aggregates.counted import CountedTable, quantile_of, unique
 from millstream.stream.aggregates.folds import Fold, How, Parts, count_of, extreme_of, sum_of
 from millstream.stream.aggregates.kept import Descending, KeptTable
 from millstream.stream.aggregates.results import (
@@ -142,7 +142,7 @@ def _n_unique(name: str, aggregate: Aggregate, schema: pl.Schema) -> Bound:
     if dtype.is_nested():
         raise aggregate.refusal(schema)
     assert aggregate.column is not None
-    table = CountedTable(aggregate.column, {name: pl.len().cast(pl.Int64)})
+    table = CountedTable(aggregate.column, {name: unique()})
     return Bound(pl.Int64(), column_or(name, 0, pl.Int64()), (aggregate.column,), (), (), table)
 
 
@@ -185,9 +185,7 @@ def _one(
     where = pl.col(aggregate.column).is_not_null() if skip_nulls else pl.col(own[0]).is_not_null()
     if own and schema[own[0]].is_float():
         where = where & pl.col(own[0]).is_not_nan()
-    table = KeptTable(
-        name, (aggregate.column, *own), pl.col(aggregate.column).first(), order=order, rows_max=1, where=where
-    )
+    table = KeptTable(name, aggregate.column, own, lambda value: value.first(), order=order, rows_max=1, where=where)
     return Bound(dtype, column_or(name, None, dtype), (aggregate.column, *own), (), (), table)
 
 
@@ -197,7 +195,7 @@ def _collect(name: str, aggregate: Aggregate, schema: pl.Schema) -> Bound:
     dtype = pl.List(aggregate.dtype(schema))
     assert aggregate.column is not None
     value = pl.col(aggregate.column)
-    table = KeptTable(name, (aggregate.column,), value.implode(), where=value.is_not_null())
+    table = KeptTable(name, aggregate.column, (), lambda value: value.implode(), where=value.is_not_null())
     return Bound(dtype, column_or(name, [], dtype), (aggregate.column,), (), (), table)
 
 
@@ -211,8 +209,15 @@ def _top_k(name: str, aggregate: Aggregate, schema: pl.Schema) -> Bound:
     dtype = pl.List(aggregate.dtype(schema))
     value = pl.col(of)
     where = value.is_not_null() & value.is_not_nan() if schema[of].is_float() else value.is_not_null()
-    largest = value.head(aggregate.k or 1).implode()
-    table = KeptTable(name, (of,), largest, order=(Descending(of),), rows_max=aggregate.k, where=where)
+    table = KeptTable(
+        name,
+        of,
+        (),
+        lambda value: value.head(aggregate.k or 1).implode(),
+        order=(Descending(of),),
+        rows_max=aggregate.k,
+        where=where,
+    )
     return Bound(dtype, column_or(name, [], dtype), (of,), (), (), table)
 
 
@@ -227,7 +232,7 @@ def _agg_expr(name: str, aggregate: Aggregate, schema: pl.Schema) -> Bound:
         dtype = empty.group_by("_group").agg(aggregate.expr.alias("_result")).schema["_result"]
     except pl.exceptions.PolarsError as error:
         raise UsageError(f"{aggregate}: {error}; the columns are {', '.join(schema.names())}") from error
-    table = KeptTable(name, columns, aggregate.expr)
+    table = KeptTable(name, None, columns, lambda _: aggregate.expr)
     return Bound(dtype, column_or(name, None, dtype), columns, (), (), table)
 
 

@@ -3,14 +3,23 @@ different values, and the floats that an exact sum cannot hold as integers."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     import polars as pl
 
-VALUE = "_value"
-TIMES = "_times"
+VALUE: Final = "_value"
+TIMES: Final = "_times"
+
+
+class Counted(NamedTuple):
+    """An aggregate of counted values."""
+
+    counted: pl.Expr
+    """An aggregation over a group's VALUE and TIMES, in the order of VALUE."""
+    plain: Callable[[pl.Expr], pl.Expr]
+    """The same over a group's values, one a record, in any order."""
 
 
 class CountedTable:
@@ -18,11 +27,10 @@ class CountedTable:
 
     ordered = False
 
-    def __init__(self, column: str, results: dict[str, pl.Expr], name: str | None = None) -> None:
+    def __init__(self, column: str, results: Mapping[str, Counted], name: str | None = None) -> None:
         self.name = name or f"v:{column}"
         self._column = column
         self._results = results
-        """Aggregations over a group's VALUE and TIMES, in the order of VALUE."""
 
     def rows(self, records: pl.DataFrame, group: Sequence[str]) -> pl.DataFrame:
         import polars as pl
@@ -36,8 +44,17 @@ class CountedTable:
         return rows.group_by(*group, VALUE).agg(pl.col(TIMES).sum())
 
     def finish(self, rows: pl.DataFrame, group: Sequence[str]) -> pl.DataFrame:
-        results = [expr.alias(name) for name, expr in self._results.items()]
+        results = [result.counted.alias(name) for name, result in self._results.items()]
         return rows.sort(VALUE).group_by(group).agg(results)
+
+    def over_records(self) -> dict[str, pl.Expr]:
+        import polars as pl
+
+        values = pl.col(self._column).drop_nulls()
+        return {name: result.plain(values) for name, result in self._results.items()}
+
+    def read(self, frame: pl.DataFrame) -> pl.DataFrame:
+        return frame
 
     def joined(self, other: CountedTable) -> CountedTable:
         """Return a table with the results of both, of the same column."""
@@ -50,30 +67,47 @@ class OddTable(CountedTable):
     def __init__(self, column: str) -> None:
         import polars as pl
 
-        super().__init__(column, {column: pl.col(VALUE).repeat_by(pl.col(TIMES)).explode()}, f"o:{column}")
+        repeated = pl.col(VALUE).repeat_by(pl.col(TIMES)).explode()
+        super().__init__(column, {column: Counted(repeated, lambda values: values.implode())}, f"o:{column}")
 
     def rows(self, records: pl.DataFrame, group: Sequence[str]) -> pl.DataFrame:
+        return super().rows(self.with_odd(records), group)
+
+    def with_odd(self, records: pl.DataFrame) -> pl.DataFrame:
+        """Return records with the column of odd values, which is not there when there are none."""
         import polars as pl
 
         if self._column in records.columns:
-            return super().rows(records, group)
-        # Counting nothing keeps the types of the group's columns.
-        return super().rows(records.clear().with_columns(pl.lit(None, dtype=pl.Float64).alias(self._column)), group)
+            return records
+        return records.clear().with_columns(pl.lit(None, dtype=pl.Float64).alias(self._column))
 
 
-def quantile_of(share: float) -> pl.Expr:
-    """Return the quantile of a group's counted values, linear between two."""
+def unique() -> Counted:
+    """Return the number of different values."""
     import polars as pl
 
-    last = pl.col(TIMES).sum() - 1
+    return Counted(pl.len().cast(pl.Int64), lambda values: values.n_unique().cast(pl.Int64))
+
+
+def quantile_of(share: float) -> Counted:
+    """Return the quantile of values, linear between two."""
+    import polars as pl
+
+    def counted_at(place: pl.Expr) -> pl.Expr:
+        return pl.col(VALUE).cast(pl.Float64).filter(pl.col(TIMES).cum_sum() > place).first()
+
+    def plain(values: pl.Expr) -> pl.Expr:
+        ordered = values.cast(pl.Float64).sort()
+        return _between(lambda place: ordered.slice(place.cast(pl.Int64), 1).first(), ordered.len(), share)
+
+    return Counted(_between(counted_at, pl.col(TIMES).sum(), share), plain)
+
+
+def _between(at: Callable[[pl.Expr], pl.Expr], values: pl.Expr, share: float) -> pl.Expr:
+    import polars as pl
+
+    last = values.cast(pl.Int64) - 1
     place = last * share
     low = place.floor()
-    below, above = _at(low), _at(pl.min_horizontal(low + 1, last))
+    below, above = at(low), at(pl.min_horizontal(low + 1, last))
     return pl.when(place == low).then(below).otherwise(below + (above - below) * (place - low))
-
-
-def _at(place: pl.Expr) -> pl.Expr:
-    """Return the value at a place of the sorted values."""
-    import polars as pl
-
-    return pl.col(VALUE).cast(pl.Float64).filter(pl.col(TIMES).cum_sum() > place).first()

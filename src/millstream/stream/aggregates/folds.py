@@ -72,11 +72,15 @@ class Parts(NamedTuple):
     def odd(self) -> str:
         return f"{self.whole}:odd"
 
-    def folds(self) -> tuple[Fold, Fold]:
+    @property
+    def rest(self) -> str:
+        return f"{self.whole}:rest"
+
+    def folds(self) -> tuple[Fold, ...]:
         import polars as pl
 
-        whole, fraction = self.whole, self.fraction
-        return Fold(whole, How.SUM, pl.col(whole)), Fold(fraction, How.SUM, pl.col(fraction))
+        names = (self.whole, self.fraction, self.rest) if self.squared else (self.whole, self.fraction)
+        return tuple(Fold(name, How.SUM, pl.col(name)) for name in names)
 
     def of(self, records: pl.DataFrame) -> list[pl.Series]:
         """Return the columns of the folds, and that of the odd values if there are any."""
@@ -85,7 +89,11 @@ class Parts(NamedTuple):
         values = records.get_column(self.column).cast(pl.Float64)
         split = exact_sum.split_squares(values) if self.squared else exact_sum.split(values)
         columns = [split.whole.alias(self.whole), split.fraction.alias(self.fraction)]
-        return columns if split.odd is None else [*columns, split.odd.alias(self.odd)]
+        if split.rest is not None:
+            columns.append(split.rest.alias(self.rest))
+        if split.odd is not None:
+            columns.append(split.odd.alias(self.odd))
+        return columns
 
 
 def count_of(column: str | None) -> Fold:
@@ -137,3 +145,9 @@ class FoldTable:
     def lifted(self) -> list[pl.Expr]:
         """Return the numbers of single records."""
         return [fold.lift.alias(name) for name, fold in self.folds.items()]
+
+    def over_records(self) -> dict[str, pl.Expr]:
+        return {name: fold.again() for name, fold in self.folds.items()}
+
+    def read(self, frame: pl.DataFrame) -> pl.DataFrame:
+        return frame

@@ -5,12 +5,12 @@ Records of a group have an order; a table keeps as many of the first of them as 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from millstream.stream.aggregates.table import ORDER
+from millstream.stream.aggregates.table import ORDER, TIME
 
 if TYPE_CHECKING:
     import polars as pl
@@ -30,8 +30,9 @@ class KeptTable:
     def __init__(
         self,
         name: str,
-        columns: Sequence[str],
-        result: pl.Expr,
+        column: str | None,
+        others: Sequence[str],
+        result: Callable[[pl.Expr], pl.Expr],
         *,
         order: Sequence[str | Descending] = ORDER,
         rows_max: int | None = None,
@@ -41,20 +42,24 @@ class KeptTable:
 
         Args:
             name: Of the result.
-            columns: Of the records, to be kept.
-            result: An aggregation over the kept records of a group, in their order.
+            column: Of the records, whose values the result is made of. None: of all that are kept.
+            others: Columns that are kept beside it.
+            result: Returns the aggregation over a group's values in their order.
             order: Which records come first; ties go by `ORDER`.
             rows_max: How many of a group are kept; None: all.
             where: Which records are kept at all.
         """
         self._result_name = name
-        self._columns = list(dict.fromkeys(columns))
+        self._column = column
+        self._columns = list(dict.fromkeys((*([] if column is None else [column]), *others)))
         self._result = result
         columns_in_order = [by if isinstance(by, str) else by.column for by in order]
         descending = [isinstance(by, Descending) for by in order]
         ties = [column for column in ORDER if column not in columns_in_order]
         self._order = columns_in_order + ties
         self._descending = descending + [False] * len(ties)
+        # Backwards is the very order from its other end.
+        self._nulls_last = [not backwards for backwards in self._descending]
         self._rows_max = rows_max
         self._where = where
 
@@ -76,8 +81,25 @@ class KeptTable:
         return ordered.group_by(group).head(self._rows_max).select(rows.columns)
 
     def finish(self, rows: pl.DataFrame, group: Sequence[str]) -> pl.DataFrame:
-        return self._sorted(rows).group_by(group).agg(self._result.alias(self._result_name))
+        import polars as pl
+
+        result = self._result(pl.col(self._column or TIME)).alias(self._result_name)
+        return self._sorted(rows).group_by(group).agg(result)
+
+    def over_records(self) -> dict[str, pl.Expr]:
+        import polars as pl
+
+        if self._column is None:
+            # Records come in the order of `ORDER`, all of them.
+            return {self._result_name: self._result(pl.col(TIME))}
+        value, order = pl.col(self._column), [pl.col(column) for column in self._order]
+        if self._where is not None:
+            value, order = value.filter(self._where), [by.filter(self._where) for by in order]
+        ordered = value.sort_by(order, descending=self._descending, nulls_last=self._nulls_last)
+        return {self._result_name: self._result(ordered)}
+
+    def read(self, frame: pl.DataFrame) -> pl.DataFrame:
+        return frame
 
     def _sorted(self, rows: pl.DataFrame) -> pl.DataFrame:
-        # Nulls last: where the largest is first, a null is not it; NaN is the largest in Polars' order.
-        return rows.sort(self._order, descending=self._descending, nulls_last=True)
+        return rows.sort(self._order, descending=self._descending, nulls_last=self._nulls_last)

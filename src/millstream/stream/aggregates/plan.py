@@ -67,6 +67,28 @@ class Plan:
         """Return the results of finished groups as columns."""
         return [bound.result(frame).cast(bound.dtype).alias(name) for name, bound in self._bound.items()]
 
+    # --- windows of which the records are kept ------------------------------------------------------------------------
+
+    def lifted(self, records: pl.DataFrame) -> pl.DataFrame:
+        """Return records with a column for each fold."""
+        import polars as pl
+
+        records = self.prepared(records)
+        odd = [
+            pl.lit(None, dtype=pl.Float64).alias(part.odd) for part in self._parts if part.odd not in records.columns
+        ]
+        return records.with_columns(*self.main.lifted(), *odd)
+
+    def over_records(self) -> list[pl.Expr]:
+        """Return aggregations over lifted records in the order of time; `read` goes on with what they give."""
+        return [expr.alias(name) for table in self.tables.values() for name, expr in table.over_records().items()]
+
+    def read(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Return what `over_records` gave as groups for `made`."""
+        for table in self.tables.values():
+            frame = table.read(frame)
+        return frame
+
     def _add(self, table: Table) -> None:
         there = self.tables.get(table.name)
         if isinstance(there, CountedTable) and isinstance(table, CountedTable):

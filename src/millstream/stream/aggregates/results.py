@@ -75,8 +75,9 @@ def totals(frame: pl.DataFrame, parts: Parts) -> pl.Series:
 def exact(frame: pl.DataFrame, parts: Parts) -> Iterator[Fraction | None]:
     """Return sums as they are; None: not a number."""
     whole, fraction = _two(frame, parts)
-    rows = zip(whole.to_list(), fraction.to_list(), strict=True)
-    found = (exact_sum.exact(w or 0, f or 0) for w, f in rows)
+    rest = frame.get_column(parts.rest).to_list() if parts.rest in frame.columns else [0] * frame.height
+    rows = zip(whole.to_list(), fraction.to_list(), rest, strict=True)
+    found = (exact_sum.exact(w or 0, f or 0, r or 0) for w, f, r in rows)
     if parts.odd not in frame.columns:
         yield from found
         return
@@ -95,8 +96,7 @@ def deviation(times: int, total: Fraction | None, squares: Fraction | None) -> f
     if total is None or squares is None:
         return math.nan
     variance = (squares * times - total * total) / (times * (times - 1))
-    # Squares are cut at 2**-96, so equal numbers may come out a hair below zero.
-    return math.sqrt(max(0.0, exact_sum.rounded(variance)))
+    return math.sqrt(exact_sum.rounded(variance))
 
 
 def _with_odd(total: Fraction, odd: list[float]) -> float:

@@ -64,9 +64,17 @@ class StateTable:
     def finish(self, rows: pl.DataFrame, group: Sequence[str]) -> pl.DataFrame:
         return _mapped(rows.select(*group, STATE), self._kind.result, self._dtype).rename({STATE: self._result})
 
-    def over(self, values: Sequence[Any]) -> Any:
-        """Return the result of values, for windows of which no state is kept."""
-        return self._kind.result(self._kind.of([value for value in values if value is not None]))
+    def over_records(self) -> dict[str, pl.Expr]:
+        import polars as pl
+
+        return {self._result: pl.col(self._column).drop_nulls().implode()}
+
+    def read(self, frame: pl.DataFrame) -> pl.DataFrame:
+        import polars as pl
+
+        lists = frame.get_column(self._result).to_list()
+        results = [self._kind.result(self._kind.of(values)) if values else None for values in lists]
+        return frame.with_columns(pl.Series(self._result, results, dtype=self._dtype))
 
 
 class UserKind:

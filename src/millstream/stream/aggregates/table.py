@@ -44,3 +44,11 @@ class Table(Protocol):
     def finish(self, rows: pl.DataFrame, group: Sequence[str]) -> pl.DataFrame:
         """Return one row a group: group columns and the results of its aggregates by name."""
         ...
+
+    def over_records(self) -> dict[str, pl.Expr]:
+        """Return aggregations over a group's records, in the order of time, by the names that `finish` gives."""
+        ...
+
+    def read(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Return the frame of `over_records` with what Python must do to it."""
+        ...

@@ -17,8 +17,9 @@ from millstream.stream.run_values import read_frame, write_frame
 from millstream.stream.windowing.kind import AT, END, PASSED, START, Kind
 from millstream.stream.windowing.panes import HoppingWindows, TumblingWindows
 from millstream.stream.windowing.sessions import SessionWindows
+from millstream.stream.windowing.sliding import SlidingWindows
 from millstream.stream.windowing.step import WindowStep
-from millstream.stream.windows import Hopping, Session, Tumbling
+from millstream.stream.windows import Hopping, Session, Sliding, Tumbling
 
 if TYPE_CHECKING:
     import polars as pl
@@ -140,7 +141,7 @@ class WindowOperator:
             passed = pl.select(pl.max_horizontal(passed, pl.lit(self._info.closed_us, dtype=pl.Int64))).to_series()
             passed = passed.alias(PASSED)
         beside = [time, passed]
-        if self._plan.ordered:
+        if self._plan.ordered or isinstance(self.step.window, Sliding):
             first = self._info.sequence
             self._info.sequence += piece.height
             self._info_changed = True
@@ -246,4 +247,6 @@ def _kind_of(step: WindowStep, by: list[str], prefix: bytes) -> Kind:
             return HoppingWindows(step.window, step.lateness_us, by, prefix)
         case Session():
             return SessionWindows(step.window, step.lateness_us, by, prefix)
+        case Sliding():
+            return SlidingWindows(step.window, step.lateness_us, by, prefix)
     raise UsageError(f"{step.window} does not work yet")
