@@ -420,6 +420,21 @@ def test_a_paused_stream_waits_and_loses_nothing(app: App, clock: FakeClock) -> 
     assert [v["n"] for v in values(app, "counts")] == [2]
 
 
+def test_a_new_stream_begins_where_it_is_told_to(app: App, clock: FakeClock) -> None:
+    clicks = app.topic("clicks", Click)
+    click(clicks, 0, 1)
+    clock.advance("1h")
+    moment = time_from_us(clock.now_us())
+    click(clicks, 2, 3)
+    for name, start in (("all", "start"), ("none", "end"), ("from_1", 1), ("since", moment)):
+        reader = app.stream(clicks, name=name, start=start)(lambda s, name=name: s.to(name))  # type: ignore[arg-type]
+        assert reader.info().lag in (0, 2, 3, 4)
+    click(clicks, 4)
+    app.run(until="now")
+    found = {name: [v["load_ms"] for v in values(app, name)] for name in ("all", "none", "from_1", "since")}
+    assert found == {"all": [0, 1, 2, 3, 4], "none": [4], "from_1": [1, 2, 3, 4], "since": [2, 3, 4]}
+
+
 def test_until_now_leaves_windows_open_that_are_not_over(app: App, clock: FakeClock) -> None:
     clicks = app.topic("clicks", Click)
     app.stream(clicks, name="per_minute")(lambda s: s.window(tumbling("1m")).agg(n=count()).to("counts"))

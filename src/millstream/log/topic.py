@@ -6,7 +6,7 @@ import copy
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar
 
 from millstream.durations import duration
 from millstream.engines.protocol import Append, Bound, Engine, GroupInfo, PartitionInfo, TopicInfo
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+
+Start: TypeAlias = Literal["start", "end"] | int | datetime
+"""Where reading begins: an int is an offset, of every partition; a time finds the first record appended since."""
 
 _STOP_CHECK = timedelta(milliseconds=200)
 _TAIL_RECORDS = 10_000
@@ -350,7 +353,7 @@ class Topic(Generic[T]):
 
     def tail(
         self,
-        start: Literal["start", "end"] | int | datetime = "end",
+        start: Start = "end",
         *,
         wait: timedelta | str | float | None = None,
         stop: Callable[[], bool] | None = None,
@@ -386,7 +389,7 @@ class Topic(Generic[T]):
                 nap = min(nap, left)
             self.wait(positions, nap)
 
-    def _positions(self, start: Literal["start", "end"] | int | datetime) -> dict[int, int]:
+    def _positions(self, start: Start) -> dict[int, int]:
         if isinstance(start, datetime):
             return self._reader.offsets_at(start)
         info = self.info()
@@ -465,13 +468,15 @@ class Topic(Generic[T]):
         """Return the offset that the next record of each partition gets."""
         return {p.partition: p.end_offset for p in self.info().partitions}
 
-    def group(self, name: str, *, start: Literal["start", "end"] = "start", parallel: int | None = None) -> Group[T]:
-        """Return a consumer group; made, to begin at the start or the end of the log, where there is none.
+    def group(self, name: str, *, start: Start = "start", parallel: int | None = None) -> Group[T]:
+        """Return a consumer group, made where there is none.
 
         Args:
+            start: Where a new one begins: at the start or the end of the log, an offset (of every partition), or the
+                first record appended at or after a time.
             parallel: Make it one in sorted order, with so many records of a key out at once; see `Engine.create_group`.
         """
-        begin = None if start == "start" else self.end_offsets()
+        begin = None if start == "start" else self._positions(start)
         self._engine.create_group(self._name, name, start=begin, parallel=parallel)
         return Group(self, name, self._reader)
 

@@ -11,7 +11,7 @@ from millstream.batch.batch import Batch
 from millstream.errors import UsageError
 from millstream.log.delivery import UNIQUE_WINDOW
 from millstream.log.log import Log
-from millstream.log.topic import Topic
+from millstream.log.topic import Start, Topic
 from millstream.queue.autoscale import Scaling
 from millstream.queue.job import Job
 from millstream.queue.options import Chosen, QueueOptions, Recycle
@@ -229,7 +229,7 @@ class Readers(ABC):
         delay: timedelta | str | float = 0,
         latency: timedelta | str | float = LATENCY,
         future: timedelta | str | float = FUTURE,
-        start: Literal["start", "end"] = "start",
+        start: Start = "start",
         changed: Literal["refuse", "drop"] = "refuse",
         on_error: ErrorPolicy = "stop",
     ) -> Callable[[Callable[..., Any]], StreamReader]:
@@ -243,7 +243,8 @@ class Readers(ABC):
             delay: How far out of order records come: the watermark stays this much behind the newest event time.
             latency: While behind, take no more records at once than are processed in this time.
             future: An event time further than this after its append does not move the watermark beyond that.
-            start: Where a new stream begins: at the oldest record there is, or with those that come from now on.
+            start: Where a new stream begins: at the "start" of the log, at its "end", at an offset (of every
+                partition), or at the first record appended at or after a time. One that ran before goes on where it was.
             changed: What happens to the state of steps that are not described any more and still hold something:
                 "refuse" to run, or "drop" it. Steps that did not change keep theirs.
             on_error: What happens to a record for which a function raises: "stop" there and try again with growing

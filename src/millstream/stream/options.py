@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final, Literal
 
 import msgspec
 
 from millstream.durations import duration_us
 from millstream.errors import UsageError
+from millstream.log.topic import Start
 from millstream.stream.keyed.failing import ErrorPolicy, OnError
 
 LATENCY: Final = "250ms"
@@ -25,7 +26,7 @@ class StreamOptions(msgspec.Struct, frozen=True):
     delay_us: int = 0
     latency_us: int = duration_us(LATENCY)
     future_us: int = duration_us(FUTURE)
-    start: Literal["start", "end"] = "start"
+    start: Start = "start"
     changed: Literal["refuse", "drop"] = "refuse"
     on_error: OnError = OnError()
 
@@ -38,7 +39,7 @@ def options_of(
     delay: timedelta | str | float = 0,
     latency: timedelta | str | float = LATENCY,
     future: timedelta | str | float = FUTURE,
-    start: Literal["start", "end"] = "start",
+    start: Start = "start",
     changed: Literal["refuse", "drop"] = "refuse",
     on_error: ErrorPolicy = "stop",
 ) -> StreamOptions:
@@ -47,8 +48,10 @@ def options_of(
     Raises:
         UsageError: One is no duration, or none of the words there are.
     """
-    if start not in ("start", "end"):
-        raise UsageError(f'start={start!r}: give "start", the oldest record there is, or "end", those from now on')
+    if start not in ("start", "end") and (isinstance(start, bool) or not isinstance(start, int | datetime)):
+        raise UsageError(
+            f'start={start!r}: give "start", the oldest record there is, "end", those from now on, an offset or a time'
+        )
     if changed not in ("refuse", "drop"):
         raise UsageError(f'changed={changed!r}: give "refuse", or "drop" to give up the state of steps that are gone')
     return StreamOptions(
