@@ -244,7 +244,7 @@ class Readers(ABC):
             latency: While behind, take no more records at once than are processed in this time.
             future: An event time further than this after its append does not move the watermark beyond that.
             start: Where a new stream begins: at the "start" of the log, at its "end", at an offset (of every
-                partition), or at the first record appended at or after a time. One that ran before goes on where it was.
+                partition), or at the first record appended at or after a time. An old one goes on where it was.
             changed: What happens to the state of steps that are not described any more and still hold something:
                 "refuse" to run, or "drop" it. Steps that did not change keep theirs.
             on_error: What happens to a record for which a function raises: "stop" there and try again with growing
