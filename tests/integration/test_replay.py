@@ -185,14 +185,17 @@ def test_a_rate_spreads_them(app: App, orders: Topic[Order]) -> None:
     assert time.monotonic() - begun >= 0.19, "30 at 100/s: the last ten not before 0.2 s"
 
 
-def test_one_that_is_interrupted_says_how_far_it_came(app: App, orders: Topic[Order]) -> None:
+def test_one_that_is_stopped_says_how_far_it_came(app: App, orders: Topic[Order]) -> None:
     orders.extend([Order(n) for n in range(5)])
     wanted = Replay(app.log, "orders", into="again", start=1)
-    thread = threading.Thread(target=wanted.run, kwargs={"rate": "1/h"}, daemon=True)
+    stop = threading.Event()
+    thread = threading.Thread(target=wanted.run, kwargs={"rate": "1/h", "stop": stop})
     thread.start()
     until = time.monotonic() + 60
     while wanted.done.replayed == 0 and time.monotonic() < until:
         time.sleep(0.01)
+    stop.set()
+    thread.join()
     [range_] = wanted.done.ranges
     assert (wanted.done.replayed, range_.start, range_.end) == (1, 1, 2)
 

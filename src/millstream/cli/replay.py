@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -62,6 +63,7 @@ def replay(
         raise UsageError("say from where: --from start, an offset, a time, or how long ago, such as --from 2h")
     from millstream.queue.redrive import rate_per_s
     from millstream.queue.replay import Replay
+    from millstream.run.signals import stopped_by_signals
 
     rate_per_s(rate)  # a wrong one is told before anybody is asked
     with shell.open() as log:
@@ -82,13 +84,11 @@ def replay(
             _tell(wanted.rehearse(), where, as_json=shell.json)
             return
         _ask(wanted, where, confirm)
-        interrupted = False
-        try:
-            wanted.run(rate=rate)
-        except KeyboardInterrupt:
-            interrupted = True
+        stop = threading.Event()
+        with stopped_by_signals(stop):
+            wanted.run(rate=rate, stop=stop)
         _tell(wanted.done, where, as_json=shell.json)
-        if interrupted:
+        if stop.is_set():
             _tell_how_to_go_on(wanted.done)
             raise typer.Exit(EXIT_INTERRUPTED)
         raise typer.Exit(EXIT_SET_ASIDE if wanted.done.refused else 0)

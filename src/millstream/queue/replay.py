@@ -6,9 +6,10 @@ event time. For a consumer group they carry its name, so that the topic's other 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from time import monotonic, sleep
+from time import monotonic
 from typing import Any, Final
 
 import msgspec
@@ -104,7 +105,7 @@ class Replay:
 
     @property
     def done(self) -> Replayed:
-        """How far the last run came, also one that was interrupted."""
+        """How far the last run came, also one that was stopped."""
         return self._done
 
     def rehearse(self) -> Replayed:
@@ -115,22 +116,26 @@ class Replay:
             self._count(self._encoded(page, target), place)
         return self._done
 
-    def run(self, *, rate: str | float | None = None) -> Replayed:
+    def run(self, *, rate: str | float | None = None, stop: threading.Event | None = None) -> Replayed:
         """Append the records again, oldest first, partition after partition, each page in one transaction.
 
         Args:
             rate: At most so many a second ("10/s", "600/m", 10).
+            stop: When set, it ends after the page that it is at.
         """
         per_s = rate_per_s(rate)
+        stop = stop or threading.Event()
         target = self._existing() or self._made()
         split = PAGE_RECORDS if per_s is None else max(1, int(per_s / 10))
         self._begin(dry_run=False)
         begun = monotonic()
         for page, place in self._pages(split):
             encoded = self._encoded(page, target)
+            if encoded.appends and per_s is not None:
+                stop.wait(max(0.0, begun + self._done.replayed / per_s - monotonic()))
+            if stop.is_set():
+                break
             if encoded.appends:
-                if per_s is not None:
-                    sleep(max(0.0, begun + self._done.replayed / per_s - monotonic()))
                 self._log.engine.append(encoded.appends)
             self._count(encoded, place)
         return self._done
