@@ -563,3 +563,19 @@ def test_nobody_sleeps_while_there_is_an_item(opened: Open, kind: type[Queue[int
         for thread in waiting:
             thread.join(20)
             assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("kind", [Queue, PriorityQueue])
+@pytest.mark.parametrize("maxsize", [0, 9])
+def test_a_put_notices_that_another_one_has_shut_the_queue_down(
+    opened: Open, kind: type[Queue[int]], maxsize: int
+) -> None:
+    q, other = opened(kind, maxsize=maxsize), opened(kind, maxsize=maxsize)
+    q.put(1)
+    other.shutdown()
+    with pytest.raises(ShutDown):
+        q.put(2)
+    with pytest.raises(ShutDown):
+        q.put_many([])
+    assert q.is_shutdown
+    assert q.get() == 1

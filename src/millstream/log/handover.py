@@ -76,10 +76,16 @@ class HandOver(Generic[T]):
                 return value
             # Retention deleted it: the next one.
 
-    def put(self, values: Sequence[T], *, batch_records: int, bound: Bound | None) -> None:
+    def put(
+        self, values: Sequence[T], *, batch_records: int, bound: Bound | None, expect: Sequence[StateChange] = ()
+    ) -> None:
         """Append values, all or nothing, in batches of rows of so many records.
 
+        Args:
+            expect: The group's state as it has to be; not together with a bound.
+
         Raises:
+            CommitConflictError: The state is not as expected.
             QueueFullError: The queue of `bound` would grow beyond it.
             SchemaError: A value does not fit the topic's type.
         """
@@ -89,7 +95,9 @@ class HandOver(Generic[T]):
             for start in range(0, len(values), batch_records)
             for append in topic.encode(values[start : start + batch_records])
         ]
-        if appends:
+        if expect:
+            self.group.commit([], appends=appends, expect=expect)
+        elif appends:
             topic.log.engine.append(appends, bound=bound)
 
     def say_that_room_is_wanted(self, until_us: int) -> None:

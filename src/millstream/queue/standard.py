@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import Any, ClassVar, Final, Generic, Self, TypeVar
 
 from millstream.engines.protocol import Outcome
-from millstream.errors import MillstreamError, QueueFullError, UsageError
+from millstream.errors import CommitConflictError, MillstreamError, QueueFullError, UsageError
 from millstream.queue.standard_order import can_be_compared, kind_of, rank
 from millstream.queue.standard_store import WANTS_ROOM_US, Bad, Marks, Store
 from millstream.queue.standard_taker import Taker
@@ -128,14 +128,30 @@ class Queue(Generic[T]):
         self._put(list(items), block, timeout)
 
     def _put(self, items: list[T], block: bool, timeout: float | None) -> None:
-        marks = self._marks()
-        if self.is_shutdown:
-            raise ShutDown
-        if self.maxsize > 0 and block and timeout is not None and timeout < 0:
+        marks = self._marks() if self.maxsize > 0 else self._store.seen
+        while True:
+            try:
+                values = self._values(items, marks)
+                if self.maxsize <= 0:
+                    self._store.put(values, 0)
+                    return
+                break
+            except CommitConflictError:
+                marks = self._marks()  # somebody has shut the queue down, or put another kind of items
+        if block and timeout is not None and timeout < 0:
             raise ValueError("'timeout' must be a non-negative number")
+        self._put_bounded(values, block, timeout)
+
+    def _values(self, items: list[T], marks: Marks) -> list[Any]:
+        """Return items as they are stored, where they may be put."""
+        if self.is_shutdown or marks.is_shut_down:
+            self.is_shutdown = True
+            raise ShutDown
         self._check(items, marks.kind)
         encode = self._store.items.encode
-        values = [encode(item) for item in items]
+        return [encode(item) for item in items]
+
+    def _put_bounded(self, values: list[Any], block: bool, timeout: float | None) -> None:
         until = time.monotonic() + (_FOR_EVER_S * 24 * 365 if timeout is None else timeout)
         room = _Room(self._store)
         while values:
