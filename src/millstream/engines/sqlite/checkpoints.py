@@ -12,8 +12,8 @@ from millstream.engines.sqlite.driver import LogConnection
 from millstream.engines.sqlite.wal_room import WalRoom
 
 BACKGROUND_PAGES = 2000
-"""16 MB: a thread of our own copies while writers go on. The commit after it syncs the log's new beginning, whatever its
-durability: at a hundred jobs a second less than one in two hundred waits for that."""
+"""16 MB: a thread of our own copies while writers go on. The commit after it syncs the log's new beginning, whatever
+its durability: of a hundred jobs a second less than one in two hundred waits for that."""
 
 INLINE_PAGES = 8192
 """64 MB: writers are faster than the copying; the next one copies itself, which bounds the log's size."""

@@ -33,6 +33,8 @@ from millstream.engines.sqlite.waiting import Waiters
 from millstream.engines.sqlite.wal_room import WalRoom
 from millstream.errors import (
     MillstreamError,
+    StorageBusyError,
+    StorageError,
     StorageFullError,
     StorageReadOnlyError,
 )
@@ -77,7 +79,7 @@ class LogFile:
         self._waiters = Waiters(self._path + "-wake", self._path + "-lock")
         self._owners = Owners(self._path + "-wake")
         self._checkpoints = Checkpoints(
-            self._make_room, None if vfs else WalRoom(self._path + "-wal", driver.PAGE_BYTES)
+            self._copy_back, None if vfs else WalRoom(self._path + "-wal", driver.PAGE_BYTES)
         )
         self._closed = False
         with driver.wrapped(self._path), self._connections.reader():
@@ -232,6 +234,17 @@ class LogFile:
         try:
             with self._lending() as connection:
                 pages, copied = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        except StorageError:
+            return False
+        return pages == copied
+
+    def _copy_back(self) -> bool:
+        """Copy the write-ahead log back beside the writers; True: none is left, or another process is at it."""
+        try:
+            with self._lending() as connection:
+                pages, copied = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        except StorageBusyError:
+            return True
         except MillstreamError:
             return False
         return pages == copied
