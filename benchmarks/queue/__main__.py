@@ -5,7 +5,7 @@ from __future__ import annotations
 from benchmarks.command import run
 from benchmarks.queue import environments
 
-NAMES = ("put_get", "throughput", "enqueue", "latency", "backlog", "worker_memory")
+NAMES = ("put_get", "one_by_one", "in_order", "throughput", "enqueue", "latency", "backlog", "worker_memory")
 
 if __name__ == "__main__":
     environments.make()
