@@ -68,7 +68,7 @@ class DedupeOperator:
         self._near = Within(1 - step.within_us, step.within_us - 1, 0)
         self._allowed_us = step.within_us + step.lateness_us
         self._lateness = Lateness(prefix + b"t")
-        self._rows = KeyedRows(prefix + b"r")
+        self._rows = KeyedRows(prefix + b"r", leave="_t")
 
     def bind(self, port: int, schema: pl.Schema) -> pl.Schema | None:
         for name in self._by:
@@ -135,8 +135,7 @@ class DedupeOperator:
         if not found:
             return pl.Series(dtype=pl.Int64)
         firsts = pl.concat(found)
-        leave = pl.col("_t") + (self._step.within_us + self._allowed_us)
-        self._rows.add(firsts.select(*self._by, "_t", leave.alias("_leave")))
+        self._rows.add(firsts.select(*self._by, "_t"))
         return firsts["_id"]
 
     def _without_repeats(self, rows: pl.DataFrame) -> pl.DataFrame:
@@ -145,9 +144,7 @@ class DedupeOperator:
 
         if not rows.height:
             return rows
-        first_us, last_us = first_and_last_us(rows["_t"])
-        leave_us = self._step.within_us + self._allowed_us
-        first_us, last_us = first_us + self._near.low_us + leave_us, last_us + self._near.high_us + leave_us
+        first_us, last_us = self._near.met_us(0, *first_and_last_us(rows["_t"]))
         there = self._rows.near(rows, [pl.col(name) for name in self._by], self._key_as(rows), first_us, last_us)
         return rows if there is None else _not_near(rows, there, self._by, self._near, self._key_as(rows))
 
@@ -175,7 +172,7 @@ class DedupeOperator:
         return rows.filter(pl.Series(firsts, dtype=pl.Boolean))
 
     def advance(self, watermark_us: int) -> list[Piece]:
-        self._rows.runs.discard(watermark_us)
+        self._rows.runs.discard(watermark_us - self._step.within_us - self._allowed_us)
         self._lateness.advance(watermark_us)
         return []
 

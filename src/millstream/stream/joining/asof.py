@@ -29,6 +29,8 @@ class AsOfOperator:
     def __init__(self, step: AsOfStep, prefix: bytes) -> None:
         self.prefix = prefix
         self._step = step
+        self._passed_us = step.lateness_us + 1
+        """How much further the watermark is when all that is not newer than a record has come."""
         self._columns = JoinedColumns(step.name, step.on_left, step.on_right, step.suffix, prefix + b"s")
         self._lateness = Lateness(prefix + b"t")
         self._waiting = Side(prefix + b"l", alone=True)
@@ -43,19 +45,18 @@ class AsOfOperator:
         """Keep records; what comes out waits for the watermark."""
         import polars as pl
 
-        passed_us = pl.col("_t") + (self._step.lateness_us + 1)
-        rows = self._lateness.rows(piece, passed_us)
+        rows = self._lateness.rows(piece, pl.col("_t") + self._passed_us)
         if not rows.height:
             return []
         if port == 0:
-            self._waiting.add(rows, passed_us)
+            self._waiting.add(rows)
         else:
             self._versions.add(rows)
         return []
 
     def advance(self, watermark_us: int) -> list[Piece]:
         """Join the records that the watermark has passed."""
-        rows = self._waiting.leave(watermark_us)
+        rows = self._waiting.leave(watermark_us - self._passed_us)
         pieces = [] if rows is None or not rows.height else [self._joined(rows.sort("_t", "_id"))]
         self._versions.advance(watermark_us)
         self._lateness.advance(watermark_us)
@@ -69,10 +70,12 @@ class AsOfOperator:
     # --- times ----------------------------------------------------------------------------------------------------
 
     def due_us(self) -> int | None:
-        return self._waiting.due_us()
+        waiting_us = self._waiting.waiting_us()
+        return None if waiting_us is None else waiting_us[0] + self._passed_us
 
     def end_us(self) -> int | None:
-        return self._waiting.end_us()
+        waiting_us = self._waiting.waiting_us()
+        return None if waiting_us is None else waiting_us[1] + self._passed_us
 
     def out_us(self, watermark_us: int) -> int:
         return watermark_us - self._step.lateness_us

@@ -53,9 +53,9 @@ class JoinOperator:
         rows = self._lateness.rows(piece, self._reach.late_us(port))
         if not rows.height:
             return []
-        fresh = side.add(rows, self._reach.leave_us(port))
-        reach_us = self._reach.leaving(port, *first_and_last_us(fresh["_t"]))
-        there = other.near(fresh, self._columns.key(port), self._columns.key(1 - port), *reach_us)
+        fresh = side.add(rows)
+        met_us = self._reach.met_us(port, *first_and_last_us(fresh["_t"]))
+        there = other.near(fresh, self._columns.key(port), self._columns.key(1 - port), *met_us)
         if there is None:
             return []
         return self._met(fresh, there) if port == 0 else self._met(there, fresh)
@@ -71,7 +71,7 @@ class JoinOperator:
 
     def advance(self, watermark_us: int) -> list[Piece]:
         """Let go of the rows that nothing can meet any more; those that met nothing come out."""
-        left, right = (side.leave(watermark_us) for side in self._sides)
+        left, right = (side.leave(self._reach.left_us(port, watermark_us)) for port, side in enumerate(self._sides))
         self._lateness.advance(watermark_us)
         pieces: list[Piece] = []
         if left is not None and left.height:
@@ -86,10 +86,18 @@ class JoinOperator:
 
     def due_us(self) -> int | None:
         """Return the watermark at which a row comes out alone; rows that never do wait for nothing."""
-        return min((us for side in self._sides if (us := side.due_us()) is not None), default=None)
+        return min((first_us for first_us, _ in self._leave_us()), default=None)
 
     def end_us(self) -> int | None:
-        return max((us for side in self._sides if (us := side.end_us()) is not None), default=None)
+        return max((last_us for _, last_us in self._leave_us()), default=None)
+
+    def _leave_us(self) -> list[tuple[int, int]]:
+        """Return the first and last watermark at which rows of an input leave that may come out then."""
+        waiting = [(port, us) for port, side in enumerate(self._sides) if (us := side.waiting_us()) is not None]
+        return [
+            (self._reach.leave_us(port, first_us), self._reach.leave_us(port, last_us))
+            for port, (first_us, last_us) in waiting
+        ]
 
     def out_us(self, watermark_us: int) -> int:
         return self._reach.out_us(watermark_us, self._step.how)

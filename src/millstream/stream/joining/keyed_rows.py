@@ -34,10 +34,15 @@ INDEXES_MAX: Final = 4
 
 
 class KeyedRows:
-    """Rows in `Runs`, with `_leave`, found by key."""
+    """Rows in `Runs`, found by key.
 
-    def __init__(self, prefix: bytes) -> None:
-        self._runs = Runs(prefix, leave="_leave")
+    Args:
+        leave: The column by which rows leave.
+    """
+
+    def __init__(self, prefix: bytes, *, leave: str) -> None:
+        self._runs = Runs(prefix, leave=leave)
+        self._leave = leave
         self._indexes: list[_Index] = []
         self._recent: list[pl.DataFrame] = []
 
@@ -62,7 +67,7 @@ class KeyedRows:
     def near(
         self, asked: pl.DataFrame, asked_key: list[pl.Expr], key: list[pl.Expr], first_us: int, last_us: int
     ) -> pl.DataFrame | None:
-        """Return the rows that leave within these watermarks and have a key asked for, and maybe others.
+        """Return the rows of which `leave` is in a range and that have a key asked for, and maybe others.
 
         Args:
             asked_key: Makes the columns of the key of the rows asked for.
@@ -83,7 +88,7 @@ class KeyedRows:
         if not found:
             return None
         rows = pl.concat(found, how="vertical" if _same(found) else "diagonal_relaxed")
-        return rows.filter(pl.col("_leave").is_between(first_us, last_us))
+        return rows.filter(pl.col(self._leave).is_between(first_us, last_us))
 
     def _index(self, key: list[pl.Expr], types: pl.Schema) -> None:
         """See to it that there is an index of all rows but some recent ones."""

@@ -53,17 +53,19 @@ class Within(msgspec.Struct, frozen=True):
 
         return pl.col("_t") + (self._allowed_us(port) + 1)
 
-    def leave_us(self, port: int) -> pl.Expr:
-        """Return the watermark from which nothing can meet a record."""
-        import polars as pl
+    def leave_us(self, port: int, time_us: int) -> int:
+        """Return the watermark from which nothing can meet a record of this event time."""
+        return time_us + self._stay_us(port) + 1
 
-        return pl.col("_t") + (self._stay_us(port) + 1)
+    def left_us(self, port: int, watermark_us: int) -> int:
+        """Return the event time up to which nothing can meet a record from this watermark on."""
+        return watermark_us - self._stay_us(port) - 1
 
-    def leaving(self, port: int, first_us: int, last_us: int) -> tuple[int, int]:
-        """Return from which watermark to which the records leave that those of a port between two times can meet."""
-        low_us, high_us = (self.low_us, self.high_us) if port == 0 else (-self.high_us, -self.low_us)
-        stay_us = self._stay_us(1 - port) + 1
-        return first_us + low_us + stay_us, last_us + high_us + stay_us
+    def met_us(self, port: int, first_us: int, last_us: int) -> tuple[int, int]:
+        """Return the event times of the records of the other input that those of a port between two times can meet."""
+        if port == 0:
+            return first_us + self.low_us, last_us + self.high_us
+        return first_us - self.high_us, last_us - self.low_us
 
     def out_us(self, watermark_us: int, how: str) -> int:
         """Return the earliest event time of what comes out from this watermark on."""
@@ -79,21 +81,24 @@ class SameWindow(msgspec.Struct, frozen=True):
     lateness_us: int
 
     def late_us(self, port: int) -> pl.Expr:
-        return self.leave_us(port)
-
-    def leave_us(self, port: int) -> pl.Expr:
         import polars as pl
 
         return (pl.col("_t") // self.size_us + 1) * self.size_us + self.lateness_us
 
-    def leaving(self, port: int, first_us: int, last_us: int) -> tuple[int, int]:
-        return self._leave_us(first_us), self._leave_us(last_us)
+    def leave_us(self, port: int, time_us: int) -> int:
+        return self._start_us(time_us) + self.size_us + self.lateness_us
 
-    def _leave_us(self, time_us: int) -> int:
-        return (time_us // self.size_us + 1) * self.size_us + self.lateness_us
+    def left_us(self, port: int, watermark_us: int) -> int:
+        return self._start_us(watermark_us - self.lateness_us) - 1
+
+    def met_us(self, port: int, first_us: int, last_us: int) -> tuple[int, int]:
+        return self._start_us(first_us), self._start_us(last_us) + self.size_us - 1
 
     def out_us(self, watermark_us: int, how: str) -> int:
-        return (watermark_us - self.lateness_us) // self.size_us * self.size_us
+        return self._start_us(watermark_us - self.lateness_us)
+
+    def _start_us(self, time_us: int) -> int:
+        return time_us // self.size_us * self.size_us
 
 
 Reach: TypeAlias = Within | SameWindow

@@ -42,7 +42,7 @@ class Versions:
     """
 
     def __init__(self, prefix: bytes, key: tuple[str, ...], *, stay_us: int | None, lateness_us: int) -> None:
-        self._rows = KeyedRows(prefix + b"r")
+        self._rows = KeyedRows(prefix + b"r", leave="_leave" if stay_us is None else "_t")
         self._key = list(key)
         self._stay_us = stay_us
         self._lateness_us = lateness_us
@@ -63,10 +63,12 @@ class Versions:
         import polars as pl
 
         rows = rows.drop_nulls(self._key)
-        leave = pl.lit(FOREVER_US) if self._stay_us is None else pl.col("_t") + (self._stay_us + self._lateness_us + 1)
         ids = pl.int_range(self._next, self._next + rows.height, dtype=pl.Int64)
         self._next += rows.height
-        self._rows.add(rows.with_columns(leave.cast(pl.Int64).alias("_leave"), ids.alias("_id")))
+        more = [ids.alias("_id")]
+        if self._stay_us is None:
+            more.append(pl.lit(FOREVER_US, dtype=pl.Int64).alias("_leave"))
+        self._rows.add(rows.with_columns(more))
 
     def as_of(
         self, asked: pl.DataFrame, key: list[pl.Expr], tolerance_us: int | None = None
@@ -85,8 +87,11 @@ class Versions:
         if not asked.height:
             return None
         keys = [name for name in asked.columns if name != "_t"]
-        first_us = -FOREVER_US if self._stay_us is None else first_and_last_us(asked["_t"])[0] + self._lateness_us + 1
-        found = self._rows.near(asked, [pl.col(name) for name in keys], key, first_us, FOREVER_US)
+        first_us, last_us = -FOREVER_US, FOREVER_US
+        if self._stay_us is not None:
+            first_us, last_us = first_and_last_us(asked["_t"])
+            first_us -= self._stay_us
+        found = self._rows.near(asked, [pl.col(name) for name in keys], key, first_us, last_us)
         if found is None:
             return None
         asked = asked.with_row_index("_l").drop_nulls(keys)
@@ -101,11 +106,13 @@ class Versions:
 
     def advance(self, watermark_us: int) -> None:
         """Let go of the rows that count no more for anything asked from now on."""
-        if self._stay_us is None and self.height > 2 * self._live + SPARE_ROWS:
+        if self._stay_us is not None:
+            self._rows.runs.discard(watermark_us - self._lateness_us - self._stay_us - 1)
+            return
+        if self.height > 2 * self._live + SPARE_ROWS:
             self._find_leaving()
-        self._rows.runs.discard(watermark_us)
-        if self._stay_us is None:
-            self._live = min(self._live, self.height)
+        self._rows.runs.discard(watermark_us - self._lateness_us)
+        self._live = min(self._live, self.height)
 
     def _find_leaving(self) -> None:
         """Write down, for each row that a newer one follows, when that one counts for all that can be asked."""
@@ -119,8 +126,8 @@ class Versions:
         last = pl.lit(FOREVER_US)
         if "_deleted" in rows.columns:
             last = pl.when("_deleted").then(pl.col("_t") + DELETED_KEPT_US).otherwise(last)
-        leave = pl.when(followed).then(pl.col("_t").shift(-1)).otherwise(last) + self._lateness_us
-        rows = rows.with_columns(pl.min_horizontal(leave, FOREVER_US).alias("_leave"))
+        leave = pl.when(followed).then(pl.col("_t").shift(-1)).otherwise(last)
+        rows = rows.with_columns(leave.alias("_leave"))
         stays = pl.col("_leave") == FOREVER_US
         # Apart, so that the run of those that stay is not cut again and again.
         self._rows.replace(rows.filter(stays), rows.filter(~stays))
@@ -130,7 +137,7 @@ class Versions:
         self._rows.load(state)
         frames = self._rows.runs.frames()
         self._next = max((i for frame in frames if isinstance(i := frame["_id"].max(), int)), default=-1) + 1
-        self._live = self._count_live()
+        self._live = self._count_live() if self._stay_us is None else 0
 
     def _count_live(self) -> int:
         """Return how many rows there would be if it were known of all which ones leave."""
