@@ -32,7 +32,7 @@ JOBS = 10_000 if FULL else 1_200
 PROCESSES = 4
 KEYS = 17
 DISK_BYTES = 48_000_000 + JOBS * 12_000
-PAUSE_S = (0.3, 1.2) if FULL else (0.05, 0.4)
+PAUSE_S = (0.02, 0.2)
 """Between two kills."""
 
 PATIENCE_S = 1200.0 if FULL else 120.0
@@ -138,7 +138,12 @@ def outcome(path: Path) -> tuple[GroupInfo, list[DeadLetter]]:
         return app.topic("jobs").group("work").info(), [record.value for record in letters]
 
 
-def check_nothing_lost(path: Path, kills: Kills) -> None:
+def check_nothing_lost(path: Path, kills: Kills, *, may_end: bool = False) -> None:
+    """Look at ledger and notes.
+
+    Args:
+        may_end: A process may end by itself: where it cannot even open the log.
+    """
     info, letters = outcome(path)
     assert letters == []
     assert info.ledger.balanced
@@ -146,10 +151,9 @@ def check_nothing_lost(path: Path, kills: Kills) -> None:
     assert {event.number for event in kills.events("end")} == set(range(JOBS))
     assert kills.killed >= 3
     starts = kills.events("start")
-    again, troubles = len(starts) - JOBS, len(kills.notes) - PROCESSES - kills.killed
-    print(
-        f"\n{JOBS:,} jobs done, {kills.killed} processes killed, {troubles} ended otherwise, {again} jobs begun again"
-    )
+    again, ended = len(starts) - JOBS, len(kills.notes) - PROCESSES - kills.killed
+    print(f"\n{JOBS:,} jobs done, {kills.killed} processes killed, {ended} ended otherwise, {again} jobs begun again")
+    assert may_end or ended == 0
 
 
 def check_only_running_ones_repeated(kills: Kills) -> None:
@@ -195,7 +199,9 @@ def test_a_clock_that_is_set_by_an_hour_while_workers_are_killed_loses_nothing(t
     clock.write_bytes(struct.pack("q", 0))
 
     def set_clock(dice: random.Random) -> None:
-        clock.write_bytes(struct.pack("q", dice.choice((-3_600_000_000, 0, 3_600_000_000))))
+        # In place: a file that is cut off for a moment ends those who have it in memory.
+        with clock.open("r+b", buffering=0) as file:
+            file.write(struct.pack("q", dice.choice((-3_600_000_000, 0, 3_600_000_000))))
 
     kills = Kills(tmp_path, "none", clock=clock, trouble=set_clock)
     kills.run(random.Random(seed))
@@ -255,7 +261,7 @@ def test_a_disk_that_fills_up_while_workers_are_killed_loses_nothing(
     kills.run(random.Random(seed))
     small_disk.empty()
     assert small_disk.fills >= 3
-    check_nothing_lost(log, kills)
+    check_nothing_lost(log, kills, may_end=True)
     with App(str(log)) as app:
         kept = app.topic("jobs").group("work").state(0)
     assert {int(number) for number in kept} == set(range(JOBS)), "a job is done with its result, or not at all"
