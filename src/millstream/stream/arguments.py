@@ -43,8 +43,8 @@ def of_table(how: str) -> Literal["inner", "left"]:
     raise UsageError(f'join: how={how!r} cannot be had of a table; give "inner" or "left"')
 
 
-def takes(function: Callable[..., Any], count: int, what: str) -> Callable[..., Any]:
-    """Return a plain function that can be called with so many arguments.
+def takes(function: Callable[..., Any], count: int, what: str, *, may_be_async: bool = False) -> Callable[..., Any]:
+    """Return a function, a plain one unless told, that can be called with so many arguments.
 
     Raises:
         UsageError: It is none.
@@ -52,7 +52,7 @@ def takes(function: Callable[..., Any], count: int, what: str) -> Callable[..., 
     name = getattr(function, "__name__", repr(function))
     if not callable(function):
         raise UsageError(f"{what}: {function!r} is not a function")
-    if inspect.iscoroutinefunction(function):
+    if inspect.iscoroutinefunction(function) and not may_be_async:
         raise UsageError(f"{what}: {name!r} is async; write it as a plain function, or use map for async ones")
     try:
         signature = inspect.signature(function)

@@ -36,8 +36,10 @@ from millstream.stream.arguments import (
 from millstream.stream.deduping import DedupeStep
 from millstream.stream.graph import Each, Graph, Node, Source, Table, ToTopic, called_at
 from millstream.stream.joining import AsOfStep, How, JoinStep, TableStep
+from millstream.stream.keyed.awaiting import CONCURRENCY, AsyncCaller
 from millstream.stream.keyed.step import StatefulStep
 from millstream.stream.steps import (
+    AsyncMap,
     Explode,
     Filter,
     FilterValues,
@@ -105,12 +107,22 @@ class Stream:
 
     # --- Python -----------------------------------------------------------------------------------------------------
 
-    def map(self, function: Callable[[Any], Any]) -> Stream:
+    def map(self, function: Callable[[Any], Any], *, concurrency: int = CONCURRENCY) -> Stream:
         """Call a function with each record's value and go on with what it returns; None drops the record.
 
         The value is of the topic's type; after a step on columns it is a struct of the columns. The function returns a
         Struct, a dataclass or a dict (bytes where the next step is a raw topic); name it in the return annotation.
+
+        Args:
+            function: May be `async`: many calls are under way at a time then. Results keep the order of the records; a
+                micro-batch is done when the last of its calls is.
+            concurrency: How many, of an async function.
         """
+        if inspect.iscoroutinefunction(function):
+            if concurrency < 1:
+                raise UsageError(f"{called_at()}: map(..., concurrency={concurrency}): give 1 or more")
+            caller = AsyncCaller(takes(function, 1, "map", may_be_async=True), concurrency)
+            return self._then(AsyncMap(function, return_type(function), caller))
         return self._then(Map(_one_argument(function, "map"), return_type(function)))
 
     def flat_map(self, function: Callable[[Any], Iterable[Any]]) -> Stream:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
 from millstream.errors import UsageError
+from millstream.stream.keyed.awaiting import AsyncCaller
 from millstream.stream.keyed.failing import Guard
 from millstream.stream.needs import Needs, names_of, roots_of, union
 from millstream.stream.piece import CARRIED, Piece
@@ -165,6 +166,24 @@ class Map(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         return f"map({_name(self.function)})"
+
+
+class AsyncMap(msgspec.Struct, frozen=True):
+    """Do as `Map` does with an `async` function, for many records at a time."""
+
+    function: Callable[[Any], Coroutine[Any, Any, Any]]
+    type: type | None
+    caller: AsyncCaller
+    on_values = True
+
+    def run(self, piece: Piece, guard: Guard) -> Piece:
+        return piece.mapped(self.caller.each(piece.values(), guard), self.type)
+
+    def needs(self, out: Needs) -> Needs:
+        return None
+
+    def __str__(self) -> str:
+        return f"map({_name(self.function)}, concurrency={self.caller.concurrency})"
 
 
 class FlatMap(msgspec.Struct, frozen=True):

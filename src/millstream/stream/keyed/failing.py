@@ -177,9 +177,17 @@ class Guard:
             return None
         return duration_us(error.delay) if isinstance(error, RetryLater) else rule.delay_us(attempt, self._draw())
 
+    def stops_for(self, error: Exception) -> bool:
+        """Return whether the stream stops at a record that is given up on."""
+        return not self.policy.skips and not isinstance(error, Reject)
+
+    def is_stopping(self) -> bool:
+        """Return whether the stream is to stop."""
+        return self._wait(0)
+
     def give_up(self, place: int, error: Exception, attempts: int) -> None:
         """Note a record that is skipped; raise its error where the stream is to stop."""
-        if not self.policy.skips and not isinstance(error, Reject):
+        if self.stops_for(error):
             self.stopped_at = place
             raise error
         self._failed.append(Failed(place, error, attempts))

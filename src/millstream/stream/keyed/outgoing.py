@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from millstream.stream.piece import CARRIED, Piece
+from millstream.stream.piece import Piece
 
 if TYPE_CHECKING:
     import polars as pl
@@ -50,7 +50,7 @@ class Outgoing:
                     "_watermark": pl.Series([None] * len(times), dtype=pl.Int64),
                 }
             )
-            carried = made if carried is None else pl.concat([carried.select(CARRIED), made])
+            carried = made if carried is None else pl.concat([carried, made], how="diagonal")
         assert carried is not None
         # Most maps make one value of each record.
         if self._timers or len(self.places) != self._height or self.places != list(range(self._height)):
