@@ -43,6 +43,7 @@ class DedupeStep(msgspec.Struct, frozen=True):
     lateness_us: int = 0
     """How much further than `within_us` behind the watermark a record may be."""
     name: str = "dedupe"
+    on_values = False
 
     def __post_init__(self) -> None:
         if not self.by:

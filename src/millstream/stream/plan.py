@@ -88,11 +88,9 @@ def _takes_values(node: Node, graph: Graph) -> bool:
     step = node.step
     if isinstance(step, Each):
         return True
-    if isinstance(step, ToTopic) or is_stateful(step):
-        return getattr(step, "on_values", False)
-    if step.on_values:
-        return True
-    return keeps_values(step) and wants_values(node, graph)
+    if keeps_values(step):
+        return step.on_values or wants_values(node, graph)
+    return getattr(step, "on_values", False)
 
 
 def wants_columns(node: Node, graph: Graph) -> bool:
@@ -115,7 +113,7 @@ def _takes_columns(node: Node, graph: Graph) -> bool:
 
 def keeps_values(step: Any) -> bool:
     """Return whether the values that come out are those that came in."""
-    return type(step).__name__ in ("Filter", "FilterValues", "KeyBy", "Merge")
+    return type(step).__name__ in ("DedupeStep", "Filter", "FilterValues", "KeyBy", "Merge")
 
 
 def wants_keys(node: Node, graph: Graph, needs: Needs) -> bool:
