@@ -121,14 +121,15 @@ class Runs:
         """Return all rows, merged; None without any."""
         return self._merged(self.frames())
 
-    def leaving(self, first_us: int, last_us: int) -> pl.DataFrame | None:
-        """Return the rows that leave within these watermarks, both included, merged; they stay."""
+    def leaving(self, first_us: int, last_us: int, *, merge: bool = True) -> pl.DataFrame | None:
+        """Return the rows that leave within these watermarks, both included; they stay. `merge=False`: as they are."""
         found = [
             _between(self._runs[number], self._leave, first_us, last_us)
             for number in sorted(self._runs)
             if self._runs[number].first_us <= last_us and self._runs[number].last_us >= first_us
         ]
-        return self._merged([frame for frame in found if frame.height])
+        found = [frame for frame in found if frame.height]
+        return self._merged(found) if merge or not found else _together(found)
 
     # --- what changes -------------------------------------------------------------------------------------------
 

@@ -121,7 +121,7 @@ def extreme_of(column: str, how: How) -> Fold:
 
 
 class FoldTable:
-    """The folds of a step; each group has a row, also when nothing is folded."""
+    """The folds of a step; each group has a row. A group may have no columns: then all is one."""
 
     name = "f"
     ordered = False
@@ -130,10 +130,11 @@ class FoldTable:
         self.folds = {fold.name: fold for fold in folds}
 
     def rows(self, records: pl.DataFrame, group: Sequence[str]) -> pl.DataFrame:
-        return records.group_by(group).agg([fold.first() for fold in self.folds.values()])
+        aggregations = [fold.first() for fold in self.folds.values()]
+        return records.group_by(group).agg(aggregations) if group else records.select(aggregations)
 
     def merge(self, rows: pl.DataFrame, group: Sequence[str]) -> pl.DataFrame:
-        return rows.group_by(group).agg(self.again(rows))
+        return rows.group_by(group).agg(self.again(rows)) if group else rows.select(self.again(rows))
 
     def finish(self, rows: pl.DataFrame, group: Sequence[str]) -> pl.DataFrame:
         return rows

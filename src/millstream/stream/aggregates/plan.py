@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from millstream.stream.aggregates.aggregate import Aggregate
 from millstream.stream.aggregates.binding import Bound, bind
 from millstream.stream.aggregates.counted import CountedTable, OddTable
-from millstream.stream.aggregates.folds import Fold, FoldTable
+from millstream.stream.aggregates.folds import Fold, FoldTable, count_of
 from millstream.stream.aggregates.table import Table
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ class Plan:
         self._bound: dict[str, Bound] = {name: bind(name, a, schema) for name, a in aggregates.items()}
         folds: dict[str, Fold] = {fold.name: fold for bound in self._bound.values() for fold in bound.folds}
         self._parts = list(dict.fromkeys(part for bound in self._bound.values() for part in bound.parts))
-        self.main = FoldTable(tuple(folds.values()))
+        # Something must be folded, for that table tells which groups there are.
+        self.main = FoldTable(tuple(folds.values()) or (count_of(None),))
         self.tables: dict[str, Table] = {self.main.name: self.main}
         for part in self._parts:
             self._add(OddTable(part.odd))

@@ -128,35 +128,45 @@ class WindowOperator:
         return late
 
     def _records(self, piece: Piece) -> pl.DataFrame:
-        """Return what windows need of records."""
+        """Return what windows need of records; PASSED only where one of them may be late for a window."""
         import polars as pl
 
         assert self._plan is not None
-        keys = zip(self._keys.items(), self._by, strict=True)
-        columns = [pl.col(name).cast(dtype).alias(own) for (name, dtype), own in keys]
-        columns += [pl.col(name) for name in self._plan.columns]
+        columns = piece.columns()
+        made = [
+            columns.get_column(name).cast(dtype).alias(own)
+            for (name, dtype), own in zip(self._keys.items(), self._by, strict=True)
+        ]
+        made += [columns.get_column(name) for name in self._plan.columns]
         time = piece.carried.get_column("_event_time").to_physical().alias(TIME)
-        passed = piece.carried.get_column("_watermark").alias(PASSED)
-        if self._info.closed_us is not None:
-            passed = pl.select(pl.max_horizontal(passed, pl.lit(self._info.closed_us, dtype=pl.Int64))).to_series()
-            passed = passed.alias(PASSED)
-        beside = [time, passed]
+        made.append(time)
+        if (passed := self._passed(time, piece.carried.get_column("_watermark"))) is not None:
+            made.append(passed.alias(PASSED))
         if self._plan.ordered or isinstance(self.step.window, Sliding):
             first = self._info.sequence
             self._info.sequence += piece.height
             self._info_changed = True
             sequence = pl.int_range(first, self._info.sequence, dtype=pl.Int64, eager=True).alias(SEQUENCE)
-            beside += [piece.carried.get_column("_key").alias(KEY), sequence]
-        return piece.columns().select(columns).hstack(beside) if columns else pl.DataFrame(beside)
+            made += [piece.carried.get_column("_key").alias(KEY), sequence]
+        return pl.DataFrame(made)
+
+    def _passed(self, time: pl.Series, watermark: pl.Series) -> pl.Series | None:
+        """Return how far event time had come for each record; None where it does not matter."""
+        import polars as pl
+
+        newest: Any = watermark.max()
+        closed_us = self._info.closed_us
+        known = [us for us in (newest, closed_us) if us is not None]
+        first_us: Any = time.min()
+        if not known or first_us >= self._kind.late_below_us(max(known)):
+            return None
+        if closed_us is None:
+            return watermark
+        return pl.select(pl.max_horizontal(watermark, pl.lit(closed_us, dtype=pl.Int64))).to_series()
 
     def _late_among(self, records: pl.DataFrame) -> pl.Series | None:
         """Return which records are late, None: none is."""
-        passed_us = records.get_column(PASSED).max()
-        if passed_us is None:
-            return None
-        assert isinstance(passed_us, int)
-        first_us: Any = records.get_column(TIME).min()
-        if first_us >= self._kind.late_below_us(passed_us):
+        if PASSED not in records.columns:
             return None
         late = records.select(self._kind.late().fill_null(False).alias("late")).to_series()
         return late if late.any() else None
@@ -180,7 +190,8 @@ class WindowOperator:
         import polars as pl
 
         moment = pl.Datetime("us", "UTC")
-        frame = frame.sort(START, END, *self._by)
+        if frame.height > 1:
+            frame = frame.sort(self._order(frame))
         assert self._plan is not None
         columns = frame.select(
             *[
@@ -195,6 +206,12 @@ class WindowOperator:
         at = frame.get_column(AT).cast(moment) if AT in frame.columns else columns.get_column("window_start")
         times = at.alias("_event_time")
         return Piece(pl.DataFrame([key_series(columns, self.step.by), times, nothing]), columns=columns)
+
+    def _order(self, frame: pl.DataFrame) -> list[str]:
+        """Return the columns to sort results by; those in which all are the same only cost time."""
+        bounds = (START, END) if isinstance(self.step.window, Session) else (START,)
+        several = [name for name in bounds if frame.get_column(name).min() != frame.get_column(name).max()]
+        return [*several, *self._by] or [START]
 
     # --- time -------------------------------------------------------------------------------------------------------
 

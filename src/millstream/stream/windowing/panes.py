@@ -8,11 +8,13 @@ have a pane of their own, with the first window that they count for.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from millstream.stream.aggregates.plan import Plan
+from millstream.stream.aggregates.table import TIME
 from millstream.stream.runs import Bytes, Changes, State
 from millstream.stream.windowing.kind import END, PASSED, START
 from millstream.stream.windowing.store import LEAVE, Frames, Store
@@ -24,6 +26,12 @@ if TYPE_CHECKING:
 PANE: Final = "_pane"
 FROM: Final = "_from"
 """Start of the first window that a pane's records count for."""
+
+WINDOWS_APART: Final = 4
+"""Windows of a micro-batch that are grouped each by itself: one column less to group by is worth that many passes."""
+
+WINDOWS_AT_ONCE: Final = 32
+"""Windows that close at once from which on all are grouped together, and not each by itself."""
 
 
 class TumblingWindows:
@@ -44,12 +52,18 @@ class TumblingWindows:
     def late(self) -> pl.Expr:
         import polars as pl
 
-        return self._start(pl.col("_time")) + (self._size_us + self._lateness_us) <= pl.col(PASSED)
+        return self._start(pl.col(TIME)) + (self._size_us + self._lateness_us) <= pl.col(PASSED)
 
     def add(self, records: pl.DataFrame) -> list[pl.DataFrame]:
         import polars as pl
 
-        self._store.add(records.with_columns(self._start(pl.col("_time")).alias(START)))
+        records = self._store.plan.prepared(records)
+        parts = by_window(records, self._size_us)
+        if parts is None:
+            self._store.add(records.with_columns(self._start(pl.col(TIME)).alias(START)))
+            return []
+        for start_us, part in parts:
+            self._store.add(part, {START: start_us})
         return []
 
     def close(self, time_us: int) -> list[pl.DataFrame]:
@@ -130,17 +144,24 @@ class HoppingWindows:
     def late(self) -> pl.Expr:
         import polars as pl
 
-        return self._last_start(pl.col("_time")) + (self._size_us + self._lateness_us) <= pl.col(PASSED)
+        return self._last_start(pl.col(TIME)) + (self._size_us + self._lateness_us) <= pl.col(PASSED)
 
     def add(self, records: pl.DataFrame) -> list[pl.DataFrame]:
         import polars as pl
 
-        pane = (pl.col("_time") // self._pane_us * self._pane_us).alias(PANE)
+        records = self._store.plan.prepared(records)
+        all_in_time = PASSED not in records.columns
+        if all_in_time and (parts := by_window(records, self._pane_us)) is not None:
+            for pane_us, part in parts:
+                self._store.add(part, {PANE: pane_us, FROM: self._start_after(pane_us - self._size_us)})
+            return []
+        placed = records.with_columns((pl.col(TIME) // self._pane_us * self._pane_us).alias(PANE))
         first = self._first_start_after(pl.col(PANE) - self._size_us)
-        in_time = self._first_start_after(pl.col(PASSED) - (self._size_us + self._lateness_us))
-        self._store.add(
-            records.with_columns(pane).with_columns(pl.max_horizontal(first, in_time).alias(FROM)),
-        )
+        if not all_in_time:
+            first = pl.max_horizontal(
+                first, self._first_start_after(pl.col(PASSED) - (self._size_us + self._lateness_us))
+            )
+        self._store.add(placed.with_columns(first.alias(FROM)))
         return []
 
     def close(self, time_us: int) -> list[pl.DataFrame]:
@@ -154,7 +175,7 @@ class HoppingWindows:
             return []
         made = self._windows(before, last_us)
         self._store.discard(time_us)
-        return [] if made is None else [made]
+        return made
 
     def due_us(self) -> int | None:
         """Return the end of the first window that is open: that of the first pane's first window."""
@@ -213,28 +234,79 @@ class HoppingWindows:
 
         return rows.with_columns((self._last_start(pl.col(PANE)) + self._size_us).alias(LEAVE))
 
-    def _windows(self, closed_us: int | None, last_us: int) -> pl.DataFrame | None:
+    def _start_after(self, time_us: int) -> int:
+        return time_us // self._advance_us * self._advance_us + self._advance_us
+
+    def _windows(self, closed_us: int | None, last_us: int) -> list[pl.DataFrame]:
         """Return the results of the windows that end after `closed_us` and start at `last_us` or before."""
+        first_end = self._store.main.first_us()
+        if first_end is None:
+            return []
+        # A pane leaves with the last of its windows, so the first window of the first pane ends within a size before.
+        first_us = self._start_after(first_end - 2 * self._size_us)
+        if closed_us is not None:
+            first_us = max(first_us, self._start_after(closed_us - self._size_us))
+        if first_us > last_us:
+            return []
+        # A pane of a window that closes begins before its end, and leaves a size later at the latest.
+        found = self._store.between(first_us + 1, last_us + 2 * self._size_us)
+        if (last_us - first_us) // self._advance_us < WINDOWS_AT_ONCE:
+            starts = range(first_us, last_us + 1, self._advance_us)
+            made = [self._window(found, start_us) for start_us in starts]
+            return [frame for frame in made if frame is not None]
+        frames = {name: self._spread(name, rows, first_us, last_us) for name, rows in found.items()}
+        return [] if frames[self._store.plan.main.name] is None else [self._result(frames)]
+
+    def _window(self, found: Frames, start_us: int) -> pl.DataFrame | None:
+        """Return the results of one window."""
         import polars as pl
 
-        first = pl.col(FROM)
-        if closed_us is not None:
-            after = (closed_us - self._size_us) // self._advance_us * self._advance_us + self._advance_us
-            first = pl.max_horizontal(first, pl.lit(after, dtype=pl.Int64))
-        # The upper end is the start of the last window that begins with or before a pane, plus one.
-        last = pl.min_horizontal(self._last_start(pl.col(PANE)), pl.lit(last_us, dtype=pl.Int64))
-        starts = pl.int_ranges(first, last + 1, self._advance_us, dtype=pl.Int64).alias(START)
-        group = [START, *self._by]
         frames: Frames = {}
-        # A pane of a window that closes begins before its end, and leaves a size later at the latest.
-        found = self._store.between((closed_us or -(2**62)) + 1, last_us + 2 * self._size_us)
+        inside = pl.col(PANE).is_between(start_us, start_us + self._size_us, closed="left") & (pl.col(FROM) <= start_us)
         for name, rows in found.items():
-            if rows is None:
+            mine = None if rows is None else rows.filter(inside).drop(PANE, FROM, LEAVE)
+            if mine is None or not mine.height:
                 frames[name] = None
                 continue
-            placed = rows.with_columns(starts).explode(START).filter(pl.col(START).is_not_null())
-            frames[name] = self._store.plan.tables[name].merge(placed, group) if placed.height else None
-        if frames[self._store.plan.main.name] is None:
+            placed = mine.with_columns(pl.lit(start_us, dtype=pl.Int64).alias(START))
+            frames[name] = self._store.merged(name, placed, [START, *self._by])
+        return None if frames[self._store.plan.main.name] is None else self._result(frames)
+
+    def _spread(self, name: str, rows: pl.DataFrame | None, first_us: int, last_us: int) -> pl.DataFrame | None:
+        """Return the rows of a table, each in all of its windows between two."""
+        import polars as pl
+
+        if rows is None:
             return None
-        made = self._store.plan.finished(frames, group)
+        first = pl.max_horizontal(pl.col(FROM), pl.lit(first_us, dtype=pl.Int64))
+        last = pl.min_horizontal(self._last_start(pl.col(PANE)), pl.lit(last_us, dtype=pl.Int64))
+        # The upper end is the start of the last window that begins with or before a pane, plus one.
+        starts = pl.int_ranges(first, last + 1, self._advance_us, dtype=pl.Int64).alias(START)
+        placed = rows.with_columns(starts).explode(START).filter(pl.col(START).is_not_null())
+        return self._store.merged(name, placed, [START, *self._by]) if placed.height else None
+
+    def _result(self, frames: Frames) -> pl.DataFrame:
+        import polars as pl
+
+        made = self._store.plan.finished(frames, [START, *self._by])
         return made.with_columns((pl.col(START) + self._size_us).alias(END))
+
+
+def by_window(records: pl.DataFrame, size_us: int) -> list[tuple[int, pl.DataFrame]] | None:
+    """Return records by the window, of those side by side, that they are in; None where these are more than a few."""
+    import polars as pl
+
+    time = records.get_column(TIME)
+    first: Any = time.min()
+    last: Any = time.max()
+    starts = range(first // size_us * size_us, last + 1, size_us)
+    if len(starts) > WINDOWS_APART:
+        return None
+    if len(starts) == 1:
+        return [(starts[0], records)]
+    if time.is_sorted():
+        places = [int(time.search_sorted(start, side="left")) for start in starts] + [records.height]
+        parts = [records.slice(place, end - place) for place, end in pairwise(places)]
+    else:
+        parts = [records.filter(pl.col(TIME).is_between(us, us + size_us, closed="left")) for us in starts]
+    return [(start, part) for start, part in zip(starts, parts, strict=True) if part.height]

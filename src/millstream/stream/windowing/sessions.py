@@ -48,6 +48,7 @@ class SessionWindows:
     # --- records ------------------------------------------------------------------------------------------------
 
     def add(self, records: pl.DataFrame) -> list[pl.DataFrame]:
+        records = self._store.plan.prepared(records).drop(PASSED, strict=False)
         if len(self._store.plan.tables) == 1 and (rows := self._short(records)) is not None:
             self._store.put(self._store.plan.main.name, rows)
         else:
@@ -64,8 +65,7 @@ class SessionWindows:
         main = self._store.plan.main
         times = [pl.col(TIME).min().alias(START), (pl.col(TIME).max() + self._gap_us).alias(END)]
         aggregations = [*times, *[fold.first() for fold in main.folds.values()]]
-        prepared = self._store.plan.prepared(records)
-        rows = prepared.group_by(self._by).agg(aggregations) if self._by else prepared.select(aggregations)
+        rows = records.group_by(self._by).agg(aggregations) if self._by else records.select(aggregations)
         longest = rows.select((pl.col(END) - pl.col(START)).max()).item()
         if longest >= 2 * self._gap_us:
             return None
@@ -143,7 +143,7 @@ class SessionWindows:
         back = found.filter(~pl.col("_closed")).drop("_closed")
         if back.height:
             self._store.put(name, back)
-        return self._store.plan.tables[name].merge(closed, self._store.group) if closed.height else None
+        return self._store.merged(name, closed, self._store.group) if closed.height else None
 
     # --- time and what is stored ----------------------------------------------------------------------------------
 

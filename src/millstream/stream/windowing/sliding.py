@@ -50,7 +50,7 @@ class SlidingWindows:
     def add(self, records: pl.DataFrame) -> list[pl.DataFrame]:
         import polars as pl
 
-        self._runs.add(records.drop(PASSED).with_columns((pl.col(TIME) + self._size_us).alias(LEAVE)))
+        self._runs.add(records.drop(PASSED, strict=False).with_columns((pl.col(TIME) + self._size_us).alias(LEAVE)))
         return []
 
     def close(self, time_us: int) -> list[pl.DataFrame]:
