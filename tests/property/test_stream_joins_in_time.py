@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from millstream.stream import deduping
 from millstream.stream.deduping import DedupeOperator, DedupeStep
 from millstream.stream.joining import AsOfOperator, AsOfStep, TableOperator, TableStep, keyed_rows, versions
+from millstream.stream.joining import newest as newest_row
 from millstream.testing.operator_histories import NEVER_US, Event, History, Playing, histories, times_of
 
 SCHEMAS = [pl.Schema({"k": pl.Int64(), side: pl.Int64()}) for side in "lr"]
@@ -26,7 +27,8 @@ def thresholds(request: pytest.FixtureRequest) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "small":
             patch.setattr(versions, "SPARE_ROWS", 2)
-            patch.setattr(versions, "FEW", 1)
+            patch.setattr(newest_row, "FEW", 1)
+            patch.setattr(versions, "FEW", 0)
             patch.setattr(deduping, "ROUNDS", 1)
             patch.setattr(keyed_rows, "INDEXED_ROWS_MIN", 0)
             patch.setattr(keyed_rows, "FEW", 0)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from millstream.stream.joining.keyed_rows import KeyedRows
+from millstream.stream.joining.newest import FEW, Newest
 from millstream.stream.joining.reach import first_and_last_us
 from millstream.stream.joining.steps import FOREVER_US
 
@@ -25,9 +26,6 @@ SPARE_ROWS: Final = 4096
 DELETED_KEPT_US: Final = 24 * 3_600_000_000
 """How long it is kept that a row was deleted, in event time: an older version that comes later than that would be taken
 for a new one. Source: Kafka's `delete.retention.ms`, a day too."""
-
-FEW: Final = 8
-"""A frame is first filtered by key when what looks into it has so many times fewer rows."""
 
 
 class Versions:
@@ -49,6 +47,7 @@ class Versions:
         self._next = 0
         self._live = 0
         """Rows when it was last known of all which ones leave."""
+        self._prepared: Newest | None = None
 
     @property
     def height(self) -> int:
@@ -62,6 +61,7 @@ class Versions:
         """Keep rows; those with a null in the key match nothing, so they are not kept."""
         import polars as pl
 
+        self._prepared = None
         rows = rows.drop_nulls(self._key)
         ids = pl.int_range(self._next, self._next + rows.height, dtype=pl.Int64)
         self._next += rows.height
@@ -82,27 +82,31 @@ class Versions:
         Returns:
             The places in `asked` for which there is a row, ascending, and those rows.
         """
-        import polars as pl
 
         if not asked.height:
             return None
         keys = [name for name in asked.columns if name != "_t"]
+        newest = self._newest(asked, keys, key)
+        if newest is None:
+            return None
+        return newest.of(asked.with_row_index("_l").drop_nulls(keys), tolerance_us)
+
+    def _newest(self, asked: pl.DataFrame, keys: list[str], key: list[pl.Expr]) -> Newest | None:
+        """Return the rows that may be found, prepared; those of all, for as long as they stay the same."""
+        import polars as pl
+
+        if self._stay_us is None and asked.height * FEW >= self.height:
+            types = asked.select(keys).schema
+            if self._prepared is None or self._prepared.types != types:
+                rows = self._rows.runs.frame()
+                self._prepared = None if rows is None else Newest(rows, key, None)
+            return self._prepared
         first_us, last_us = -FOREVER_US, FOREVER_US
         if self._stay_us is not None:
             first_us, last_us = first_and_last_us(asked["_t"])
             first_us -= self._stay_us
         found = self._rows.near(asked, [pl.col(name) for name in keys], key, first_us, last_us)
-        if found is None:
-            return None
-        asked = asked.with_row_index("_l").drop_nulls(keys)
-        places = found.select(*key, "_t", "_id").with_row_index("_r")
-        if asked.height * FEW < places.height:
-            places = places.join(asked, on=keys, how="semi")
-        pairs = asked.sort("_t").join_asof(
-            places.sort("_t", "_id"), on="_t", by=keys, tolerance=tolerance_us, check_sortedness=False
-        )
-        pairs = pairs.select("_l", "_r").filter(pl.col("_r").is_not_null()).sort("_l")
-        return pairs["_l"], found[pairs["_r"]]
+        return None if found is None else Newest(found, key, asked)
 
     def advance(self, watermark_us: int) -> None:
         """Let go of the rows that count no more for anything asked from now on."""
@@ -111,7 +115,9 @@ class Versions:
             return
         if self.height > 2 * self._live + SPARE_ROWS:
             self._find_leaving()
-        self._rows.runs.discard(watermark_us - self._lateness_us)
+            self._prepared = None
+        if self._rows.runs.discard(watermark_us - self._lateness_us):
+            self._prepared = None
         self._live = min(self._live, self.height)
 
     def _find_leaving(self) -> None:
