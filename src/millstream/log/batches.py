@@ -239,6 +239,24 @@ class RecordCoding(Generic[T]):
         """Return a batch (or adjacent ones of `written` as a run) as readers of frames see it; see `frame_of`."""
         return frame_of(batch, written, self.schema, columns)
 
+    def values(self, run: BatchRun, written: Schema) -> tuple[list[T], pl.DataFrame]:
+        """Return the values of a batch or run, and its metadata columns as a frame.
+
+        Raises:
+            SchemaError: The topic's type refuses one of them.
+        """
+        import polars as pl
+
+        batch = run.batch
+        if batch.coding is Coding.ROWS:
+            values = self._rows.decode(batch.data, batch.count, written)
+            metadata = stored_frame(run, written, (), _METADATA)
+        else:
+            metadata = stored_frame(run, written, written.names, _METADATA)
+            values = self._objects.decode(metadata, written)
+        offsets = pl.int_range(batch.offset, batch.end_offset, dtype=pl.Int64(), eager=True).alias("_offset")
+        return values, pl.DataFrame([*map(metadata.get_column, _METADATA), offsets])
+
     def records(self, batch: StoredBatch, written: Schema) -> list[Record[T]]:
         """Return all records of a batch.
 

@@ -50,6 +50,14 @@ class Extras:
             None if times is None else [None if moment is None else time_to_us(moment) for moment in times]
         )
 
+    @classmethod
+    def of_columns(cls, keys: pl.Series | None, times: pl.Series | None) -> Extras:
+        """Return what is given as columns `_key` and `_event_time`."""
+        extras = cls()
+        extras.keys = None if keys is None or keys.null_count() == keys.len() else keys.to_list()
+        extras.times = None if times is None else times.to_physical().to_list()
+        return extras
+
     @property
     def empty(self) -> bool:
         return self.keys is None and self.headers is None and self.times is None

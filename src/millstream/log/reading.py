@@ -43,46 +43,63 @@ class _View(NamedTuple):
     coding: RecordCoding[Any]
     columns: Sequence[str] | None
     partition: int
+    with_values: bool = False
 
     def same(self, other: _View) -> bool:
-        return self.coding is other.coding and self.partition == other.partition and self._names() == other._names()
+        return (
+            self.coding is other.coding
+            and self.partition == other.partition
+            and self.with_values == other.with_values
+            and self._names() == other._names()
+        )
 
     def _names(self) -> list[str] | None:
         return None if self.columns is None else list(self.columns)
 
 
 class _Decoded(NamedTuple):
-    """The records [offset, offset + records) as a frame."""
+    """The records [offset, offset + records) as a frame, and as values where they were asked for."""
 
     offset: int
     frame: pl.DataFrame
     records: int
     """The frame's height, but a frame without columns has none."""
+    values: list[Any] | None = None
 
     @property
     def end_offset(self) -> int:
         return self.offset + self.records
 
+    def within(self, first: int, last: int) -> _Decoded:
+        """Return the records [first, last) of it."""
+        if last - first == self.records:
+            return self
+        at, end = first - self.offset, last - self.offset
+        values = None if self.values is None else self.values[at:end]
+        return _Decoded(first, self.frame.slice(at, end - at), end - at, values)
 
-class _CutFrames:
+
+class _CutBatches:
     """Batches of which the last reader took a part: the next piece begins in the middle, and must not decode again."""
 
     def __init__(self) -> None:
         self._mutex = threading.Lock()
-        self._kept: deque[tuple[_View, _Decoded]] = deque(maxlen=_KEPT_BATCHES)
+        self._kept: deque[tuple[_View, int, _Decoded]] = deque(maxlen=_KEPT_BATCHES)
 
-    def keep(self, view: _View, decoded: _Decoded) -> None:
+    def keep(self, view: _View, following: int, decoded: _Decoded) -> None:
+        """Keep a batch for who goes on at the offset `following`."""
         with self._mutex:
-            for i, (kept_view, _) in enumerate(self._kept):
+            for i, (kept_view, _, _) in enumerate(self._kept):
                 if kept_view.same(view):
                     del self._kept[i]
                     break
-            self._kept.append((view, decoded))
+            self._kept.append((view, following, decoded))
 
     def find(self, view: _View, offset: int) -> _Decoded | None:
+        """Return the batch for who goes on there. Nobody gets a value again, which its first user may have changed."""
         with self._mutex:
-            for kept_view, decoded in self._kept:
-                if decoded.offset <= offset < decoded.end_offset and kept_view.same(view):
+            for kept_view, following, decoded in self._kept:
+                if following == offset and kept_view.same(view):
                     return decoded
         return None
 
@@ -114,7 +131,7 @@ class BatchReader(Generic[T]):
         self._schemas = schemas
         self._mutex = threading.Lock()
         self._kept: OrderedDict[tuple[int, int], tuple[StoredBatch, list[Any]]] = OrderedDict()
-        self._cut = _CutFrames()
+        self._cut = _CutBatches()
 
     def records(self, partition: int, offset: int, records_max: int) -> list[Record[T]]:
         """Return records from an offset on.
@@ -198,32 +215,51 @@ class BatchReader(Generic[T]):
         # One coding for all: an open topic that grows meanwhile does not change the columns halfway.
         coding = self._schemas.coding
         view = _View(coding, columns, partition)
+
+        def decode(run: BatchRun) -> _Decoded:
+            batch = run.batch
+            frame = coding.frame(run, self._schemas.written(batch.schema_id), columns)
+            return _Decoded(batch.offset, frame, batch.count)
+
+        for piece in self._pieces(view, start, end, decode, in_threads=end - start > _READ_RECORDS):
+            yield piece.frame
+
+    def values(self, partition: int, start: int, end: int) -> Iterator[tuple[list[T], pl.DataFrame]]:
+        """Yield the records [start, end) as values, and beside them `_key`, `_event_time`, `_append_time`, `_headers`
+        and `_offset` as a frame; a batch at a time.
+
+        Raises:
+            SchemaError: The topic's type refuses one of them.
+        """
+        coding = self._schemas.coding
+
+        def decode(run: BatchRun) -> _Decoded:
+            batch = run.batch
+            values, metadata = coding.values(run, self._schemas.written(batch.schema_id))
+            return _Decoded(batch.offset, metadata, batch.count, values)
+
+        for piece in self._pieces(_View(coding, None, partition, True), start, end, decode, in_threads=False):
+            yield piece.values or [], piece.frame
+
+    def _pieces(
+        self, view: _View, start: int, end: int, decode: Callable[[BatchRun], _Decoded], *, in_threads: bool
+    ) -> Iterator[_Decoded]:
+        """Yield exactly the records [start, end), and keep a batch that has more behind them."""
         cut = self._cut.find(view, start)
         if cut is not None and start < end:
             last = min(end, cut.end_offset)
             yield self._piece(view, cut, start, last)
             start = last
-
-        def decode(run: BatchRun) -> _Decoded:
-            batch = run.batch
-            return _Decoded(
-                batch.offset, coding.frame(run, self._schemas.written(batch.schema_id), columns), batch.count
-            )
-
-        runs = self._runs(partition, start, end)
-        many = end - start > _READ_RECORDS
-        for decoded in _in_threads(decode, runs) if many else map(decode, runs):
+        runs = self._runs(view.partition, start, end)
+        for decoded in _in_threads(decode, runs) if in_threads else map(decode, runs):
             first, last = max(start, decoded.offset), min(end, decoded.end_offset)
             if first < last:
                 yield self._piece(view, decoded, first, last)
 
-    def _piece(self, view: _View, decoded: _Decoded, first: int, last: int) -> pl.DataFrame:
-        """Return the records [first, last) of a batch, and keep it if there are more behind them."""
+    def _piece(self, view: _View, decoded: _Decoded, first: int, last: int) -> _Decoded:
         if last < decoded.end_offset and decoded.records >= _KEPT_FROM_RECORDS:
-            self._cut.keep(view, decoded)
-        if last - first == decoded.records:
-            return decoded.frame
-        return decoded.frame.slice(first - decoded.offset, last - first)
+            self._cut.keep(view, last, decoded)
+        return decoded.within(first, last)
 
     def _runs(self, partition: int, start: int, end: int) -> Iterator[BatchRun]:
         while start < end:

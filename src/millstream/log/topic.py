@@ -18,11 +18,10 @@ from millstream.log.ranges import OffsetRange, ranges_of
 from millstream.log.reading import BatchReader
 from millstream.log.schema import Schema
 from millstream.log.schemas import TopicSchemas
+from millstream.log.submission import submit
 from millstream.records import Position, Record
 
 if TYPE_CHECKING:
-    import asyncio
-
     import polars as pl
 
     from millstream.log.log import Log
@@ -143,7 +142,7 @@ class Topic(Generic[T]):
         """`append` for asyncio: tasks that append at the same moment share one fsync."""
         wishes = Delivery(due, priority, unique, unique_window)
         appends = self._encode_wished(value, key, headers, time, wishes)
-        return (await self._submit(appends, bound))[0]
+        return (await submit(self._engine, appends, bound))[0]
 
     def extend(
         self,
@@ -217,7 +216,7 @@ class Topic(Generic[T]):
             unique=unique,
             unique_window=unique_window,
         )
-        return ranges_of(appends, await self._submit(appends, bound)) if appends else []
+        return ranges_of(appends, await submit(self._engine, appends, bound)) if appends else []
 
     def encode(
         self,
@@ -281,6 +280,12 @@ class Topic(Generic[T]):
         )
         return self._producer.encode([value], extras)
 
+    def encode_with(
+        self, values: Sequence[T], *, keys: pl.Series | None = None, times: pl.Series | None = None
+    ) -> list[Append]:
+        """Return values as appends, as `encode` does, with keys and event times as columns of their types."""
+        return self._producer.encode(values, Extras.of_columns(keys, times))
+
     def _encode_many(
         self,
         values: Iterable[T] | pl.DataFrame,
@@ -296,28 +301,6 @@ class Topic(Generic[T]):
         if keys is None and headers is None and times is None:
             return self._producer.encode(values, NOTHING)  # type: ignore[arg-type]
         return self._producer.encode(values, Extras(keys, headers, times))  # type: ignore[arg-type]
-
-    async def _submit(self, appends: list[Append], bound: Bound | None = None) -> list[Position]:
-        import asyncio  # late: most programs never need it, and it takes 20 ms
-
-        if bound is not None:
-            return await asyncio.to_thread(self._engine.append, appends, bound=bound)
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[list[Position]] = loop.create_future()
-
-        def settle(positions: list[Position] | None, error: BaseException | None) -> None:
-            if future.done():
-                return  # cancelled; the records may have been stored
-            if error is not None:
-                future.set_exception(error)
-            else:
-                future.set_result(positions or [])
-
-        def done(positions: list[Position] | None, error: BaseException | None) -> None:
-            loop.call_soon_threadsafe(settle, positions, error)
-
-        self._engine.submit(appends, done)
-        return await future
 
     # --- read -----------------------------------------------------------------------------------------------------
 
@@ -406,6 +389,15 @@ class Topic(Generic[T]):
     ) -> pl.DataFrame:
         """Return exactly the records [start, end) of a partition as a frame; see `frame` for its columns."""
         return self._reader.frame(partition, start, end, columns)
+
+    def read_values(self, start: int, end: int, *, partition: int = 0) -> Iterator[tuple[list[T], pl.DataFrame]]:
+        """Yield exactly the records [start, end) of a partition as values, and beside them a frame of what the log
+        knows of each: `_key`, `_event_time`, `_append_time`, `_headers`, `_offset`.
+
+        Raises:
+            SchemaError: The topic's type refuses one of them.
+        """
+        return self._reader.values(partition, start, end)
 
     def frame(
         self, start: int | datetime | None = None, end: int | datetime | None = None, *, group: str | None = None

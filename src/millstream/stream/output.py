@@ -58,9 +58,9 @@ class Output:
         elif target.type is not type and (is_row_type(type) or is_row_type(target.type)):
             values = _as_type(values, target)
         # A topic that takes its key or time from a field of its own goes on doing so.
-        keys = None if target.schema.key else piece.carried["_key"].to_list()
-        times = None if target.schema.time else piece.carried["_event_time"].to_list()
-        return target.encode(values, keys=keys, times=times)
+        keys = None if target.schema.key else piece.carried["_key"]
+        times = None if target.schema.time else piece.carried["_event_time"]
+        return target.encode_with(values, keys=keys, times=times)
 
     def _send_columns(self, target: Topic[Any], piece: Piece) -> list[Append]:
         carried = [

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from millstream.engines.protocol import OffsetMove
-from millstream.log.addressed import is_for, rows_for
+from millstream.log.addressed import rows_for
 from millstream.log.group import Group
 from millstream.log.topic import Topic
-from millstream.records import Record
 from millstream.stream.graph import Graph, Node
 from millstream.stream.needs import Needs
 from millstream.stream.options import StreamOptions
@@ -34,24 +34,38 @@ class Carried(NamedTuple):
 
 
 class SourceReader:
-    """Reads a topic for one stream, through the consumer group of the stream's name."""
+    """Reads a topic for one stream, through the consumer group of the stream's name.
 
-    def __init__(self, graph: Graph, node: Node, needs: Needs, options: StreamOptions) -> None:
+    Args:
+        partition: Read this one only; None: all of them.
+    """
+
+    def __init__(
+        self, graph: Graph, node: Node, needs: Needs, options: StreamOptions, partition: int | None = None
+    ) -> None:
         self.node = node
         self.topic: Topic[Any] = source_of(node).topic
         self.is_table = source_of(node).table is not None
         self.group: Group[Any] = self.topic.group(graph.name, start="start" if self.is_table else options.start)
-        self.watermarks = Watermarks(self.topic.name, delay_us=options.delay_us, future_us=options.future_us)
-        self.positions = dict(self.group.info().committed)
+        self.watermarks = Watermarks(
+            self.topic.name, delay_us=options.delay_us, future_us=options.future_us, partition=partition
+        )
+        self.positions: dict[int, int] = {}
         """The next offset to read, by partition."""
         self.ends: Mapping[int, int] = {}
         """As of the last look."""
         self.paused = False
+        self._partition = partition
         self._needs = needs
         self._wants_values = wants_values(node, graph)
         self._wants_columns = wants_columns(node, graph)
         self._wants_origin = has_functions(graph)
         self._wants_keys = wants_keys(node, graph, needs)
+
+    def load(self, state: Mapping[bytes, bytes]) -> None:
+        """Go on from what was committed last."""
+        self.watermarks.load(state)
+        self.positions = dict(self._own(self.group.info().committed))
 
     @property
     def unread(self) -> int:
@@ -61,7 +75,7 @@ class SourceReader:
     def look(self) -> None:
         """Note where the topic ends, and whether the group was paused."""
         info = self.group.info()
-        self.ends, self.paused = info.end_offsets, info.paused
+        self.ends, self.paused = self._own(info.end_offsets), info.paused
 
     def moves(self, records_max: int) -> list[OffsetMove]:
         """Return what to read next: of each partition about as much."""
@@ -99,20 +113,24 @@ class SourceReader:
 
     # --- inside -----------------------------------------------------------------------------------------------------
 
+    def _own(self, offsets: Mapping[int, int]) -> Mapping[int, int]:
+        """Return those of the partitions that are read."""
+        return offsets if self._partition is None else {self._partition: offsets[self._partition]}
+
     def _read(self, move: OffsetMove) -> Piece:
         import polars as pl
 
         columns: pl.DataFrame | None = None
-        records: list[Record[Any]] | None = None
+        values: list[Any] | None = None
         if self._wants_columns or not self._wants_values:
             frame = self.topic.read_frame(move.start, move.end, partition=move.partition, columns=self._columns())
             frame = rows_for(frame, self.group.name)
             carried = self._carried(frame)
             columns = frame.drop([name for name in frame.columns if name.startswith("_")])
         if self._wants_values:
-            records = list(self._records(move))
+            values, beside_values = self._values(move)
             if columns is None:
-                carried = _carried_of(records)
+                carried = self._carried(beside_values)
         before = self.watermarks.take(move.partition, carried.event_time, carried.append_time)
         beside = [carried.key, carried.event_time, before]
         if self._wants_origin:
@@ -120,8 +138,8 @@ class SourceReader:
         return Piece(
             pl.DataFrame(beside),
             columns=columns,
-            values=None if records is None else [record.value for record in records],
-            type=None if records is None else self.topic.type,
+            values=values,
+            type=None if values is None else self.topic.type,
         )
 
     def _columns(self) -> list[str] | None:
@@ -150,24 +168,19 @@ class SourceReader:
         source = pl.Series("_source", [self.node.number], dtype=pl.Int32).new_from_index(0, count)
         return [source, pl.Series("_partition", [partition], dtype=pl.Int32).new_from_index(0, count), carried.offset]
 
-    def _records(self, move: OffsetMove) -> Iterator[Record[Any]]:
-        start = move.start
-        while start < move.end:
-            some = self.topic.read(start, partition=move.partition, records_max=move.end - start)
-            if not some:
-                return
-            mine = (record for record in some if not record.headers or is_for(record.headers, self.group.name))
-            yield from (record for record in mine if record.offset < move.end)
-            start = some[-1].offset + 1
+    def _values(self, move: OffsetMove) -> tuple[list[Any], pl.DataFrame]:
+        """Return the values of a move, and a frame of what the log knows of each."""
+        import polars as pl
 
-
-def _carried_of(records: Sequence[Record[Any]]) -> Carried:
-    import polars as pl
-
-    moment = pl.Datetime("us", "UTC")
-    return Carried(
-        pl.Series("_key", [record.key for record in records], dtype=pl.Binary),
-        pl.Series("_event_time", [record.event_time_us for record in records], dtype=pl.Int64).cast(moment),
-        pl.Series("_append_time", [record.append_time_us for record in records], dtype=pl.Int64).cast(moment),
-        pl.Series("_offset", [record.offset for record in records], dtype=pl.Int64),
-    )
+        parts = list(self.topic.read_values(move.start, move.end, partition=move.partition))
+        if not parts:
+            return [], self.topic.read_frame(move.start, move.start, partition=move.partition)
+        values = parts[0][0] if len(parts) == 1 else list(chain.from_iterable(some for some, _ in parts))
+        frame = parts[0][1] if len(parts) == 1 else pl.concat([beside for _, beside in parts])
+        mine = rows_for(frame, self.group.name)
+        if mine.height < frame.height:
+            kept = set(mine.get_column("_offset"))
+            values = [
+                value for value, offset in zip(values, frame.get_column("_offset"), strict=True) if offset in kept
+            ]
+        return values, mine
