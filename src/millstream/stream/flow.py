@@ -33,12 +33,16 @@ class Swept(NamedTuple):
 
 
 class Flow:
-    """The steps of a stream and what they hold, from what was committed last."""
+    """The steps of a stream and what they hold, from what was committed last.
 
-    def __init__(self, graph: Graph, guard: Guard) -> None:
+    Args:
+        shared: See `operators_of`.
+    """
+
+    def __init__(self, graph: Graph, guard: Guard, *, shared: bool = False) -> None:
         self._graph = graph
         self._guard = guard
-        self._operators = operators_of(graph, guard)
+        self._operators = operators_of(graph, guard, shared=shared)
         self._children = {node: graph.children(node) for node in graph.nodes}
         self._late = {node.late_of: node for node in graph.nodes if node.late_of is not None}
         self.busy_s = dict.fromkeys(graph.nodes, 0.0)

@@ -39,12 +39,16 @@ class MicroBatch(msgspec.Struct, frozen=True, eq=False):
 
 
 class Intake:
-    """Reads the sources of a stream, each from where it was committed last. Used by one thread at a time."""
+    """Reads the sources of a stream, each from where it was committed last. Used by one thread at a time.
 
-    def __init__(self, graph: Graph, options: StreamOptions, clock: Clock) -> None:
+    Args:
+        partition: Of every source; None: all of them.
+    """
+
+    def __init__(self, graph: Graph, options: StreamOptions, clock: Clock, partition: int | None = None) -> None:
         needs = needs_of(graph)
         self._clock = clock
-        self.sources = [SourceReader(graph, node, needs[node], options) for node in graph.sources()]
+        self.sources = [SourceReader(graph, node, needs[node], options, partition) for node in graph.sources()]
 
     @property
     def streams(self) -> list[SourceReader]:
@@ -58,7 +62,7 @@ class Intake:
 
     def load(self, state: Mapping[bytes, bytes]) -> None:
         for source in self.sources:
-            source.watermarks.load(state)
+            source.load(state)
 
     def next(self, records_max: int, *, live: bool) -> MicroBatch | None:
         """Read what comes next; None where everything is read.

@@ -40,14 +40,18 @@ def operator_of(step: Any, prefix: bytes, guard: Guard | None = None) -> Operato
     raise AssertionError(f"no operator does {step!r}")
 
 
-def operators_of(graph: Graph, guard: Guard) -> dict[Node, Operator]:
-    """Return the operators of a graph's steps with state; equal steps are told apart by their order."""
+def operators_of(graph: Graph, guard: Guard, *, shared: bool = False) -> dict[Node, Operator]:
+    """Return the operators of a graph's steps with state; equal steps are told apart by their order.
+
+    Args:
+        shared: Each partition has its own, which is other state than one for all of them: their keys differ.
+    """
     seen: dict[str, int] = {}
     operators: dict[Node, Operator] = {}
     for node in graph.nodes:
         if not is_stateful(node.step):
             continue
-        fingerprint = node.step.fingerprint()
+        fingerprint = node.step.fingerprint() + (" of one partition" if shared else "")
         occurrence = seen[fingerprint] = seen.get(fingerprint, -1) + 1
         if occurrence > 254:
             raise UsageError(f"stream {graph.name!r}: more than 255 equal steps: {node.step}")

@@ -24,7 +24,8 @@ from millstream.stream.operators import StateWrite
 from millstream.stream.options import DEFAULTS, StreamOptions
 from millstream.stream.output import Output
 from millstream.stream.plan import never_null
-from millstream.stream.progress import Meter, StreamProgress, write
+from millstream.stream.progress import KEY, Meter, StreamProgress, write
+from millstream.stream.turns import TURN, claim, next_turn
 
 RECORDS_MAX: Final = 100_000
 """Of a micro-batch: Polars is at full speed from 50,000, and what costs the same for each batch is spread thin here."""
@@ -39,13 +40,11 @@ WAIT_US: Final = 5_000_000
 """A stream without input looks again after this time whatever happens; new records wake it before."""
 
 STATE_PARTITION: Final = 0
-"""Windows span the partitions of a topic, so state is kept with the first one of the first topic."""
+"""Windows span the partitions of a topic, so state is kept with the first one of the first topic; that of a run of one
+partition is kept with this."""
 
 OPERATORS: Final = b"w"
 """The keys of operators begin with it; those of the stream itself are before it."""
-
-_TURN: Final = b"t"
-"""The key that counts the runs of a stream: the newest one is the only one that can commit."""
 
 
 class StreamRun:
@@ -55,23 +54,36 @@ class StreamRun:
 
     Args:
         records_max: Of a micro-batch.
+        partition: Read this partition of every topic, as a stream of its own; None: all of them as one. A run of one
+            partition takes it over at once: the commits of whoever had it fail from then on. One of all takes over with
+            its first commit, which fails if another run has committed meanwhile.
 
     Raises:
         UsageError: The log holds state of steps that the description does not have any more.
+        CommitConflictError: Another process took over at the same moment.
     """
 
-    def __init__(self, graph: Graph, options: StreamOptions = DEFAULTS, *, records_max: int = RECORDS_MAX) -> None:
-        self._records_max = records_max
+    def __init__(
+        self,
+        graph: Graph,
+        options: StreamOptions = DEFAULTS,
+        *,
+        records_max: int = RECORDS_MAX,
+        partition: int | None = None,
+    ) -> None:
+        self._records_max = self._size = records_max
         self._latency_s = options.latency_us / 1_000_000
+        self._partition = partition
+        self._at = STATE_PARTITION if partition is None else partition
         self._live = False
         self._stopped = threading.Event()
         """Set by `run`'s own: what waits before another attempt gives up then."""
         self._guard = Guard(OnError.of(options.on_error), wait=lambda seconds: self._stopped.wait(seconds))
-        self._flow = Flow(graph, self._guard)
+        self._flow = Flow(graph, self._guard, shared=partition is not None)
         first = graph.sources()[0].step.topic
         self._log = first.log
         self._clock = first.log.clock
-        self._intake = Intake(graph, options, self._clock)
+        self._intake = Intake(graph, options, self._clock, partition)
         self._group: Group[Any] = self._intake.sources[0].group
         self._outputs = {
             node: Output(self._log, node, never_null(node))
@@ -82,7 +94,6 @@ class StreamRun:
         self._manifest = Manifest(graph.name, self._flow)
         self._meter = Meter(_worker(), self._clock.now_us())
         self._committing: Future[float] | None = None
-        self._begun = False
         self._load()
         for output in self._outputs.values():
             output.prepare()
@@ -91,24 +102,41 @@ class StreamRun:
 
     def run(self, stop: threading.Event) -> None:
         """Process records as they come until `stop` is set; what was read is then committed."""
-        self._live, self._stopped = True, stop
-        size = self._records_max
+        self.begin(stop, live=True)
         while not stop.is_set():
-            begun = time.monotonic()
-            batch = self._intake.next(size, live=True)
-            if batch is None:
+            if not self.turn(stop):
                 self.idle()
                 self._wait(stop)
-                continue
-            self._process(batch)
-            size = self._size(size, batch, time.monotonic() - begun)
-            if batch.full:
-                self._catch_up(stop, size)
 
     def run_now(self, stop: threading.Event) -> int:
         """Process what is there; return the number of records. Windows that the watermark has not passed stay open."""
-        self._stopped = stop
+        self.begin(stop, live=False)
         return self._catch_up(stop, self._records_max)
+
+    def begin(self, stop: threading.Event, *, live: bool) -> None:
+        """Say how it will run.
+
+        Args:
+            stop: What waits in functions of the program gives up when this is set.
+            live: Partitions that get nothing do not hold the others back; otherwise only records count.
+        """
+        self._live, self._stopped = live, stop
+
+    def turn(self, stop: threading.Event, *, within_s: float | None = None) -> int:
+        """Process the next micro-batch, and while more is there go on; return the number of offsets read.
+
+        Args:
+            within_s: Go on for about so long, as others have their turns too; None: until all is read.
+        """
+        begun = time.monotonic()
+        batch = self._intake.next(self._size, live=self._live)
+        if batch is None:
+            return 0
+        self._process(batch)
+        self._size = self._next_size(batch, time.monotonic() - begun)
+        if not batch.full:
+            return batch.offsets
+        return batch.offsets + self._catch_up(stop, self._size, None if within_s is None else begun + within_s)
 
     def step(self) -> int:
         """Read a micro-batch, process and commit it; return the number of offsets read."""
@@ -145,16 +173,35 @@ class StreamRun:
         self._call_functions(swept)
         self._finish(NO_MOVES, self._changes(), swept, self._note(swept, us))
 
+    def seen(self) -> dict[str, Mapping[int, int]]:
+        """Return the ends of its topics as of the last look, by topic and partition."""
+        return self._intake.seen()
+
+    def wait_us(self) -> int:
+        """Return how long there is nothing to do unless records come."""
+        left_us = WAIT_US
+        clock_us = self._clock.now_us()
+        if not self._intake.paused and (due_us := self._flow.due_us()) is not None:
+            left_us = min(left_us, self._intake.idle_wait_us(clock_us, due_us) + 1)
+        if not self._intake.paused and (tick_us := self._flow.tick_due_us()) is not None:
+            left_us = min(left_us, max(0, tick_us - clock_us) + 1)
+        return left_us
+
     # --- inside -----------------------------------------------------------------------------------------------------
 
-    def _catch_up(self, stop: threading.Event, size: int) -> int:
-        """Process what is there: while a micro-batch is computed, the next one is read and the last one committed."""
+    def _catch_up(self, stop: threading.Event, size: int, until_s: float | None = None) -> int:
+        """Process what is there: while a micro-batch is computed, the next one is read and the last one committed.
+
+        Args:
+            until_s: Begin no further one after this moment of `time.monotonic`.
+        """
         total = 0
         with ThreadPoolExecutor(2, "millstream-stream") as threads:
             read: Callable[[], MicroBatch | None] = lambda: self._intake.next(size, live=self._live)  # noqa: E731
             coming: Future[MicroBatch | None] | None = threads.submit(read)
             while coming is not None and (batch := coming.result()) is not None:
-                coming = threads.submit(read) if batch.full and not stop.is_set() else None
+                ends = stop.is_set() or (until_s is not None and time.monotonic() >= until_s)
+                coming = threads.submit(read) if batch.full and not ends else None
                 swept = self._flow.sweep(batch.pieces, batch.watermarks_us)
                 writes = [*batch.state, *self._changes()]
                 self._settle()
@@ -177,28 +224,33 @@ class StreamRun:
         writes = [*batch.state, *self._changes()]
         self._finish(batch.moves, writes, swept, self._note(swept, batch.watermark_us, batch))
 
-    def _size(self, size: int, batch: MicroBatch, took_s: float) -> int:
+    def _next_size(self, batch: MicroBatch, took_s: float) -> int:
         """Return how many records to take at once so that they are processed within the latency wanted."""
         if not batch.full:
             return self._records_max
         wanted = int(batch.offsets * self._latency_s / max(took_s, 1e-6))
-        return max(min(RECORDS_MIN, self._records_max), min(wanted, 2 * size, self._records_max))
+        return max(min(RECORDS_MIN, self._records_max), min(wanted, 2 * self._size, self._records_max))
 
     def _load(self) -> None:
-        group, at = self._group, STATE_PARTITION
-        state = group.state(at, within=StateRange(b"", OPERATORS))
-        self._turn = state.get(_TURN)
-        self._intake.load(state)
-        self._meter.load(state)
+        group, at = self._group, self._at
+        within = StateRange(b"", OPERATORS)
+        state = group.state(at, within=within)
         self._manifest.load(state)
         self._manifest.check(drop=self._options.changed == "drop")
-        self._manifest.forget(group, at, [StateChange(at, _TURN, self._turn)])
+        # What is loaded must be what the first commit finds: its expectation sees to that, without a write until then.
+        self._expect = [StateChange(at, key, state.get(key)) for key in (TURN, KEY)]
+        if self._partition is not None or self._manifest.gone():
+            self._expect = [claim(group, at, state.get(TURN))]
+            self._manifest.forget(group, at, self._expect)
+            state = group.state(at, within=within)
+        self._intake.load(state)
+        self._meter.load(state)
         self._flow.load(lambda prefix: group.state(at, within=StateRange.of_prefix(prefix)), self._read_state)
 
     def _read_state(self, keys: Sequence[bytes] | None = None, within: StateRange | None = None) -> dict[bytes, bytes]:
         """Return state as of the last commit, the one that may be under way included."""
         self._settle()
-        return self._group.state(STATE_PARTITION, keys, within=within)
+        return self._group.state(self._at, keys, within=within)
 
     def _changes(self) -> list[StateWrite]:
         return [*self._flow.changes(), *self._manifest.changes()]
@@ -232,20 +284,20 @@ class StreamRun:
             if not isinstance(node.step, Each):
                 appends += self._outputs[node].appends(piece)
         appends += letters(swept.failures, self._intake.sources, self._log, stream=self._group.name, worker=_worker())
-        state = [StateChange(STATE_PARTITION, key, value) for key, value in (*writes, write(progress))]
-        turn = StateChange(STATE_PARTITION, _TURN, self._turn)
-        if not self._begun:
-            self._turn = str(int(self._turn or b"0") + 1).encode()
-            state.append(StateChange(STATE_PARTITION, _TURN, self._turn))
+        state = [StateChange(self._at, key, value) for key, value in (*writes, write(progress))]
+        expect = self._expect
+        if len(expect) > 1:
+            taken = next_turn(expect[0])
+            state.append(taken)
+            self._expect = [taken]
         first = self._group.topic.name
         self._group.commit(
             moves.get(first, ()),
             state=state,
             appends=appends,
             others={topic: some for topic, some in moves.items() if topic != first},
-            expect=[turn],
+            expect=expect,
         )
-        self._begun = True
         self.progress = progress
         return time.perf_counter() - begun
 
@@ -264,13 +316,7 @@ class StreamRun:
 
     def _wait(self, stop: threading.Event) -> None:
         """Wait for records, at most until idle input closes a window, in slices that notice a stop."""
-        left_us = WAIT_US
-        clock_us = self._clock.now_us()
-        if not self._intake.paused and (due_us := self._flow.due_us()) is not None:
-            left_us = min(left_us, self._intake.idle_wait_us(clock_us, due_us) + 1)
-        if not self._intake.paused and (tick_us := self._flow.tick_due_us()) is not None:
-            left_us = min(left_us, max(0, tick_us - clock_us) + 1)
-        seen = self._intake.seen()
+        left_us, seen = self.wait_us(), self.seen()
         while left_us > 0 and not stop.is_set():
             slice_us = min(left_us, STOP_US)
             if self._log.engine.wait(seen, slice_us):

@@ -38,18 +38,22 @@ class Watermarks:
         topic: Its name; the state is kept under it.
         delay_us: How far out of order records may come: the watermark stays this much behind the newest.
         future_us: How far after its append an event time may be and still move the watermark.
+        partition: The only one that counts; None: all of them.
     """
 
-    def __init__(self, topic: str, *, delay_us: int, future_us: int) -> None:
+    def __init__(self, topic: str, *, delay_us: int, future_us: int, partition: int | None = None) -> None:
         self._key = b"m" + topic.encode()
         self._delay_us = delay_us
         self._future_us = future_us
+        self._partition = partition
         self._progress: dict[int, Progress] = {}
         self._changed = False
 
     def load(self, state: Mapping[bytes, bytes]) -> None:
         if (stored := state.get(self._key)) is not None:
-            self._progress = msgspec.msgpack.decode(stored, type=dict[int, Progress])
+            found = msgspec.msgpack.decode(stored, type=dict[int, Progress])
+            # What a stream of all partitions stored: the others are no business of this one.
+            self._progress = {p: some for p, some in found.items() if self._partition in (None, p)}
 
     def partition_us(self, partition: int) -> int | None:
         """Return the watermark of a partition, None before its first record."""
