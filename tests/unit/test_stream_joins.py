@@ -78,6 +78,8 @@ def test_keys_that_are_never_equal_are_refused() -> None:
         (pl.Series(["1", "2", "3"], dtype=pl.Categorical), pl.Series(["2", "3", "4"])),
         (pl.Series([1, 2, 3]).cast(pl.Datetime("ms")), pl.Series([2000, 3000, 4]).cast(pl.Datetime("us"))),
         (pl.Series([b"1", b"2", b"3"]), pl.Series(["2", "3", "4"])),
+        (pl.Series([1, 2, 3]).cast(pl.Decimal(9, 1)), pl.Series([2, 3, 4]).cast(pl.Decimal(9, 3))),
+        (pl.Series([1.0, 2.0, 3.0], dtype=pl.Float32), pl.Series([2.0, 3.0, 4.0])),
         (pl.Series([1, 2, 3]), pl.Series([b"2", b"3", b"x"])),
     ],
 )
@@ -132,8 +134,10 @@ def test_a_column_that_is_added_is_null_in_older_rows_and_a_wider_number_widens_
 def test_a_column_that_changes_its_type_is_refused() -> None:
     operator = join()
     operator.bind(0, pl.Schema({"id": pl.Int64(), "at": pl.Date()}))
-    with pytest.raises(UsageError, match="columns of the left input changed their types"):
-        operator.bind(0, pl.Schema({"id": pl.Int64(), "at": pl.List(pl.Int64())}))
+    for other in (pl.List(pl.Int64()), pl.String()):
+        with pytest.raises(UsageError, match="columns of the left input changed their types"):
+            operator.bind(0, pl.Schema({"id": pl.Int64(), "at": other}))
+    operator.bind(0, pl.Schema({"id": pl.Int64(), "at": pl.Date()}))
 
 
 def test_every_pair_of_equal_keys_comes_out_once_in_order_of_time() -> None:

@@ -85,6 +85,8 @@ class DedupeOperator:
         """Let records go on as they came, without those that repeat one."""
         import polars as pl
 
+        if not piece.height:
+            return []
         rows = self._rows_of(piece)
         on, rows = self._without_key(rows)
         firsts = self._firsts(rows)

@@ -1,5 +1,7 @@
 """Joins of a stream with another stream or a table.
 
+General layout:
+
     steps.py       what a description says: JoinStep, AsOfStep, TableStep
     columns.py     which columns come in, and which come out
     reach.py       when two records can meet, and so when one is late and when it leaves

@@ -73,12 +73,20 @@ class JoinedColumns:
         if old is None or old == new:
             return new
         try:
-            return pl.concat([old.to_frame(), new.to_frame()], how="diagonal_relaxed").schema
+            widened = pl.concat([old.to_frame(), new.to_frame()], how="diagonal_relaxed").schema
         except pl.exceptions.PolarsError as error:
-            raise UsageError(
-                f"{self._name}: columns of the {SIDES[port]} input changed their types ({error}): "
-                f"{_text(old)} became {_text(new)}; cast them before the join to what they were"
-            ) from error
+            raise self._changed(port, old, new) from error
+        # Polars would make texts of numbers.
+        became_text = [name for name in old if name in new and widened[name] == pl.String != old[name]]
+        if any(old[name] not in (pl.Null, pl.Categorical, pl.Enum) for name in became_text):
+            raise self._changed(port, old, new)
+        return widened
+
+    def _changed(self, port: int, old: pl.Schema, new: pl.Schema) -> UsageError:
+        return UsageError(
+            f"{self._name}: columns of the {SIDES[port]} input changed their types: {_text(old)} became {_text(new)}; "
+            "cast them before the join to what they were"
+        )
 
     def schema(self, port: int) -> pl.Schema | None:
         """Return the columns of an input as far as they are known, if only from an earlier run."""
@@ -249,6 +257,8 @@ def _common_type(left: pl.DataType | None, right: pl.DataType | None) -> pl.Data
         return pl.Int128() if pl.UInt64 in (left, right) else pl.Int64()
     if left.is_float() and right.is_float():
         return pl.Float64()
+    if isinstance(left, pl.Decimal) and isinstance(right, pl.Decimal):
+        return pl.Decimal(38, max(left.scale, right.scale))
     texts = (pl.String, pl.Categorical, pl.Enum)
     if left in texts and right in texts:
         return pl.String()
