@@ -14,15 +14,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date, datetime, time, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from millstream.errors import UsageError
+from millstream.log.columns import NotDirect, direct_frame
 from millstream.log.schema import Kind
 from millstream.log.storage import dtypes
 from millstream.log.topic import Topic
 from millstream.log.types import schema_of
+from millstream.log.values import ValueType
 from millstream.stream.row_types import row_type, rows_of
 
 if TYPE_CHECKING:
@@ -205,6 +208,12 @@ def columns_of(values: Sequence[Any], type: type | None) -> pl.DataFrame:
 
     if type is None or issubclass(type, dict):
         return pl.DataFrame([fields_of(value) for value in values], infer_schema_length=None)
+    if all(value.__class__ is type for value in values) and not issubclass(type, bytes):
+        try:
+            known: Any = type
+            return direct_frame(values, _value_type(known))
+        except NotDirect:
+            pass  # Nested fields, or values that are not exactly what their field says.
     schema = schema_of(type)
     rows = [fields_of(value) for value in values]
     columns: dict[str, list[Any]] = {field.name: [row.get(field.name) for row in rows] for field in schema.fields}
@@ -212,6 +221,11 @@ def columns_of(values: Sequence[Any], type: type | None) -> pl.DataFrame:
         if field.type.kind is Kind.JSON:
             columns[field.name] = [msgspec.json.encode(value).decode() for value in columns[field.name]]
     return pl.DataFrame(columns, schema=dtypes(schema))
+
+
+@lru_cache(maxsize=256)  # Asked for by every micro-batch.
+def _value_type(type: Any) -> ValueType[Any]:
+    return ValueType(schema_of(type), type)
 
 
 def fields_of(value: Any) -> dict[str, Any]:
