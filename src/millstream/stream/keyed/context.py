@@ -71,9 +71,12 @@ class Context:
 
     def clear_timer(self, name: str = "", *, clock: bool = False) -> None:
         """Forget a timer of this key; nothing happens where there is none."""
-        timers = self._entry.clock_timers if clock else self._entry.timers
-        if timers:
-            timers.pop(name, None)
+        # A new dict: the old one is wanted where the function raises.
+        entry = self._entry
+        if clock and entry.clock_timers:
+            entry.clock_timers = {of: at for of, at in entry.clock_timers.items() if of != name}
+        elif not clock and entry.timers:
+            entry.timers = {of: at for of, at in entry.timers.items() if of != name}
 
     def _begin(
         self,

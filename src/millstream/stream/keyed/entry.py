@@ -37,9 +37,9 @@ class Entry(msgspec.Struct, gc=False):
     """Event time by name."""
     clock_timers: dict[str, int] | None = None
     """Wall-clock time by name."""
-    woken_us: int | None = None
+    woken_us: int = NEVER_US
     """Where the key stands in the index of event times: at its next timer or expiry, or before."""
-    clock_woken_us: int | None = None
+    clock_woken_us: int = NEVER_US
     """The same of the wall clock."""
     due_us: int = NEVER_US
     """Its next timer or expiry."""
@@ -52,7 +52,9 @@ class Entry(msgspec.Struct, gc=False):
         """Find out what is due next."""
         due_us = min(self.timers.values()) if self.timers else NEVER_US
         if ttl_us is not None and self.touched_us is not None and self.state is not None:
-            due_us = min(due_us, self.touched_us + ttl_us)
+            expires_us = self.touched_us + ttl_us
+            if expires_us < due_us:
+                due_us = expires_us
         self.due_us = due_us
 
     def next_timer(self) -> tuple[int, str] | None:
@@ -63,12 +65,12 @@ class Entry(msgspec.Struct, gc=False):
         return min((at, name) for name, at in self.clock_timers.items()) if self.clock_timers else None
 
 
-class Stored(msgspec.Struct, array_like=True, omit_defaults=True):
+class Stored(msgspec.Struct, array_like=True):
     """An entry as it is stored; without times and timers it is no more than its state in a list."""
 
     state: msgspec.Raw
     touched_us: int | None = None
     timers: dict[str, int] | None = None
     clock_timers: dict[str, int] | None = None
-    woken_us: int | None = None
-    clock_woken_us: int | None = None
+    woken_us: int = NEVER_US
+    clock_woken_us: int = NEVER_US

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from millstream.errors import UsageError
-from millstream.stream.keyed.coding import new_of
+from millstream.stream.keyed.coding import UNCHANGING, new_of
 from millstream.stream.keyed.context import Context
 from millstream.stream.keyed.due import DueIndex
 from millstream.stream.keyed.entry import MEMORY, NEVER_US, Entry, Memory
@@ -54,6 +54,7 @@ class StatefulOperator:
         # A function that raises may have changed the state before; where that counts, it is called with a copy.
         policy = self._guard.policy
         self._copies = not coding.unchanging and (policy.skips or policy.retry is not None)
+        self._function = self._checked if self._copies or step.many else step.function
 
     # --- the Operator protocol --------------------------------------------------------------------------------------
 
@@ -80,12 +81,13 @@ class StatefulOperator:
 
     def process(self, port: int, piece: Piece) -> list[Piece]:
         keys = self._keys(piece)
-        outgoing = Outgoing(piece.height)
         if self._timed:
+            outgoing = Outgoing(piece.height)
             self._with_timers(keys, piece, outgoing)
-        else:
-            self._plain(keys, piece.values(), outgoing)
-        return outgoing.pieces(piece.carried, self.step.type)
+            return outgoing.pieces(piece.carried, self.step.type)
+        results = self._plain(keys, piece.values())
+        made = piece.flat_mapped if self.step.many else piece.mapped
+        return [made(results, self.step.type)]
 
     def advance(self, watermark_us: int) -> list[Piece]:
         self._watermark_us = watermark_us
@@ -122,102 +124,113 @@ class StatefulOperator:
         column = key_series(piece.columns(), self.step.by) if self.step.by else piece.carried["_key"]
         return column.to_list()
 
-    def _plain(self, keys: Sequence[Key], values: Sequence[Any], outgoing: Outgoing) -> None:
-        """Call the function for each record. This loop is what a record costs: nothing in it that can be outside."""
+    def _plain(self, keys: Sequence[Key], values: Sequence[Any]) -> list[Any]:
+        """Return what the function makes of each record, None where it was given up.
+
+        This loop is what a record costs: nothing is in it that can be outside.
+        """
         entries = self._state.fetch(keys)
-        function = self.step.function if self._coding.unchanging and not self.step.many else self._checked
-        new, many, add = self._new, self.step.many, outgoing.add
-        made, places = outgoing.values.append, outgoing.places.append
-        rest = enumerate(zip(map(entries.__getitem__, keys), values, strict=True))
+        function, new, copy = self._function, self._new, self._coding.copy
+        results: list[Any] = []
+        add = results.append
+        rest = zip(map(entries.__getitem__, keys), values, strict=True)
         while True:
             try:
-                for place, (entry, value) in rest:
+                for entry, value in rest:
                     state = entry.state
-                    entry.state, output = function(new() if state is None else state, value)
-                    if many:
-                        add(place, output)
-                    elif output is not None:
-                        made(output)
-                        places(place)
-                return
+                    after, output = function(new() if state is None else state, value)
+                    if output is after and after.__class__ not in UNCHANGING:
+                        # The next record may change the state in place, and must not change what came out before.
+                        output = copy(after)
+                    entry.state = after
+                    add(output)
+                return results
             except Exception as error:  # noqa: BLE001 - the user's function may raise anything; the policy decides
                 again = functools.partial(self._checked, new() if state is None else state, value)
-                result = self._guard.again(again, self._told(error), place)
+                result = self._guard.again(again, self._told(error), len(results))
             if result is not None:
-                entry.state, output = result
-                add(place, output if many or output is None else (output,))
+                entry.state = result[0]
+            add(None if result is None else result[1])
 
     def _with_timers(self, keys: Sequence[Key], piece: Piece, outgoing: Outgoing) -> None:
+        """Do as `_plain` does; before each record the timers of its key fire that are due by then."""
         import polars as pl
 
         entries = self._fetch(keys)
+        function, new, copy, many, ttl_us = (
+            self._function,
+            self._new,
+            self._coding.copy,
+            self.step.many,
+            self.step.ttl_us,
+        )
+        begin = self._context._begin if self._takes_context else None
         times = piece.carried["_event_time"].cast(pl.Int64).to_list()
         watermarks = piece.carried["_watermark"].to_list()
-        rows = zip(keys, piece.values(), times, watermarks, strict=True)
-        for place, (key, value, time_us, watermark_us) in enumerate(rows):
+        made, places = outgoing.values.append, outgoing.places.append
+        place = -1
+        for key, value, time_us, watermark_us in zip(keys, piece.values(), times, watermarks, strict=True):
+            place += 1
             entry = entries[key]
             passed_us = time_us if watermark_us is None else watermark_us
             if entry.due_us <= passed_us:
                 self._catch_up(key, entry, passed_us, outgoing)
-            self._handle(place, key, entry, value, time_us, watermark_us, outgoing)
-            entry.plan(self.step.ttl_us)
-            if entry.due_us <= passed_us:
-                self._catch_up(key, entry, passed_us, outgoing)
-            self._index(key, entry)
+            state = entry.state
+            timers, clock_timers = entry.timers, entry.clock_timers
+            try:
+                if begin is None:
+                    after, output = function(new() if state is None else state, value)
+                else:
+                    context = begin(key, entry, time_us, watermark_us)
+                    after, output = function(new() if state is None else state, value, context)
+            except Exception as error:  # noqa: BLE001 - the user's function may raise anything; the policy decides
 
-    def _handle(
-        self,
-        place: int,
-        key: Key,
-        entry: Entry,
-        value: Any,
-        time_us: int,
-        watermark_us: int | None,
-        outgoing: Outgoing,
-    ) -> None:
-        timers, clock_timers = entry.timers, entry.clock_timers
+                def again() -> tuple[Any, Any]:
+                    # What an earlier attempt set is not left over.
+                    entry.timers, entry.clock_timers = timers, clock_timers  # noqa: B023
+                    arguments = () if begin is None else (begin(key, entry, time_us, watermark_us),)  # noqa: B023
+                    return self._checked(new() if state is None else state, value, *arguments)  # noqa: B023
 
-        def call() -> tuple[Any, Any]:
-            # What an earlier attempt set is not left over.
-            entry.timers, entry.clock_timers = _copy(timers), _copy(clock_timers)
-            state = self._new() if entry.state is None else entry.state
-            if not self._takes_context:
-                return self._checked(state, value)
-            return self._checked(state, value, self._context._begin(key, entry, time_us, watermark_us))
-
-        try:
-            result: tuple[Any, Any] | None = call()
-        except Exception as error:  # noqa: BLE001 - the user's function may raise anything; the policy decides
-            result = self._guard.again(call, error, place)
-        if result is None:
-            entry.timers, entry.clock_timers = timers, clock_timers
-            return
-        entry.state, output = result
-        self._touch(entry, time_us)
-        outgoing.add(place, output if self.step.many or output is None else (output,))
+                result = self._guard.again(again, self._told(error), place)
+                if result is None:
+                    entry.timers, entry.clock_timers = timers, clock_timers
+                    continue
+                after, output = result
+            if output is after and after.__class__ not in UNCHANGING:
+                output = copy(after)
+            entry.state = after
+            if many:
+                outgoing.add(place, output)
+            elif output is not None:
+                made(output)
+                places(place)
+            if ttl_us is not None:
+                self._touch(entry, time_us)
+            if entry.timers or ttl_us is not None or entry.due_us != NEVER_US:
+                entry.plan(ttl_us)
+                if entry.due_us <= passed_us:
+                    self._catch_up(key, entry, passed_us, outgoing)
+            woken_us = entry.woken_us
+            if (entry.due_us != woken_us and (entry.due_us < woken_us or entry.due_us == NEVER_US)) or (
+                entry.clock_timers or entry.clock_woken_us != NEVER_US
+            ):
+                self._index(key, entry)
 
     def _checked(self, state: Any, *arguments: Any) -> tuple[Any, Any]:
-        """Call the function: on a copy of the state where the old one is wanted if it fails."""
+        """Call the function: on a copy of the state where the old one is wanted if it fails.
+
+        Raises:
+            UsageError: It returns something other than state and output.
+        """
         return self._pair(self.step.function(self._coding.copy(state) if self._copies else state, *arguments))
 
     def _pair(self, result: Any) -> tuple[Any, Any]:
-        """Return what a function returned: state and output.
-
-        Raises:
-            UsageError: It is something else.
-        """
         if type(result) is not tuple or len(result) != 2:
             raise UsageError(f"{self.step}: the function returns (state, output), and returned {result!r:.200}")
         state, output = result
         if self.step.many:
             # A generator runs here, where what it raises is the function's error.
-            output = list(output or ())
-        if not self._coding.unchanging:
-            # The next record may change the state in place, and must not change what came out before.
-            if output is state:
-                output = self._coding.copy(state)
-            elif self.step.many:
-                output = [self._coding.copy(state) if value is state else value for value in output]
+            output = [self._coding.copy(state) if value is state else value for value in output or ()]
         return state, output
 
     def _told(self, error: Exception) -> Exception:
@@ -249,9 +262,9 @@ class StatefulOperator:
             entries = self._fetch(keys)
             for key in keys:
                 if clock:
-                    entries[key].clock_woken_us = None
+                    entries[key].clock_woken_us = NEVER_US
                 else:
-                    entries[key].woken_us = None
+                    entries[key].woken_us = NEVER_US
             waiting = [(self._due_of(entries[key], clock), key is not None, key or b"") for key in keys]
             heapq.heapify(waiting)
             while waiting and waiting[0][0] <= bound_us:
@@ -293,29 +306,22 @@ class StatefulOperator:
         state = self._new() if entry.state is None else entry.state
         context = self._context._begin(key, entry, at_us, now_us, timer, clock)
         entry.state, output = self._pair(self.step.on_timer(state, context))
+        if output is entry.state and output.__class__ not in UNCHANGING:
+            output = self._coding.copy(output)
         self._touch(entry, at_us)
         outgoing.timer(key, at_us, output if self.step.many or output is None else (output,))
 
     def _index(self, key: Key, entry: Entry) -> None:
         """Have the key woken in time. A time that moved away stays in the index until then: it is not written anew."""
-        due_us = entry.due_us
-        if due_us == NEVER_US:
-            if entry.woken_us is not None:
-                self._due.remove(entry.woken_us, key)
-                entry.woken_us = None
-        elif entry.woken_us is None or due_us < entry.woken_us:
-            if entry.woken_us is not None:
-                self._due.remove(entry.woken_us, key)
-            self._due.put(due_us, key)
-            entry.woken_us = due_us
-        clock_us = self._due_of(entry, True) if entry.clock_timers or entry.clock_woken_us is not None else NEVER_US
-        if clock_us != (NEVER_US if entry.clock_woken_us is None else entry.clock_woken_us):
-            if entry.clock_woken_us is not None:
-                self._clock_due.remove(entry.clock_woken_us, key)
-            entry.clock_woken_us = None if clock_us == NEVER_US else clock_us
-            if entry.clock_woken_us is not None:
-                self._clock_due.put(clock_us, key)
+        if entry.due_us < entry.woken_us or entry.due_us == NEVER_US:
+            entry.woken_us = self._move(self._due, key, entry.woken_us, entry.due_us)
+        clock_us = self._due_of(entry, True)
+        if clock_us != entry.clock_woken_us:
+            entry.clock_woken_us = self._move(self._clock_due, key, entry.clock_woken_us, clock_us)
 
-
-def _copy(timers: dict[str, int] | None) -> dict[str, int] | None:
-    return dict(timers) if timers else None
+    def _move(self, index: DueIndex, key: Key, before_us: int, after_us: int) -> int:
+        if before_us != NEVER_US:
+            index.remove(before_us, key)
+        if after_us != NEVER_US:
+            index.put(after_us, key)
+        return after_us

@@ -10,7 +10,7 @@ import msgspec
 
 from millstream.log.rows import array_header
 from millstream.stream.keyed.coding import StateCoding
-from millstream.stream.keyed.entry import MEMORY, Entry, Memory, Stored
+from millstream.stream.keyed.entry import MEMORY, NEVER_US, Entry, Memory, Stored
 from millstream.stream.operators import StateReader, StateWrite
 
 _KIND: Final = b"v"
@@ -151,13 +151,7 @@ class KeyedState:
 def _row(entry: Entry, state: bytes) -> bytes:
     if entry.touched_us is None and not entry.timers and not entry.clock_timers:
         return b"\x91" + state
-    return _encode(
-        Stored(
-            msgspec.Raw(state),
-            entry.touched_us,
-            entry.timers or None,
-            entry.clock_timers or None,
-            entry.woken_us,
-            entry.clock_woken_us,
-        )
-    )
+    row = [msgspec.Raw(state), entry.touched_us, entry.timers or None, entry.clock_timers or None, entry.woken_us]
+    if entry.clock_woken_us != NEVER_US:
+        row.append(entry.clock_woken_us)
+    return _encode(row)
