@@ -25,6 +25,7 @@ def thresholds(request: pytest.FixtureRequest) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "small":
             patch.setattr(meeting, "PAIRS_CHEAP", 0)
+            patch.setattr(meeting, "KEY_ROWS_FEW", 0)
             patch.setattr(keyed_rows, "INDEXED_ROWS_MIN", 0)
             patch.setattr(keyed_rows, "FEW", 0)
             patch.setattr(keyed_rows, "RECENT_ROWS_MAX", 3)

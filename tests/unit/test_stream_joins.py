@@ -12,7 +12,7 @@ from millstream.stream.deduping import DedupeOperator, DedupeStep
 from millstream.stream.joining import AsOfStep, JoinOperator, JoinStep, TableOperator, TableStep
 from millstream.stream.operators import Operator
 from millstream.stream.piece import Piece
-from millstream.stream.windows import Tumbling
+from millstream.stream.windows import Sliding, Tumbling
 
 
 def piece(times: list[int], keys: list[str] | None = None, **columns: Any) -> Piece:
@@ -156,6 +156,7 @@ def test_every_pair_of_equal_keys_comes_out_once_in_order_of_time() -> None:
         (lambda: JoinStep(("a",), ("b", "c"), within_us=(0, 0)), "1 columns on the left"),
         (lambda: JoinStep(("a",), ("a",)), "say which records can meet"),
         (lambda: JoinStep(("a",), ("a",), within_us=(0, 0), window=Tumbling(5)), "say which records can meet"),
+        (lambda: JoinStep(("a",), ("a",), window=Sliding(5)), "records meet in tumbling windows"),  # type: ignore[arg-type]
         (lambda: JoinStep(("a",), ("a",), within_us=(5, -5)), "from the earliest to the latest"),
         (lambda: JoinStep(("a",), ("a",), how="right", within_us=(0, 0)), "how='right' is not known"),  # type: ignore[arg-type]
         (lambda: TableStep(("a",), ("a",), how="outer"), "cannot be had of a table"),  # type: ignore[arg-type]

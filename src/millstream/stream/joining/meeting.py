@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 PAIRS_CHEAP: Final = 1_000_000
 """Rows times rows up to which pieces of time cost more than they save, whatever the keys."""
 
+KEY_ROWS_FEW: Final = 4
+"""When no key has more rows than this in the smaller frame, a join by key alone makes few pairs too many."""
+
 SPAN_REACHES: Final = 4
 """Pieces of time pay when the rows to join span at least so many reaches."""
 
@@ -52,7 +55,7 @@ def near_places(
 
 
 def _pairs_within(left: pl.DataFrame, right: pl.DataFrame, keys: list[str], reach: Within) -> pl.DataFrame:
-    if _is_wide(left, right, reach):
+    if _is_wide(left, right, keys, reach):
         return _pairs_by_piece(left, right, keys, reach)
     return left.join(right, on=keys).filter(_met(reach))
 
@@ -74,12 +77,16 @@ def _names(key: list[pl.Expr]) -> list[str]:
     return [expr.meta.output_name() for expr in key]
 
 
-def _is_wide(left: pl.DataFrame, right: pl.DataFrame, reach: Within) -> bool:
+def _is_wide(left: pl.DataFrame, right: pl.DataFrame, keys: list[str], reach: Within) -> bool:
     """Return whether joining by key alone can make many pairs that are too far apart."""
     if left.height * right.height <= PAIRS_CHEAP:
         return False
     span_us = min(_span_us(left, "_t"), _span_us(right, "_u"))
-    return span_us > SPAN_REACHES * (reach.width_us + 1)
+    if span_us <= SPAN_REACHES * (reach.width_us + 1):
+        return False
+    fewer = left if left.height < right.height else right
+    most = fewer.group_by(keys).len().get_column("len").max()
+    return isinstance(most, int) and most > KEY_ROWS_FEW
 
 
 def _span_us(rows: pl.DataFrame, name: str) -> int:

@@ -47,6 +47,8 @@ class JoinStep(msgspec.Struct, frozen=True):
                 f'{self.name}: say which records can meet: within="10m" (event times at most so far apart), '
                 'within=("-5m", "10m") (the right one at most 5 m earlier or 10 m later), or window=tumbling("1m")'
             )
+        if self.window is not None and not isinstance(self.window, Tumbling):
+            raise UsageError(f"{self.name}: records meet in tumbling windows, and got {self.window}; or use within=")
         if self.within_us is not None and self.within_us[0] > self.within_us[1]:
             raise UsageError(f"{self.name}: within goes from the earliest to the latest, and got {self.within_us} us")
 
