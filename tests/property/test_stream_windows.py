@@ -33,7 +33,7 @@ from millstream.stream.aggregates import (
 )
 from millstream.stream.piece import Piece
 from millstream.stream.windowing import WindowOperator, WindowStep
-from millstream.stream.windows import Hopping, Session, Sliding, Tumbling, Window
+from millstream.stream.windows import GlobalWindow, Hopping, Session, Sliding, Tumbling, Window
 
 _spec = importlib.util.spec_from_file_location("window_oracle", Path(__file__).parent / "window_oracle.py")
 assert _spec is not None
@@ -191,7 +191,7 @@ def run(step: WindowStep, records: Sequence[Any], acts: Sequence[str]) -> tuple[
     made.extend(piece.frame() for piece in operator.advance(FAR))
     assert operator.due_us() is None
     status = operator.status()
-    assert (status.open, status.rows) == (0, 0)
+    assert isinstance(step.window, GlobalWindow) or (status.open, status.rows) == (0, 0)
     return (pl.concat(made) if made else pl.DataFrame()), status.late
 
 
@@ -207,11 +207,15 @@ def check(
     for row in frame.iter_rows(named=True):
         start, end = (int(row[name].timestamp() * 1e6) for name in ("window_start", "window_end"))
         group = oracle.Group(row["k"] if keyed else None, start, end)
+        if isinstance(window, GlobalWindow):
+            group = oracle.numbered(group, found)
         found.setdefault(group, []).append(row)
-        assert row["_event_time"] == row["window_end" if isinstance(window, Sliding) else "window_start"]
+        at_end = isinstance(window, Sliding | GlobalWindow)
+        assert row["_event_time"] == row["window_end" if at_end else "window_start"]
         assert row["_key"] == (row["k"].encode() if keyed and row["k"] is not None else None)
     assert set(found) == set(expected)
     for group, group_rows in expected.items():
+        # In a sliding window each record of a moment has a result.
         once = sum(row.time == group.end for row in group_rows) if isinstance(window, Sliding) else 1
         assert len(found[group]) == once, "a result is missing, or came twice"
         for name in names:
@@ -253,6 +257,19 @@ def test_sliding_windows(
     size: int, late: int, records: list[Any], acts: list[str], names: list[str], keyed: bool
 ) -> None:
     check(Sliding(size), late, records, acts, names, keyed)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from([(None, 10), (None, 1), (3, None), (1, None)]), lateness, rows, cuts, some_names, st.booleans())
+def test_global_windows(
+    every: tuple[int | None, int | None],
+    late: int,
+    records: list[Any],
+    acts: list[str],
+    names: list[str],
+    keyed: bool,
+) -> None:
+    check(GlobalWindow(*every), late, records, acts, names, keyed)
 
 
 def test_the_oracle_is_not_empty() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -31,6 +31,15 @@ class Group(NamedTuple):
     key: Any
     start: int
     end: int
+    turn: int = 0
+    """Of several results of the same bounds, as blocks of records can have."""
+
+
+def numbered(group: Group, found: Container[Group]) -> Group:
+    """Return a group that is not among those found."""
+    while group in found:
+        group = group._replace(turn=group.turn + 1)
+    return group
 
 
 def placed(rows: Sequence[Row], disorder: int = 0) -> list[Placed]:
@@ -117,7 +126,8 @@ def _global(window: GlobalWindow, lateness: int, records: Sequence[Placed], keye
         if window.records is not None:
             for end in range(window.records, len(mine) + 1, window.records):
                 rows = [row for row, _ in mine[:end]]
-                found[Group(key, min(r.time for r in rows), max(r.time for r in rows) + 1)] = rows
+                group = Group(key, min(r.time for r in rows), max(r.time for r in rows) + 1)
+                found[numbered(group, found)] = rows
             continue
         period = window.period_us
         assert period is not None

@@ -118,12 +118,32 @@ def totals(whole: pl.Series, fraction: pl.Series) -> pl.Series:
     """Return sums of `split` as floats, each rounded once. Float64; nulls are 0."""
     import polars as pl
 
+    whole, fraction = whole.fill_null(0), fraction.fill_null(0)
+    made = whole.cast(pl.Float64)
     if not (fraction != 0).any():
-        return whole.fill_null(0).cast(pl.Float64)
+        return made
+    # Three floats whose sum is the total, if their bits suffice, which they nearly always do.
+    upper = fraction.cast(pl.Float64)
+    remainder = fraction - upper.cast(pl.Int128)
+    lower = remainder.cast(pl.Float64)
+    total, error = _two_sum(made, upper / _UNIT)
+    rest, lost = _two_sum(error, lower / _UNIT)
+    doubtful = (lost != 0) | (lower.cast(pl.Int128) != remainder) | (made.abs() >= 2.0**53)
+    total = total + rest
+    places = doubtful.arg_true()
+    if not places.len():
+        return total
     # Division of Python's integers rounds once, whatever their size.
     one = 1 << FRACTION_BITS
-    pairs = zip(whole.fill_null(0).to_list(), fraction.fill_null(0).to_list(), strict=True)
-    return pl.Series(whole.name, [((w << FRACTION_BITS) + f) / one for w, f in pairs], dtype=pl.Float64)
+    pairs = zip(whole.gather(places).to_list(), fraction.gather(places).to_list(), strict=True)
+    return total.scatter(places, [((w << FRACTION_BITS) + f) / one for w, f in pairs])
+
+
+def _two_sum(one: pl.Series, other: pl.Series) -> tuple[pl.Series, pl.Series]:
+    """Return the rounded sum and what the rounding took away. Source: Knuth, TAOCP volume 2, 4.2.2, theorem B."""
+    total = one + other
+    part = total - one
+    return total, (one - (total - part)) + (other - part)
 
 
 def exact(whole: int, fraction: int, rest: int = 0) -> Fraction:

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 VALUE: Final = "_value"
 TIMES: Final = "_times"
 
+SAMPLE_ROWS: Final = 1024
+"""Rows by which it is judged whether values repeat."""
+
 
 class Counted(NamedTuple):
     """An aggregate of counted values."""
@@ -23,7 +26,7 @@ class Counted(NamedTuple):
 
 
 class CountedTable:
-    """Group, value, times."""
+    """Group, value, times. A value may be there several times."""
 
     ordered = False
 
@@ -32,15 +35,21 @@ class CountedTable:
         self._column = column
         self._results = results
 
-    def rows(self, records: pl.DataFrame, group: Sequence[str]) -> pl.DataFrame:
+    def rows(self, records: pl.DataFrame, group: Sequence[str]) -> pl.DataFrame | None:
         import polars as pl
 
-        values = records.select(*group, pl.col(self._column).alias(VALUE)).filter(pl.col(VALUE).is_not_null())
-        return values.group_by(*group, VALUE).agg(pl.len().cast(pl.Int64).alias(TIMES))
+        values = records.select(*group, pl.col(self._column).alias(VALUE), pl.lit(1, dtype=pl.Int64).alias(TIMES))
+        if records.get_column(self._column).null_count():
+            values = values.filter(pl.col(VALUE).is_not_null())
+        return self.merge(values, group)
 
     def merge(self, rows: pl.DataFrame, group: Sequence[str]) -> pl.DataFrame:
         import polars as pl
 
+        # Where hardly a value comes twice, finding those that do costs more than they take.
+        sample = rows.select(*group, VALUE).head(SAMPLE_ROWS)
+        if sample.height == SAMPLE_ROWS and sample.n_unique() > SAMPLE_ROWS * 3 // 4:
+            return rows
         return rows.group_by(*group, VALUE).agg(pl.col(TIMES).sum())
 
     def finish(self, rows: pl.DataFrame, group: Sequence[str]) -> pl.DataFrame:
@@ -70,23 +79,16 @@ class OddTable(CountedTable):
         repeated = pl.col(VALUE).repeat_by(pl.col(TIMES)).explode()
         super().__init__(column, {column: Counted(repeated, lambda values: values.implode())}, f"o:{column}")
 
-    def rows(self, records: pl.DataFrame, group: Sequence[str]) -> pl.DataFrame:
-        return super().rows(self.with_odd(records), group)
-
-    def with_odd(self, records: pl.DataFrame) -> pl.DataFrame:
-        """Return records with the column of odd values, which is not there when there are none."""
-        import polars as pl
-
-        if self._column in records.columns:
-            return records
-        return records.clear().with_columns(pl.lit(None, dtype=pl.Float64).alias(self._column))
+    def rows(self, records: pl.DataFrame, group: Sequence[str]) -> pl.DataFrame | None:
+        # The column is there only when it has values.
+        return super().rows(records, group) if self._column in records.columns else None
 
 
 def unique() -> Counted:
     """Return the number of different values."""
     import polars as pl
 
-    return Counted(pl.len().cast(pl.Int64), lambda values: values.n_unique().cast(pl.Int64))
+    return Counted(pl.col(VALUE).n_unique().cast(pl.Int64), lambda values: values.n_unique().cast(pl.Int64))
 
 
 def quantile_of(share: float) -> Counted:

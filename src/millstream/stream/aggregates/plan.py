@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 class Plan:
     """The tables of a step's aggregates and their results."""
 
-    def __init__(self, aggregates: Mapping[str, Aggregate], schema: pl.Schema) -> None:
+    def __init__(self, aggregates: Mapping[str, Aggregate], schema: pl.Schema, more: Sequence[Fold] = ()) -> None:
         """Find how to compute aggregates over records of this schema.
+
+        Args:
+            more: Folds that a window needs for itself.
 
         Raises:
             UsageError: A column is not there, or its type has no such aggregate.
@@ -27,6 +30,7 @@ class Plan:
         self._bound: dict[str, Bound] = {name: bind(name, a, schema) for name, a in aggregates.items()}
         folds: dict[str, Fold] = {fold.name: fold for bound in self._bound.values() for fold in bound.folds}
         self._parts = list(dict.fromkeys(part for bound in self._bound.values() for part in bound.parts))
+        folds |= {fold.name: fold for fold in more}
         # Something must be folded, for that table tells which groups there are.
         self.main = FoldTable(tuple(folds.values()) or (count_of(None),))
         self.tables: dict[str, Table] = {self.main.name: self.main}

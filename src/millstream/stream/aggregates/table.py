@@ -33,8 +33,8 @@ class Table(Protocol):
         """Whether it reads the columns of `ORDER`."""
         ...
 
-    def rows(self, records: pl.DataFrame, group: Sequence[str]) -> pl.DataFrame:
-        """Return the rows of records: group columns and its own."""
+    def rows(self, records: pl.DataFrame, group: Sequence[str]) -> pl.DataFrame | None:
+        """Return the rows of records: group columns and its own; None: there are none."""
         ...
 
     def merge(self, rows: pl.DataFrame, group: Sequence[str]) -> pl.DataFrame:

@@ -19,7 +19,8 @@ from millstream.stream.windowing.panes import HoppingWindows, TumblingWindows
 from millstream.stream.windowing.sessions import SessionWindows
 from millstream.stream.windowing.sliding import SlidingWindows
 from millstream.stream.windowing.step import WindowStep
-from millstream.stream.windows import Hopping, Session, Sliding, Tumbling
+from millstream.stream.windowing.whole import CountedTotals, PeriodicTotals, own_folds
+from millstream.stream.windows import GlobalWindow, Hopping, Session, Sliding, Tumbling
 
 if TYPE_CHECKING:
     import polars as pl
@@ -77,7 +78,8 @@ class WindowOperator:
         import polars as pl
 
         keys = {name: self._key_type(name, schema) for name in self.step.by}
-        plan = Plan(self.step.aggregates, schema)
+        more = own_folds() if isinstance(self.step.window, GlobalWindow) else ()
+        plan = Plan(self.step.aggregates, schema, more)
         needed = pl.Schema({name: schema[name] for name in dict.fromkeys((*self.step.by, *plan.columns))})
         if needed != self._schema:
             self._schema, self._schema_changed = needed, True
@@ -191,7 +193,8 @@ class WindowOperator:
 
         moment = pl.Datetime("us", "UTC")
         if frame.height > 1:
-            frame = frame.sort(self._order(frame))
+            # Totals of a key stay in the order in which they grew.
+            frame = frame.sort(self._order(frame), maintain_order=isinstance(self.step.window, GlobalWindow))
         assert self._plan is not None
         columns = frame.select(
             *[
@@ -209,7 +212,7 @@ class WindowOperator:
 
     def _order(self, frame: pl.DataFrame) -> list[str]:
         """Return the columns to sort results by; those in which all are the same only cost time."""
-        bounds = (START, END) if isinstance(self.step.window, Session) else (START,)
+        bounds = {Session: (START, END), GlobalWindow: (END,)}.get(type(self.step.window), (START,))
         several = [name for name in bounds if frame.get_column(name).min() != frame.get_column(name).max()]
         return [*several, *self._by] or [START]
 
@@ -266,4 +269,7 @@ def _kind_of(step: WindowStep, by: list[str], prefix: bytes) -> Kind:
             return SessionWindows(step.window, step.lateness_us, by, prefix)
         case Sliding():
             return SlidingWindows(step.window, step.lateness_us, by, prefix)
-    raise UsageError(f"{step.window} does not work yet")
+        case GlobalWindow(records=None):
+            return PeriodicTotals(step.window, step.lateness_us, by, prefix)
+        case GlobalWindow():
+            return CountedTotals(step.window, by, prefix)

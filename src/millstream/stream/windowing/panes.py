@@ -138,8 +138,8 @@ class HoppingWindows:
         self._store.bind(plan)
 
     def late_below_us(self, passed_us: int) -> int:
-        # Above it records are in time for all of their windows.
-        return passed_us - self._lateness_us
+        # From its pane on, records are in time for all of their windows: these end after their pane or with it.
+        return (passed_us - self._lateness_us) // self._pane_us * self._pane_us
 
     def late(self) -> pl.Expr:
         import polars as pl

@@ -187,15 +187,35 @@ def joined(rows: pl.DataFrame, by: Sequence[str], keep: Sequence[str] = ()) -> p
     """
     import polars as pl
 
-    ordered = rows.sort(*by, START)
-    before = pl.col(END).cum_max().shift(1)
-    before = before.over(by) if by else before
-    new = before.is_null() | (pl.col(START) >= before)
-    ordered = ordered.with_columns(new.cum_sum().alias(SESSION))
-    bounds = [pl.col(START).min().over(SESSION), pl.col(END).max().over(SESSION)]
+    ordered = _numbered(rows, by)
+    bounds = [pl.col(START).min(), pl.col(END).max()]
     if LEAVE in rows.columns:
-        bounds.append(pl.col(LEAVE).max().over(SESSION))
-    return ordered.with_columns(bounds).drop(SESSION)
+        bounds.append(pl.col(LEAVE).max())
+    stretches = ordered.group_by(SESSION, maintain_order=True).agg(*bounds)
+    if stretches.height == ordered.height:
+        return ordered.drop(SESSION)
+    places = ordered.get_column(SESSION) - 1
+    whole = stretches.select(pl.all().exclude(SESSION).gather(places))
+    return ordered.drop(SESSION).with_columns(whole.get_columns())
+
+
+def _numbered(rows: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
+    """Return rows by key and time, with the number of the stretch that each is in, from 1 on."""
+    import polars as pl
+
+    ordered = rows.sort(*by, START)
+    if not by:
+        new = pl.col(START) >= pl.col(END).cum_max().shift(1)
+        return ordered.with_columns(new.fill_null(True).cum_sum().alias(SESSION))
+    # Ends are moved apart by key, so that the greatest end before a row, over all rows, is one of its key or too small.
+    # A key's first row is told by the key itself: null equals null there, and the row before the first is none.
+    other = pl.any_horizontal([pl.col(name).ne_missing(pl.col(name).shift(1)) for name in by])
+    first = pl.int_range(pl.len()) == 0
+    ordered = ordered.with_columns((other | first).alias("_first"))
+    apart = (pl.col(END).max() - pl.col(START).min() + 1).cast(pl.Int128) * pl.col("_first").cum_sum()
+    ends = (pl.col(END).cast(pl.Int128) + apart).cum_max().shift(1)
+    new = pl.col("_first") | (pl.col(START) + apart >= ends)
+    return ordered.with_columns(new.cum_sum().alias(SESSION)).drop("_first")
 
 
 def within(rows: pl.DataFrame, sessions: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:

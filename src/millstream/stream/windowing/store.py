@@ -61,6 +61,10 @@ class Store:
         """The folds; they have a row for each group."""
         return self._runs[self.plan.main.name]
 
+    def runs(self, name: str) -> Runs:
+        """Return the rows of a table."""
+        return self._runs[name]
+
     def add(self, records: pl.DataFrame, fixed: Mapping[str, int] | None = None) -> pl.DataFrame:
         """Add records; return the rows of the folds.
 
@@ -69,16 +73,23 @@ class Store:
             fixed: Group columns that they do not have, as all records have the same there: grouping by fewer columns
                 takes half the time.
         """
-        added: dict[str, pl.DataFrame] = {}
+        main: pl.DataFrame | None = None
         for name, table in self.plan.tables.items():
-            added[name] = self._leaving(_apart(table.rows, records, self.group, fixed or {}))
-            self._runs[name].add(added[name])
-        return added[self.plan.main.name]
+            rows = _apart(table.rows, records, self.group, fixed or {})
+            if rows is None:
+                continue
+            rows = self._leaving(rows)
+            self._runs[name].add(rows)
+            main = rows if main is None else main
+        assert main is not None
+        return main
 
     def merged(self, name: str, rows: pl.DataFrame, group: Sequence[str]) -> pl.DataFrame:
         """Return the rows of a table merged by group."""
         fixed = {column: value for column in group if (value := _only(rows, column)) is not None}
-        return _apart(self.plan.tables[name].merge, rows.drop(list(fixed)), group, fixed)
+        made = _apart(self.plan.tables[name].merge, rows.drop(list(fixed)), group, fixed)
+        assert made is not None
+        return made
 
     def take(self, time_us: int) -> Frames:
         """Remove and return the rows that leave at this time or before."""
@@ -126,11 +137,11 @@ class Store:
 
 
 def _apart(
-    function: Callable[[pl.DataFrame, Sequence[str]], pl.DataFrame],
+    function: Callable[[pl.DataFrame, Sequence[str]], pl.DataFrame | None],
     frame: pl.DataFrame,
     group: Sequence[str],
     fixed: Mapping[str, int],
-) -> pl.DataFrame:
+) -> pl.DataFrame | None:
     """Call a function of a table without the group columns in which all rows are the same; add them afterwards."""
     import polars as pl
 
@@ -138,7 +149,8 @@ def _apart(
     columns = [pl.lit(value, dtype=pl.Int64).alias(name) for name, value in fixed.items()]
     if not fixed or (not others and not isinstance(getattr(function, "__self__", None), FoldTable)):
         return function(frame.with_columns(columns) if fixed else frame, group)
-    return function(frame, others).with_columns(columns)
+    made = function(frame, others)
+    return None if made is None else made.with_columns(columns)
 
 
 def _only(rows: pl.DataFrame, column: str) -> int | None:
