@@ -224,6 +224,27 @@ def check(
                 assert oracle.same(row[name], right), (group, name, row[name], right)
 
 
+def check_revised(step: WindowStep, records: Sequence[Any], acts: Sequence[str], same_bounds: bool) -> None:
+    """Compare final results with brute force; those before must count up to them."""
+    given_records = oracle.placed(records)
+    expected, _ = oracle.windows(step.window, step.lateness_us, given_records, True)
+    frame, _ = run(step, given_records, acts)
+    found: dict[Any, list[dict[str, Any]]] = {}
+    for row in frame.iter_rows(named=True):
+        start, end = (int(row[name].timestamp() * 1e6) for name in ("window_start", "window_end"))
+        found.setdefault(oracle.Group(row["k"], start, end), []).append(row)
+    final = {group: rows[-1] for group, rows in found.items() if rows[-1]["final"]}
+    assert set(final) == set(expected)
+    assert all(not row["final"] for rows in found.values() for row in rows[:-1])
+    for group, row in final.items():
+        assert row["n"] == len(expected[group])
+    if same_bounds:
+        assert set(found) == set(expected)
+        for rows in found.values():
+            assert [row["revision"] for row in rows] == list(range(len(rows)))
+            assert sorted(row["n"] for row in rows) == [row["n"] for row in rows]
+
+
 some_names = st.lists(st.sampled_from(sorted(AGGREGATES)), min_size=1, max_size=4, unique=True)
 
 
@@ -270,6 +291,53 @@ def test_global_windows(
     keyed: bool,
 ) -> None:
     check(GlobalWindow(*every), late, records, acts, names, keyed)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.sampled_from([Tumbling(7), Hopping(10, 4), Hopping(7, 7), Session(3, 3), Session(5, 0)]),
+    lateness,
+    rows,
+    cuts,
+    st.booleans(),
+    st.sampled_from([None, 1, 5]),
+)
+def test_revised_windows(
+    window: Window, late: int, records: list[Any], acts: list[str], corrections: bool, early: int | None
+) -> None:
+    aggregates = {"n": count(), "keys": n_unique("k"), "xs": collect("x")}
+    step = WindowStep(window, ("k",), aggregates, late, corrections, early)
+    if step.revised:
+        check_revised(step, records, acts, same_bounds=not isinstance(window, Session))
+
+
+def test_early_results_and_corrections_come_when_they_should() -> None:
+    operator = WindowOperator(WindowStep(Tumbling(10), (), {"n": count()}, 5, True, 4), PREFIX)
+
+    def told(watermark: int) -> list[tuple[Any, ...]]:
+        return [
+            (int(row[0].timestamp() * 1e6), *row[2:])
+            for piece in operator.advance(watermark)
+            for row in piece.columns().rows()
+        ]
+
+    def came(*times: int) -> None:
+        operator.process(0, piece_of([oracle.Placed(oracle.Row(0, time, None, None, None), None) for time in times]))
+
+    came(1, 2)
+    assert operator.due_us() == 10
+    assert told(3) == []
+    assert operator.due_us() == 4
+    assert told(5) == [(0, 2, 0, False)]
+    came(9)
+    assert told(7) == []
+    assert told(10) == [(0, 3, 1, False)]
+    assert told(11) == []
+    came(8)
+    assert told(12) == [(0, 4, 2, False)]
+    assert operator.due_us() == 15
+    assert told(15) == [(0, 4, 3, True)]
+    assert operator.due_us() is None
 
 
 def test_the_oracle_is_not_empty() -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from millstream.errors import UsageError
+from millstream.stream.needs import Needs, roots_of
 
 if TYPE_CHECKING:
     import polars as pl
@@ -50,6 +51,13 @@ class Aggregate(msgspec.Struct, frozen=True):
         arguments = [repr(a) for a in parts if a is not None]
         arguments += [str(a) for a in (self.expr, self.user) if a is not None]
         return f"{self.function}({', '.join(arguments)})"
+
+    def needs(self) -> Needs:
+        """Return the columns that it reads; None: all of them, or nobody knows."""
+        if self.user is not None and self.column is None:
+            return None
+        named = [column for column in (self.column, self.by) if column is not None]
+        return roots_of([*named, *([] if self.expr is None else [self.expr])])
 
     def dtype(self, schema: pl.Schema, column: str | None = None) -> pl.DataType:
         """Return the type of a column that it works on, its own unless another is named.

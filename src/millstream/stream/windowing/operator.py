@@ -16,6 +16,7 @@ from millstream.stream.record_keys import key_series
 from millstream.stream.run_values import read_frame, write_frame
 from millstream.stream.windowing.kind import AT, END, PASSED, START, Kind
 from millstream.stream.windowing.panes import HoppingWindows, TumblingWindows
+from millstream.stream.windowing.revisions import FINAL, REVISION, Revisions
 from millstream.stream.windowing.sessions import SessionWindows
 from millstream.stream.windowing.sliding import SlidingWindows
 from millstream.stream.windowing.step import WindowStep
@@ -61,6 +62,7 @@ class WindowOperator:
         self._by = [f"_by{place}" for place in range(len(step.by))]
         self._keys: dict[str, pl.DataType] = {}
         self._kind = _kind_of(step, self._by, prefix + b"t")
+        self._revisions = Revisions(step, self._kind, self._by, prefix + b"r") if step.revised else None
         self._late: Piece | None = None
 
     @property
@@ -104,7 +106,8 @@ class WindowOperator:
         assert self._plan is not None
         moment = pl.Datetime("us", "UTC")
         times = dict.fromkeys(RESULT_COLUMNS, moment)
-        return pl.Schema({**self._keys, **times, **self._plan.results})
+        marks = {REVISION: pl.Int64(), FINAL: pl.Boolean()} if self.step.revised else {}
+        return pl.Schema({**self._keys, **times, **self._plan.results, **marks})
 
     # --- records ----------------------------------------------------------------------------------------------------
 
@@ -122,7 +125,12 @@ class WindowOperator:
             self._info.late += self._late.height
             self._info_changed = True
             records = records.filter(~late)
-        return self._pieces(self._kind.add(records)) if records.height else []
+        if not records.height:
+            return []
+        made = self._pieces(self._kind.add(records))
+        if self._revisions is not None:
+            self._revisions.add(records)
+        return made
 
     def late(self) -> Piece | None:
         """Return the records of the last `process` that were late."""
@@ -183,6 +191,8 @@ class WindowOperator:
         self._info_changed = True
         if self._plan is None:
             return []
+        if self._revisions is not None:
+            return self._pieces(self._revisions.advance(watermark_us))
         return self._pieces(self._kind.close(watermark_us - self.step.lateness_us))
 
     def _pieces(self, frames: list[pl.DataFrame]) -> list[Piece]:
@@ -204,6 +214,7 @@ class WindowOperator:
             pl.col(START).cast(moment).alias("window_start"),
             pl.col(END).cast(moment).alias("window_end"),
             *[pl.col(name) for name in self._plan.results],
+            *([REVISION, FINAL] if self.step.revised else []),
         )
         nothing = pl.Series("_watermark", [None], dtype=pl.Int64).new_from_index(0, frame.height)
         at = frame.get_column(AT).cast(moment) if AT in frame.columns else columns.get_column("window_start")
@@ -219,8 +230,13 @@ class WindowOperator:
     # --- time -------------------------------------------------------------------------------------------------------
 
     def due_us(self) -> int | None:
-        due_us = self._kind.due_us() if self._plan is not None else None
-        return None if due_us is None else due_us + self.step.lateness_us
+        if self._plan is None:
+            return None
+        due_us = self._kind.due_us()
+        due = [] if due_us is None else [due_us + self.step.lateness_us]
+        if self._revisions is not None and (revision_us := self._revisions.due_us()) is not None:
+            due.append(revision_us)
+        return min(due, default=None)
 
     def end_us(self) -> int | None:
         end_us = self._kind.end_us() if self._plan is not None else None
@@ -242,9 +258,13 @@ class WindowOperator:
             self._info = msgspec.msgpack.decode(info, type=_Info)
         if self._plan is not None:
             self._kind.load(state)
+            if self._revisions is not None:
+                self._revisions.load(state)
 
     def changes(self) -> list[StateWrite]:
         changes = self._kind.changes() if self._plan is not None else []
+        if self._revisions is not None:
+            changes += self._revisions.changes()
         if self._info_changed:
             changes.append((self._prefix + b"i", msgspec.msgpack.encode(self._info)))
         if self._schema_changed and self._schema is not None:

@@ -72,9 +72,24 @@ class TumblingWindows:
             return []
         return [self._result(frames)]
 
-    def open_windows(self) -> pl.DataFrame | None:
-        """Return the results of open windows as of now."""
-        frames = self._store.frames()
+    def touched(self, records: pl.DataFrame) -> pl.DataFrame:
+        import polars as pl
+
+        start = self._start(pl.col(TIME)).alias(START)
+        windows = records.select(start, *self._by).unique()
+        return windows.with_columns((pl.col(START) + self._size_us).alias(END))
+
+    def current(self, touched: pl.DataFrame) -> pl.DataFrame | None:
+        first: Any = touched.get_column(END).min()
+        last: Any = touched.get_column(END).max()
+        found = self._store.between(first, last)
+        group = self._store.group
+        frames: Frames = {}
+        for name, rows in found.items():
+            mine = None if rows is None else rows.join(touched, on=group, how="semi", nulls_equal=True)
+            frames[name] = (
+                None if mine is None or not mine.height else self._store.merged(name, mine.drop(LEAVE), group)
+            )
         return None if frames[self._store.plan.main.name] is None else self._result(frames)
 
     def due_us(self) -> int | None:
@@ -177,6 +192,23 @@ class HoppingWindows:
         self._store.discard(time_us)
         return made
 
+    def touched(self, records: pl.DataFrame) -> pl.DataFrame:
+        import polars as pl
+
+        panes = records.select((pl.col(TIME) // self._pane_us * self._pane_us).alias(PANE), *self._by).unique()
+        first = self._first_start_after(pl.col(PANE) - self._size_us)
+        starts = pl.int_ranges(first, self._last_start(pl.col(PANE)) + 1, self._advance_us, dtype=pl.Int64)
+        windows = panes.select(starts.alias(START), *self._by).explode(START).unique()
+        windows = windows.with_columns((pl.col(START) + self._size_us).alias(END))
+        return windows if self._closed_us is None else windows.filter(pl.col(END) > self._closed_us)
+
+    def current(self, touched: pl.DataFrame) -> pl.DataFrame | None:
+        first: Any = touched.get_column(START).min()
+        last: Any = touched.get_column(START).max()
+        found = self._store.between(first + 1, last + 2 * self._size_us)
+        frames = {name: self._spread(name, rows, first, last, touched) for name, rows in found.items()}
+        return None if frames[self._store.plan.main.name] is None else self._result(frames)
+
     def due_us(self) -> int | None:
         """Return the end of the first window that is open: that of the first pane's first window."""
         first_us = self._store.main.first_us()
@@ -272,8 +304,10 @@ class HoppingWindows:
             frames[name] = self._store.merged(name, placed, [START, *self._by])
         return None if frames[self._store.plan.main.name] is None else self._result(frames)
 
-    def _spread(self, name: str, rows: pl.DataFrame | None, first_us: int, last_us: int) -> pl.DataFrame | None:
-        """Return the rows of a table, each in all of its windows between two."""
+    def _spread(
+        self, name: str, rows: pl.DataFrame | None, first_us: int, last_us: int, only: pl.DataFrame | None = None
+    ) -> pl.DataFrame | None:
+        """Return the rows of a table, each in all of its windows between two, or in those of `only`."""
         import polars as pl
 
         if rows is None:
@@ -283,6 +317,9 @@ class HoppingWindows:
         # The upper end is the start of the last window that begins with or before a pane, plus one.
         starts = pl.int_ranges(first, last + 1, self._advance_us, dtype=pl.Int64).alias(START)
         placed = rows.with_columns(starts).explode(START).filter(pl.col(START).is_not_null())
+        if only is not None:
+            placed = placed.join(only, on=[START, *self._by], how="semi", nulls_equal=True)
+        placed = placed.drop(PANE, FROM, LEAVE)
         return self._store.merged(name, placed, [START, *self._by]) if placed.height else None
 
     def _result(self, frames: Frames) -> pl.DataFrame:

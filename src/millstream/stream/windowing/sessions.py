@@ -145,6 +145,29 @@ class SessionWindows:
             self._store.put(name, back)
         return self._store.merged(name, closed, self._store.group) if closed.height else None
 
+    def touched(self, records: pl.DataFrame) -> pl.DataFrame:
+        stretches = self._stretches(records).select(START, END, *self._by)
+        return stretches.unique()
+
+    def current(self, touched: pl.DataFrame) -> pl.DataFrame | None:
+        """Return the open sessions that stretches are in."""
+        import polars as pl
+
+        found = self._store.frames()
+        main = found[self._store.plan.main.name]
+        if main is None:
+            return None
+        bounds = [START, END, LEAVE, *self._by]
+        sessions = main.select(bounds).with_columns(pl.lit(True).alias("_closed"))
+        mine = touched.with_columns(pl.col(END).alias(LEAVE))
+        wanted = within(mine, sessions, self._by).select(bounds).unique()
+        frames: Frames = {}
+        for name, rows in found.items():
+            placed = None if rows is None else within(rows, sessions, self._by).drop("_closed")
+            placed = None if placed is None else placed.join(wanted, on=bounds, how="semi", nulls_equal=True)
+            frames[name] = None if placed is None else self._store.merged(name, placed, self._store.group)
+        return self._store.plan.finished(frames, self._store.group).drop(LEAVE)
+
     # --- time and what is stored ----------------------------------------------------------------------------------
 
     def due_us(self) -> int | None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 
 from millstream.durations import span_text
 from millstream.stream.aggregates import Aggregate
+from millstream.stream.needs import Needs, union
 from millstream.stream.windows import Window
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 class WindowStep(msgspec.Struct, frozen=True):
@@ -27,6 +33,13 @@ class WindowStep(msgspec.Struct, frozen=True):
     def revised(self) -> bool:
         """Whether a window can have several results, told apart by `revision` and `final`."""
         return self.corrections or self.early_us is not None
+
+    def needs(self, port: int, out: Needs, schema: pl.Schema | None) -> Needs:
+        """Return the columns it needs: the keys, and those that the aggregates read."""
+        wanted: Needs = frozenset(self.by)
+        for aggregate in self.aggregates.values():
+            wanted = union(wanted, aggregate.needs())
+        return wanted
 
     def __str__(self) -> str:
         kind = str(self.window).partition("(")[0]
