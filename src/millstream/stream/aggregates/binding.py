@@ -231,7 +231,8 @@ def _agg_expr(name: str, aggregate: Aggregate, schema: pl.Schema) -> Bound:
     try:
         dtype = empty.group_by("_group").agg(aggregate.expr.alias("_result")).schema["_result"]
     except pl.exceptions.PolarsError as error:
-        raise UsageError(f"{aggregate}: {error}; the columns are {', '.join(schema.names())}") from error
+        told = str(error).partition("\n")[0]
+        raise UsageError(f"{aggregate}: {told}; the columns are {', '.join(schema.names())}") from error
     table = KeptTable(name, None, columns, lambda _: aggregate.expr)
     return Bound(dtype, column_or(name, None, dtype), columns, (), (), table)
 
