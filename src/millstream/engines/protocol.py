@@ -227,6 +227,14 @@ class Engine(Protocol):
         """Return the names of the topic's groups, sorted."""
         ...
 
+    def delete_group(self, topic: str, group: str) -> None:
+        """Delete a group with its position, its state and what is out of it; a new one of the name starts anew.
+
+        Raises:
+            GroupNotFoundError: Nobody created it.
+        """
+        ...
+
     def commit(
         self,
         topic: str,

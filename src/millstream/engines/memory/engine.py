@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -47,8 +46,6 @@ from millstream.errors import (
     UsageError,
 )
 from millstream.records import Position, StoredBatch, check_name
-
-_log = logging.getLogger(__name__)
 
 
 class MemoryEngine:
@@ -233,6 +230,11 @@ class MemoryEngine:
     def groups(self, topic: str) -> list[str]:
         with self._changed:
             return sorted(self._topic(topic).groups)
+
+    def delete_group(self, topic: str, group: str) -> None:
+        with self._changed:
+            self._group(topic, group)
+            del self._topic(topic).groups[group]
 
     def commit(
         self,

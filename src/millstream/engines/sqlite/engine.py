@@ -182,6 +182,9 @@ class SqliteEngine(LogFile):
         with self._reading() as transaction:
             return groups.names(transaction, topic)
 
+    def delete_group(self, topic: str, group: str) -> None:
+        self._run(lambda transaction: groups.delete(transaction, topic, group))
+
     def commit(
         self,
         topic: str,

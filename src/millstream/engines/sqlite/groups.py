@@ -133,6 +133,14 @@ def names(transaction: Transaction, topic: str) -> list[str]:
     return [row[0] for row in transaction.rows("group_names", transaction.topic_id(topic))]
 
 
+def delete(transaction: Transaction, topic: str, group: str) -> None:
+    topic_id, group_id = transaction.group_id(topic, group)
+    for table in ("state", "sorted", "rate", "waiting", "leases", "progress"):
+        transaction.do(f"delete_{table}_of_group", group_id)
+    transaction.do("delete_group", group_id)
+    transaction.changed.add(topic_id)
+
+
 def pause(transaction: Transaction, topic: str, group: str, *, paused: bool) -> None:
     topic_id, group_id = transaction.group_id(topic, group)
     transaction.do("pause_group", int(paused), group_id)

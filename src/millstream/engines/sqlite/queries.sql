@@ -39,6 +39,20 @@ DELETE FROM lease WHERE group_id IN (SELECT id FROM consumer_group WHERE topic_i
 DELETE FROM progress WHERE group_id IN (SELECT id FROM consumer_group WHERE topic_id = ?);
 -- delete_groups_of: Groups of a topic.
 DELETE FROM consumer_group WHERE topic_id = ?;
+-- delete_state_of_group: State of one group.
+DELETE FROM state WHERE group_id = ?;
+-- delete_sorted_of_group: Sorted records of one group.
+DELETE FROM sorted WHERE group_id = ?;
+-- delete_rate_of_group: Rates of one group.
+DELETE FROM rate WHERE group_id = ?;
+-- delete_waiting_of_group: Waiting records of one group.
+DELETE FROM waiting WHERE group_id = ?;
+-- delete_leases_of_group: Leases of one group.
+DELETE FROM lease WHERE group_id = ?;
+-- delete_progress_of_group: Positions of one group.
+DELETE FROM progress WHERE group_id = ?;
+-- delete_group: The group itself.
+DELETE FROM consumer_group WHERE id = ?;
 -- delete_schemas_of: Schemas of a topic.
 DELETE FROM schema WHERE topic_id = ?;
 -- delete_partitions_of: Partitions of a topic.

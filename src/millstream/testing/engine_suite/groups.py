@@ -10,6 +10,7 @@ from millstream.engines.protocol import Append, Engine, OffsetMove, StateChange,
 from millstream.errors import (
     CommitConflictError,
     GroupNotFoundError,
+    LeaseLostError,
     OffsetOutOfRangeError,
     TopicNotFoundError,
     UsageError,
@@ -49,6 +50,28 @@ class GroupTests(EngineTests):
         assert (info.ledger.accepted, info.ledger.ready) == (3, 3)
         assert info.ledger.balanced
         assert engine.describe_group("t", "g") == info
+
+    def test_deleted_group_starts_anew(self, engine: Engine) -> None:
+        create(engine, group="g")
+        engine.create_group("t", "other")
+        fill(engine, 10)
+        engine.commit("t", "g", [OffsetMove(0, 0, 3)], state=[StateChange(0, b"k", b"v")])
+        engine.commit("t", "other", [OffsetMove(0, 0, 4)], state=[StateChange(0, b"k", b"kept")])
+        [lease] = take(engine, 2)
+        engine.delete_group("t", "g")
+        assert engine.groups("t") == ["other"]
+        for call in (lambda: engine.describe_group("t", "g"), lambda: engine.delete_group("t", "g")):
+            with pytest.raises(GroupNotFoundError):
+                call()
+        with pytest.raises(LeaseLostError):
+            engine.settle([settled(lease)])
+        info = engine.create_group("t", "g")
+        assert info.committed == {0: 0}
+        assert info.ledger.ready == 10
+        assert engine.state("t", "g", 0) == {}
+        assert engine.state("t", "other", 0) == {b"k": b"kept"}
+        assert committed(engine, group="other") == {0: 4}
+        assert content(engine).keys() == set(range(10))
 
     def test_group_can_start_anywhere_in_the_log(self, engine: Engine) -> None:
         create(engine, partitions=3)
