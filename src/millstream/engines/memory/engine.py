@@ -233,8 +233,7 @@ class MemoryEngine:
 
     def delete_group(self, topic: str, group: str) -> None:
         with self._changed:
-            self._group(topic, group)
-            del self._topic(topic).groups[group]
+            del self._topic(topic).groups[self._group(topic, group).name]
 
     def commit(
         self,
