@@ -232,6 +232,7 @@ class Readers(ABC):
         start: Start = "start",
         changed: Literal["refuse", "drop"] = "refuse",
         on_error: ErrorPolicy = "stop",
+        share: bool = False,
     ) -> Callable[[Callable[..., Any]], StreamReader]:
         """Read topics as streams: `@app.stream(clicks)` above a function that describes the steps.
 
@@ -249,17 +250,19 @@ class Readers(ABC):
                 "refuse" to run, or "drop" it. Steps that did not change keep theirs.
             on_error: What happens to a record for which a function raises: "stop" there and try again with growing
                 waits, "skip" it to the dead letters, `Retry(...)` attempts and then skip, or `(Retry(...), "stop")`.
+            share: Every process that runs the app takes some of the partitions, each of which is a stream of its own:
+                what its steps keep, they keep by the field that is the topics' key.
 
         Raises:
             UsageError: The name is taken, a topic is another app's or given twice, the function describes no output, a
-                step cannot work on the columns it gets.
+                step cannot work on the columns it gets, or with `share` not by partition.
         """
         if not topics:
             raise UsageError("a stream needs a topic, as in @app.stream(app.topic('clicks', Click))")
         sources = [topic if isinstance(topic, Table) else self._source(topic) for topic in topics]
         first = self._source(topic_of(sources[0]))
         options = options_of(
-            delay=delay, latency=latency, future=future, start=start, changed=changed, on_error=on_error
+            delay=delay, latency=latency, future=future, start=start, changed=changed, on_error=on_error, share=share
         )
 
         def declare(description: Callable[..., Any]) -> StreamReader:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -13,7 +13,8 @@ from millstream.engines.values import StateRange
 from millstream.errors import UsageError
 from millstream.log.group import Group
 from millstream.stream.flow import Flow
-from millstream.stream.operators import StateWrite
+from millstream.stream.operators import OPERATORS, StateWrite
+from millstream.stream.turns import TURN, claim
 
 _log = logging.getLogger("millstream.stream")
 
@@ -48,19 +49,23 @@ class Manifest:
         return {prefix: step for prefix, step in self._stored.items() if prefix not in known}
 
     def check(self, *, drop: bool) -> None:
-        """Say what became of the steps.
+        """Look whether the state that is there may go, where it is of steps that are gone.
 
         Raises:
             UsageError: A step that is described no more holds something, and it was not said that it may go.
         """
-        gone = self.gone()
-        held = [step.text for step in gone.values() if step.open]
+        held = [step.text for step in self.gone().values() if step.open]
         if held and not drop:
             raise UsageError(
                 f"stream {self._stream!r}: the log holds state of steps that are not described any more: "
                 f"{'; '.join(held)}. Describe them as before until they hold nothing, give up what they hold "
-                'with @app.stream(..., changed="drop"), or give the new stream a new name'
+                'with @app.stream(..., changed="drop"), or give the new stream a new name. The state of a stream with '
+                "share=True is other state than that of one without"
             )
+
+    def tell(self) -> None:
+        """Log what became of the steps."""
+        gone = self.gone()
         if not self._stored:
             return
         for node, operator in self._flow.operators.items():
@@ -90,6 +95,35 @@ class Manifest:
                 self._stored[operator.prefix] = step
                 writes.append((_KEY + operator.prefix, msgspec.msgpack.encode(step)))
         return writes
+
+
+def check_partitions(stream: str, flow: Flow, group: Group[Any], *, drop: bool) -> None:
+    """Look at the state of all partitions before any of them is run; raises as `Manifest.check` does."""
+    for partition in range(group.topic.partitions):
+        manifest = Manifest(stream, flow)
+        manifest.load(group.state(partition, within=StateRange.of_prefix(_KEY)))
+        manifest.check(drop=drop)
+
+
+def give_up(stream: str, flow: Flow, group: Group[Any], partitions: Iterable[int], *, drop: bool) -> None:
+    """Take over partitions that were runs of their own, and delete what is stored with them.
+
+    Raises:
+        UsageError: A step there holds something, and it was not said that it may go.
+        CommitConflictError: Another process has taken over.
+    """
+    found: list[tuple[int, Manifest, dict[bytes, bytes]]] = []
+    for partition in partitions:
+        state = group.state(partition, within=StateRange(b"", OPERATORS))
+        if state.keys() - {TURN}:
+            manifest = Manifest(stream, flow)
+            manifest.load(state)
+            manifest.check(drop=drop)
+            found.append((partition, manifest, state))
+    for partition, manifest, state in found:
+        turn = claim(group, partition, state.pop(TURN, None))
+        manifest.forget(group, partition, [turn])
+        group.commit([], state=[StateChange(partition, key, None) for key in state], expect=[turn])
 
 
 def past(prefix: bytes) -> bytes:

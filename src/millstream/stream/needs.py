@@ -25,7 +25,7 @@ def roots_of(exprs: Iterable[Any]) -> Needs:
         if isinstance(expr, str):
             names.add(expr)
             continue
-        if not _is_plain(expr):
+        if not is_plain(expr):
             return None
         names.update(expr.meta.root_names())
     return frozenset(names)
@@ -35,12 +35,13 @@ def names_of(exprs: Iterable[Any], named: Iterable[str]) -> frozenset[str]:
     """Return the columns that expressions make, as far as it is known; for `with_columns`."""
     made = set(named)
     for expr in exprs:
-        if not isinstance(expr, str) and _is_plain(expr):
+        if not isinstance(expr, str) and is_plain(expr):
             made.add(expr.meta.output_name())
     return frozenset(made)
 
 
-def _is_plain(expr: Any) -> bool:
+def is_plain(expr: Any) -> bool:
+    """Return whether it is an expression that makes one column, of columns that it names."""
     import polars as pl
 
     return isinstance(expr, pl.Expr) and not expr.meta.has_multiple_outputs() and not _by_type(expr)

@@ -11,7 +11,7 @@ where it was stored and loaded again.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     import polars as pl
 
     from millstream.stream.piece import Piece
+
+OPERATORS: Final = b"w"
+"""The keys of operators begin with it; those of the stream itself are before it."""
 
 StateWrite: TypeAlias = tuple[bytes, bytes | None]
 """A key with the operator's prefix, and its value; None deletes it."""

@@ -29,6 +29,7 @@ class StreamOptions(msgspec.Struct, frozen=True):
     start: Start = "start"
     changed: Literal["refuse", "drop"] = "refuse"
     on_error: OnError = OnError()
+    share: bool = False
 
 
 DEFAULTS: Final = StreamOptions()
@@ -42,6 +43,7 @@ def options_of(
     start: Start = "start",
     changed: Literal["refuse", "drop"] = "refuse",
     on_error: ErrorPolicy = "stop",
+    share: bool = False,
 ) -> StreamOptions:
     """Return the settings as they are stored.
 
@@ -61,4 +63,5 @@ def options_of(
         start=start,
         changed=changed,
         on_error=OnError.of(on_error),
+        share=share,
     )

@@ -13,7 +13,7 @@ from millstream.stream.keyed.failing import Guard
 from millstream.stream.keyed.operator import StatefulOperator
 from millstream.stream.keyed.step import StatefulStep
 from millstream.stream.needs import Needs, union
-from millstream.stream.operators import Operator
+from millstream.stream.operators import OPERATORS, Operator
 from millstream.stream.steps import MapBatches
 from millstream.stream.windowing import WindowOperator, WindowStep
 
@@ -56,7 +56,7 @@ def operators_of(graph: Graph, guard: Guard, *, shared: bool = False) -> dict[No
         if occurrence > 254:
             raise UsageError(f"stream {graph.name!r}: more than 255 equal steps: {node.step}")
         digest = hashlib.sha256(fingerprint.encode()).digest()[:8]
-        operator = operator_of(node.step, b"w" + digest + occurrence.to_bytes(1, "big"), guard)
+        operator = operator_of(node.step, OPERATORS + digest + occurrence.to_bytes(1, "big"), guard)
         for port, source in enumerate(node.inputs):
             if source.schema is not None:
                 operator.bind(port, source.schema)

@@ -152,3 +152,38 @@ def write(progress: StreamProgress) -> StateWrite:
 
 def decode(data: bytes) -> StreamProgress:
     return msgspec.msgpack.decode(data, type=StreamProgress)
+
+
+def combined(parts: Sequence[StreamProgress]) -> StreamProgress | None:
+    """Return how a stream fares whose partitions are run each by itself; None where none has committed yet."""
+    if not parts:
+        return None
+    newest = max(parts, key=lambda part: part.at_us)
+    marks = [part.watermark_us for part in parts if part.watermark_us is not None]
+    reads = [part.read_us for part in parts if part.read_us is not None]
+    return msgspec.structs.replace(
+        newest,
+        began_us=min(part.began_us for part in parts),
+        watermark_us=min(marks, default=None),
+        read_us=min(reads, default=None),
+        records_in=sum(part.records_in for part in parts),
+        records_out=sum(part.records_out for part in parts),
+        skipped=sum(part.skipped for part in parts),
+        commits=sum(part.commits for part in parts),
+        commit_s=sum(part.commit_s for part in parts),
+        commits_of_run=sum(part.commits_of_run for part in parts),
+        rate_in=sum(part.rate_in for part in parts),
+        rate_out=sum(part.rate_out for part in parts),
+        steps=[_step(steps) for steps in zip(*(part.steps for part in parts), strict=False)],
+    )
+
+
+def _step(parts: Sequence[StepProgress]) -> StepProgress:
+    return StepProgress(
+        text=parts[0].text,
+        busy_s=sum(part.busy_s for part in parts),
+        late=sum(part.late for part in parts),
+        open=sum(part.open for part in parts),
+        rows=sum(part.rows for part in parts),
+        bytes=sum(part.bytes for part in parts),
+    )

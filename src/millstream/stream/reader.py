@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import functools
+import logging
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import msgspec
 
+from millstream.errors import CommitConflictError
 from millstream.log.group import Group
 from millstream.log.topic import Topic
 from millstream.records import check_name
+from millstream.stream.copartition import check_copartitioned
 from millstream.stream.description import describe
 from millstream.stream.explain import as_mermaid, as_text
 from millstream.stream.graph import Table
 from millstream.stream.options import DEFAULTS, StreamOptions
-from millstream.stream.progress import KEY, StreamProgress, decode
+from millstream.stream.progress import KEY, StreamProgress, combined, decode
 from millstream.stream.run import RECORDS_MAX, STATE_PARTITION, StreamRun
+from millstream.stream.sharing import SharedRun
+from millstream.stream.standby import LOOK_S, Standby
+
+_log = logging.getLogger("millstream.stream")
 
 
 class StreamInfo(msgspec.Struct, frozen=True):
@@ -50,7 +57,8 @@ class StreamReader:
     A window closes when the watermark passes its end (plus lateness): when later records say so, or when the input has
     been idle for as long as the window still had to go. The results do not depend on where micro-batches end.
 
-    Run a stream in one process at a time; a second one gets a CommitConflictError.
+    Several processes may run it. With `share` each takes some of the partitions; else one does everything, and another
+    stands by and takes over when it does not go on.
 
     Raises:
         UsageError: The function does not describe a stream.
@@ -72,6 +80,8 @@ class StreamReader:
         self.options = options
         self._description = description
         self.graph = describe(description, name, sources)
+        if options.share:
+            check_copartitioned(self.graph)
         functools.update_wrapper(self, description, updated=())
 
     def __call__(self, *streams: Any) -> Any:
@@ -91,9 +101,8 @@ class StreamReader:
 
     def info(self) -> StreamInfo:
         """Return how far it came, in whatever process it runs, without looking at its state."""
-        infos = [topic_of(source).group(self.name, start=self.options.start).info() for source in self.sources]
-        stored = self.group.state(STATE_PARTITION, [KEY]).get(KEY)
-        progress = None if stored is None else decode(stored)
+        infos = [group.info() for group in self._groups()]
+        progress = self._progress()
         lag = sum(info.lag for info in infos)
         read_us = progress.read_us if progress else None
         return StreamInfo(
@@ -118,23 +127,56 @@ class StreamReader:
     def run(self, stop: threading.Event) -> None:
         """Process records until `stop` is set.
 
+        Where another process runs this stream, wait until that one does not go on.
+
         Raises:
-            MillstreamError: The log cannot be used, or another process runs this stream.
+            MillstreamError: The log cannot be used.
             Exception: What a function of the description raised.
         """
-        self.open().run(stop)
+        if self.options.share:
+            self.open_shared().run(stop)
+            return
+        while not stop.is_set():
+            try:
+                self.open().run(stop)
+            except CommitConflictError as error:
+                _log.info("stream %s: standing by, as another process runs it: %s", self.name, error)
+                standby = Standby(self._groups(), STATE_PARTITION, self.topic.log.clock)
+                while not stop.wait(LOOK_S) and not standby.look():
+                    pass
 
     def run_now(self, stop: threading.Event) -> int:
-        """Process what is there, then return the number of records; raises as `run` does."""
-        return self.open().run_now(stop)
+        """Process what is there, then return the number of records.
+
+        Raises:
+            MillstreamError: The log cannot be used, or (CommitConflictError) another process runs this stream.
+            Exception: What a function of the description raised.
+        """
+        return (self.open_shared() if self.options.share else self.open()).run_now(stop)
 
     def open(self, *, records_max: int = RECORDS_MAX) -> StreamRun:
-        """Return the stream at what was committed last, to be run step by step.
+        """Return the stream at what was committed last, to be run step by step; of all partitions together.
 
         Args:
             records_max: Of a micro-batch.
         """
         return StreamRun(self.graph, self.options, records_max=records_max)
+
+    def open_shared(self, *, records_max: int = RECORDS_MAX) -> SharedRun:
+        """Return this process's part of the stream, where it is shared."""
+        return SharedRun(self.graph, self.options, self._groups(), records_max=records_max)
+
+    def _progress(self) -> StreamProgress | None:
+        partitions = range(self.topic.partitions) if self.options.share else [STATE_PARTITION]
+        stored = [self.group.state(partition, [KEY]).get(KEY) for partition in partitions]
+        return combined([decode(found) for found in stored if found is not None])
+
+    def _groups(self) -> list[Group[Any]]:
+        return [
+            # A table is read whole, wherever the streams begin.
+            topic_of(source).group(self.name, start="start" if isinstance(source, Table) else self.options.start)
+            for source in self.sources
+        ]
 
 
 def topic_of(source: Topic[Any] | Table) -> Topic[Any]:

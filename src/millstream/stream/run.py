@@ -19,8 +19,8 @@ from millstream.stream.flow import Flow, Swept
 from millstream.stream.graph import Each, Graph, Node, ToTopic
 from millstream.stream.intake import Intake, MicroBatch
 from millstream.stream.keyed.failing import Guard, OnError
-from millstream.stream.manifest import Manifest
-from millstream.stream.operators import StateWrite
+from millstream.stream.manifest import Manifest, give_up
+from millstream.stream.operators import OPERATORS, StateWrite
 from millstream.stream.options import DEFAULTS, StreamOptions
 from millstream.stream.output import Output
 from millstream.stream.plan import never_null
@@ -42,9 +42,6 @@ WAIT_US: Final = 5_000_000
 STATE_PARTITION: Final = 0
 """Windows span the partitions of a topic, so state is kept with the first one of the first topic; that of a run of one
 partition is kept with this."""
-
-OPERATORS: Final = b"w"
-"""The keys of operators begin with it; those of the stream itself are before it."""
 
 
 class StreamRun:
@@ -79,6 +76,7 @@ class StreamRun:
         self._stopped = threading.Event()
         """Set by `run`'s own: what waits before another attempt gives up then."""
         self._guard = Guard(OnError.of(options.on_error), wait=lambda seconds: self._stopped.wait(seconds))
+        self._graph = graph
         self._flow = Flow(graph, self._guard, shared=partition is not None)
         first = graph.sources()[0].step.topic
         self._log = first.log
@@ -92,7 +90,7 @@ class StreamRun:
         }
         self._options = options
         self._manifest = Manifest(graph.name, self._flow)
-        self._meter = Meter(_worker(), self._clock.now_us())
+        self._meter = Meter(worker(), self._clock.now_us())
         self._committing: Future[float] | None = None
         self._load()
         for output in self._outputs.values():
@@ -233,10 +231,14 @@ class StreamRun:
 
     def _load(self) -> None:
         group, at = self._group, self._at
+        drop = self._options.changed == "drop"
+        if self._partition is None:
+            give_up(self._graph.name, self._flow, group, range(1, group.topic.partitions), drop=drop)
         within = StateRange(b"", OPERATORS)
         state = group.state(at, within=within)
         self._manifest.load(state)
-        self._manifest.check(drop=self._options.changed == "drop")
+        self._manifest.check(drop=drop)
+        self._manifest.tell()
         # What is loaded must be what the first commit finds: its expectation sees to that, without a write until then.
         self._expect = [StateChange(at, key, state.get(key)) for key in (TURN, KEY)]
         if self._partition is not None or self._manifest.gone():
@@ -283,7 +285,7 @@ class StreamRun:
         for node, piece in swept.arrivals:
             if not isinstance(node.step, Each):
                 appends += self._outputs[node].appends(piece)
-        appends += letters(swept.failures, self._intake.sources, self._log, stream=self._group.name, worker=_worker())
+        appends += letters(swept.failures, self._intake.sources, self._log, stream=self._group.name, worker=worker())
         state = [StateChange(self._at, key, value) for key, value in (*writes, write(progress))]
         expect = self._expect
         if len(expect) > 1:
@@ -324,6 +326,6 @@ class StreamRun:
             left_us -= slice_us
 
 
-def _worker() -> str:
+def worker() -> str:
     """Return who this is, for dead letters."""
     return f"{socket.gethostname()}:{os.getpid()}"
