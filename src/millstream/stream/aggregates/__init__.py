@@ -10,7 +10,8 @@ General layout:
     folds.py        numbers that add up: count, sum, mean, std, min, max
     counted.py      distinct values: quantile, n_unique
     kept.py         records themselves: first, last, arg_max, top_k, collect, any Polars aggregation
-    states.py       states of Python: user-defined, sketches
+    states.py       states of Python: user-defined ones
+    sketches.py     approximate ones, of a library
     results.py      from what is kept to the result
     rowwise.py      the first aggregates of one window at a time
 """

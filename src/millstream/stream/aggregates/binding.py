@@ -20,6 +20,7 @@ from millstream.stream.aggregates.results import (
     sum_within_64_bits,
     totals,
 )
+from millstream.stream.aggregates.sketches import QuantileKind, UniqueKind
 from millstream.stream.aggregates.states import Kind, StateTable, UserKind
 from millstream.stream.aggregates.table import ORDER, Table
 
@@ -249,6 +250,23 @@ def _aggregator(name: str, aggregate: Aggregate, schema: pl.Schema) -> Bound:
     return _state(name, aggregate, UserKind(aggregate.user), dtype)
 
 
+def _approx_n_unique(name: str, aggregate: Aggregate, schema: pl.Schema) -> Bound:
+    import polars as pl
+
+    if aggregate.dtype(schema).is_nested():
+        raise aggregate.refusal(schema)
+    return _state(name, aggregate, UniqueKind(aggregate), pl.Int64(), 0)
+
+
+def _approx_quantile(name: str, aggregate: Aggregate, schema: pl.Schema) -> Bound:
+    import polars as pl
+
+    dtype = aggregate.dtype(schema)
+    if not (dtype.is_float() or dtype.is_integer()):
+        raise aggregate.refusal(schema)
+    return _state(name, aggregate, QuantileKind(aggregate), pl.Float64())
+
+
 def _state(name: str, aggregate: Aggregate, kind: Kind, dtype: pl.DataType, fill: Any = None) -> Bound:
     assert aggregate.column is not None
     table = StateTable(name, aggregate.column, kind, dtype)
@@ -272,4 +290,6 @@ _BINDERS: dict[str, Callable[[str, Aggregate, Any], Bound]] = {
     "top_k": _top_k,
     "agg_expr": _agg_expr,
     "aggregator": _aggregator,
+    "approx_n_unique": _approx_n_unique,
+    "approx_quantile": _approx_quantile,
 }
