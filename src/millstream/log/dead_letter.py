@@ -51,7 +51,7 @@ class DeadLetter(msgspec.Struct, frozen=True):
     worker: str
     failed_at: datetime
     step: str = ""
-    """Of a stream: the step whose function failed; empty for a record that could not be decoded."""
+    """Of a stream: the step whose function failed, or the topic of a record that could not be decoded."""
 
 
 class Failure(NamedTuple):

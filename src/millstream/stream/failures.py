@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from millstream.engines.protocol import Append
+from millstream.log.batches import BadRecord
 from millstream.log.dead_letter import DeadLetter, Failure, Origin, dead_letter_append, dead_topic_name
 from millstream.log.log import Log
 from millstream.records import Record, time_from_us
@@ -49,8 +50,9 @@ def letters(
     """Return the dead letters of records, for the commit that passes over them."""
     appends: list[Append] = []
     for failure in failures:
-        record = _record(failure, sources)
-        dead = log.topic(dead_topic_name(record.topic), DeadLetter)
+        item = _record(failure, sources)
+        topic = item.record.topic if isinstance(item, BadRecord) else item.topic
+        dead = log.topic(dead_topic_name(topic), DeadLetter)
         origin = Origin(
             group=stream,
             worker=worker,
@@ -58,7 +60,7 @@ def letters(
             failed_at=time_from_us(log.clock.now_us()),
             step=str(failure.node.step),
         )
-        appends += dead_letter_append(dead, record, Failure.of(failure.error), origin)
+        appends += dead_letter_append(dead, item, Failure.of(failure.error), origin)
     return appends
 
 

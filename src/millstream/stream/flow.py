@@ -74,6 +74,8 @@ class Flow:
         pieces: Mapping[Node, Sequence[Piece]],
         watermarks_us: Mapping[Node, int | None],
         clock_us: int | None = None,
+        *,
+        refused: Sequence[GivenUp] = (),
     ) -> Swept:
         """Put records through the graph, and the watermark after them.
 
@@ -81,10 +83,11 @@ class Flow:
             pieces: Of sources.
             watermarks_us: Of each source, with its records; None: it says nothing yet.
             clock_us: The wall clock, for timers.
+            refused: What went no further than its source.
         """
         inbox: dict[Node, list[tuple[int, Piece]]] = {node: [] for node in self._graph.nodes}
         out_us: dict[Node, int | None] = {}
-        swept = Swept([], [])
+        swept = Swept([], [*refused])
         first_us = min((us for us in watermarks_us.values() if us is not None), default=None)
         for node in self._graph.nodes:
             begun = time.perf_counter()

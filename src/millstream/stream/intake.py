@@ -8,6 +8,7 @@ import msgspec
 
 from millstream.clock import Clock
 from millstream.engines.protocol import OffsetMove
+from millstream.stream.failures import GivenUp
 from millstream.stream.graph import Graph, Node
 from millstream.stream.operators import StateWrite
 from millstream.stream.options import StreamOptions
@@ -30,6 +31,8 @@ class MicroBatch(msgspec.Struct, frozen=True, eq=False):
     """When the newest record of these had been appended."""
     state: Sequence[StateWrite]
     """What the sources have to store."""
+    refused: Sequence[GivenUp]
+    """Records that the topics' types refuse, and that are passed over."""
     full: bool
     """Whether there is more to read at once."""
 
@@ -81,6 +84,7 @@ class Intake:
             watermarks_us=self._watermarks_us(clock_us),
             watermark_us=self.watermark_us(),
             read_us=max((us for s in self.sources if (us := s.watermarks.appended_us()) is not None), default=None),
+            refused=[one for source in moves for one in source.refused],
             state=[write for source in self.sources for write in source.watermarks.changes()],
             full=any(source.unread for source in self.sources),
         )

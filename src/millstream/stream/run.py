@@ -200,7 +200,7 @@ class StreamRun:
             while coming is not None and (batch := coming.result()) is not None:
                 ends = stop.is_set() or (until_s is not None and time.monotonic() >= until_s)
                 coming = threads.submit(read) if batch.full and not ends else None
-                swept = self._flow.sweep(batch.pieces, batch.watermarks_us)
+                swept = self._flow.sweep(batch.pieces, batch.watermarks_us, refused=batch.refused)
                 writes = [*batch.state, *self._changes()]
                 self._settle()
                 self._call_functions(swept)
@@ -217,7 +217,7 @@ class StreamRun:
             self._committing = None
 
     def _process(self, batch: MicroBatch) -> None:
-        swept = self._flow.sweep(batch.pieces, batch.watermarks_us)
+        swept = self._flow.sweep(batch.pieces, batch.watermarks_us, refused=batch.refused)
         self._call_functions(swept)
         writes = [*batch.state, *self._changes()]
         self._finish(batch.moves, writes, swept, self._note(swept, batch.watermark_us, batch))

@@ -7,9 +7,12 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from millstream.engines.protocol import OffsetMove
+from millstream.errors import SchemaError
 from millstream.log.addressed import rows_for
+from millstream.log.batches import BadRecord
 from millstream.log.group import Group
 from millstream.log.topic import Topic
+from millstream.stream.failures import GivenUp
 from millstream.stream.graph import Graph, Node
 from millstream.stream.needs import Needs
 from millstream.stream.options import StreamOptions
@@ -55,6 +58,9 @@ class SourceReader:
         self.ends: Mapping[int, int] = {}
         """As of the last look."""
         self.paused = False
+        self.refused: list[GivenUp] = []
+        """What the topic's type refuses of the records read last; where it is not passed over, reading raises."""
+        self._skips = options.on_error.skips
         self._partition = partition
         self._needs = needs
         self._wants_values = wants_values(node, graph)
@@ -84,7 +90,12 @@ class SourceReader:
         return [OffsetMove(p, self.positions[p], min(end, self.positions[p] + share)) for p, end in waiting.items()]
 
     def read(self, moves: Sequence[OffsetMove]) -> Piece | None:
-        """Return the records of the moves, and go on there; None where there are none."""
+        """Return the records of the moves, and go on there; None where there are none.
+
+        Raises:
+            SchemaError: The topic's type refuses a record, and the stream is to stop at such.
+        """
+        self.refused = []
         pieces = [piece for move in moves if (piece := self._read(move)).height]
         self.positions.update({move.partition: move.end for move in moves})
         return concat(pieces) if pieces else None
@@ -122,15 +133,17 @@ class SourceReader:
 
         columns: pl.DataFrame | None = None
         values: list[Any] | None = None
+        if self._wants_values:
+            values, beside_values = self._values(move)
         if self._wants_columns or not self._wants_values:
             frame = self.topic.read_frame(move.start, move.end, partition=move.partition, columns=self._columns())
             frame = rows_for(frame, self.group.name)
+            if values is not None and frame.height != len(values):
+                frame = frame.filter(pl.col("_offset").is_in(beside_values.get_column("_offset")))
             carried = self._carried(frame)
             columns = frame.drop([name for name in frame.columns if name.startswith("_")])
-        if self._wants_values:
-            values, beside_values = self._values(move)
-            if columns is None:
-                carried = self._carried(beside_values)
+        if columns is None:
+            carried = self._carried(beside_values)
         before = self.watermarks.take(move.partition, carried.event_time, carried.append_time)
         beside = [carried.key, carried.event_time, before]
         if self._wants_origin:
@@ -168,11 +181,44 @@ class SourceReader:
         source = pl.Series("_source", [self.node.number], dtype=pl.Int32).new_from_index(0, count)
         return [source, pl.Series("_partition", [partition], dtype=pl.Int32).new_from_index(0, count), carried.offset]
 
+    def _readable(self, move: OffsetMove, error: Exception) -> tuple[list[Any], pl.DataFrame]:
+        """Return what `_values` does of the records that can be read; raise the error where the stream is to stop."""
+        import polars as pl
+
+        items = self.group.peek(move.partition, move.start, move.end)
+        bad = {item.record.offset: item for item in items if isinstance(item, BadRecord)}
+        names = ["_key", "_event_time", "_append_time", "_headers", "_offset"]
+        frame = self.topic.read_frame(move.start, move.end, partition=move.partition, columns=names)
+        frame = rows_for(frame, self.group.name)
+        refused = pl.col("_offset").is_in(list(bad))
+        for row in frame.filter(refused).iter_slices(1):
+            self._refuse(move.partition, row, bad[row.get_column("_offset")[0]], error)
+        frame = frame.filter(~refused)
+        kept = set(frame.get_column("_offset"))
+        return [item.value for item in items if not isinstance(item, BadRecord) and item.offset in kept], frame
+
+    def _refuse(self, partition: int, row: pl.DataFrame, bad: BadRecord, error: Exception) -> None:
+        import polars as pl
+
+        if not self._skips:
+            offset = bad.record.offset
+            error.add_note(
+                f"It is the record at offset {offset} of {self.topic.name}/{partition}. Nothing of this micro-batch is "
+                'committed; with on_error="skip" such records go to the dead letters.'
+            )
+            raise error
+        carried = self._carried(row)
+        beside = pl.DataFrame([carried.key, carried.event_time, *self._origin(partition, carried)])
+        self.refused.append(GivenUp(self.node, Piece(beside), SchemaError(bad.error), 1))
+
     def _values(self, move: OffsetMove) -> tuple[list[Any], pl.DataFrame]:
         """Return the values of a move, and a frame of what the log knows of each."""
         import polars as pl
 
-        parts = list(self.topic.read_values(move.start, move.end, partition=move.partition))
+        try:
+            parts = list(self.topic.read_values(move.start, move.end, partition=move.partition))
+        except Exception as error:  # noqa: BLE001 - a __post_init__ of the user's may raise anything; the policy decides
+            return self._readable(move, error)
         if not parts:
             return [], self.topic.read_frame(move.start, move.start, partition=move.partition)
         values = parts[0][0] if len(parts) == 1 else list(chain.from_iterable(some for some, _ in parts))
