@@ -11,9 +11,11 @@ import msgspec
 import pytest
 
 from millstream.app import App
-from millstream.errors import CommitConflictError
+from millstream.errors import CommitConflictError, UsageError
 from millstream.records import time_to_us
 from millstream.stream import StreamReader, count, tumbling
+from millstream.stream.run import STATE_PARTITION
+from millstream.stream.standby import Standby
 from millstream.testing.fake_clock import FakeClock
 
 BEGIN = datetime(2024, 5, 1, 12, 0, tzinfo=UTC)
@@ -85,3 +87,79 @@ def test_a_run_that_closed_windows_is_the_only_one_from_then_on(
     second.step()
     assert counts(app) == [1]
     assert per_minute.info().lag == 0
+
+
+def standby_of(app: App, reader: StreamReader) -> Standby:
+    return Standby([reader.group], STATE_PARTITION, app.log.clock)
+
+
+def test_a_standby_takes_over_records_that_nobody_takes_for_a_while(
+    app: App, clock: FakeClock, per_minute: StreamReader
+) -> None:
+    standby = standby_of(app, per_minute)
+    run = per_minute.open(records_max=1)
+    for second in range(20):
+        click(app, second)
+        click(app, second)
+        run.step()
+        assert not standby.look(), "the other one goes on"
+        clock.advance("1s")
+    assert not standby.look()
+    clock.advance("3s")
+    assert not standby.look()
+    clock.advance("1s")
+    assert standby.look()
+
+
+def test_a_standby_lets_a_stream_be_that_has_nothing_to_do(
+    app: App, clock: FakeClock, per_minute: StreamReader
+) -> None:
+    standby = standby_of(app, per_minute)
+    standby.look()
+    clock.advance("1h")
+    assert not standby.look(), "it never ran"
+    click(app, 0)
+    per_minute.open().step()
+    assert not standby.look()
+    clock.advance("29s")
+    assert not standby.look()
+    clock.advance("1s")
+    assert standby.look(), "a window may be due"
+    per_minute.open().idle()
+    clock.advance("1h")
+    standby.look()
+    per_minute.open().idle()
+    standby.look()
+    clock.advance("1h")
+    assert not standby.look(), "all windows are closed"
+
+
+def test_a_standby_waits_while_the_stream_is_paused(app: App, clock: FakeClock, per_minute: StreamReader) -> None:
+    standby = standby_of(app, per_minute)
+    click(app, 0)
+    per_minute.pause()
+    standby.look()
+    clock.advance("1h")
+    assert not standby.look()
+    per_minute.resume()
+    assert standby.look()
+
+
+def test_what_a_function_kept_is_not_given_up_silently(app: App) -> None:
+    clicks = app.topic("clicks", Click)
+    click(app, 0)
+
+    def numbered(state: int, click: Click) -> tuple[int, Click]:
+        return state + 1, click
+
+    app.stream(clicks, name="s")(lambda s: s.stateful_map(numbered, 0, by="page").to("out"))
+    app.run(until="now")
+    for _ in range(2):
+        app.streams.clear()
+        app.stream(clicks, name="s")(lambda s: s.stateful_map(numbered, 0, by="page", name="else").to("out"))
+        with pytest.raises(UsageError, match="numbered"):
+            app.run(until="now")
+        # It goes on as it was, with nothing in memory.
+        app.streams.clear()
+        app.stream(clicks, name="s")(lambda s: s.stateful_map(numbered, 0, by="page").to("out"))
+        app.run(until="now")

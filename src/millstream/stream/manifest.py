@@ -13,7 +13,7 @@ from millstream.engines.values import StateRange
 from millstream.errors import UsageError
 from millstream.log.group import Group
 from millstream.stream.flow import Flow
-from millstream.stream.operators import OPERATORS, StateWrite
+from millstream.stream.operators import OPERATORS, Lazy, StateWrite
 from millstream.stream.turns import TURN, claim
 
 _log = logging.getLogger("millstream.stream")
@@ -90,8 +90,12 @@ class Manifest:
         """Return what must be stored since the last call."""
         writes: list[StateWrite] = []
         for node, operator in self._flow.operators.items():
-            step = Step(str(node.step), operator.status().open > 0)
-            if self._stored.get(operator.prefix) != step:
+            stored = self._stored.get(operator.prefix)
+            status = operator.status()
+            # What reads its state when it needs it cannot tell that there is none any more.
+            held = isinstance(operator, Lazy) and (status.rows > 0 or (stored is not None and stored.open))
+            step = Step(str(node.step), status.open > 0 or held)
+            if stored != step:
                 self._stored[operator.prefix] = step
                 writes.append((_KEY + operator.prefix, msgspec.msgpack.encode(step)))
         return writes
