@@ -20,10 +20,11 @@ import pytest
 from millstream.app import App
 from millstream.engines.protocol import Entry, Lease, Outcome, Settlement
 from millstream.errors import GroupNotFoundError, UsageError
+from millstream.log.append_time import append_time_us
 from millstream.log.group import Group
 from millstream.queue.events import WorkerState, WorkerStatus
 from millstream.queue.presence import Presence, hear
-from millstream.queue.stats import QueueStats, QueueWatch, append_time_us, find_queue
+from millstream.queue.stats import QueueStats, QueueWatch, find_queue
 from millstream.records import Position
 from millstream.testing.fake_clock import FakeClock
 

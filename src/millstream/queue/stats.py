@@ -12,13 +12,14 @@ from typing import Any, Final
 
 import msgspec
 
-from millstream.engines.protocol import BatchHeader, GroupInfo, Maintenance
-from millstream.errors import GroupNotFoundError, MillstreamError, TopicNotFoundError, UsageError
+from millstream.engines.protocol import GroupInfo
+from millstream.errors import GroupNotFoundError, TopicNotFoundError, UsageError
+from millstream.log.append_time import append_time_us
 from millstream.log.log import Log
 from millstream.queue import capacity
 from millstream.queue.dead import dead_topic_name
 from millstream.queue.presence import WORKERS_TOPIC, Heard, ProcessReport, Sample, hear, sample_of
-from millstream.records import Coding, time_from_us, time_to_us
+from millstream.records import time_from_us
 
 REDRIVE_GROUP: Final = "redrive"
 """The group of a dead letter topic whose committed records are those that were sent back or thrown away."""
@@ -240,30 +241,6 @@ def is_due(info: GroupInfo, now_us: int) -> bool:
     if info.next_due_us is not None:
         return info.next_due_us <= now_us
     return info.ledger.in_progress > 0
-
-
-def append_time_us(log: Log, topic: str, partition: int, offset: int) -> int | None:
-    """Return when a record was appended, by looking at the one batch that holds it; None where it is gone."""
-    try:
-        header = _header(log, topic, partition, offset)
-        if header is None or header.coding != Coding.COLUMNS:
-            return None if header is None else header.append_time_us
-        # A merged batch holds a range of append times, of which the header tells the first.
-        frame = log.topic(topic).read_frame(offset, offset + 1, partition=partition, columns=["_append_time"])
-    except MillstreamError:
-        return None
-    return time_to_us(frame["_append_time"][0]) if frame.height else header.append_time_us
-
-
-def _header(log: Log, topic: str, partition: int, offset: int) -> BatchHeader | None:
-    engine: Any = log.engine
-    if isinstance(engine, Maintenance):
-        headers = engine.batch_headers(topic, partition, offset, offset + 1, headers_max=1)
-        return headers[0] if headers else None
-    from millstream.log.reading import header_of
-
-    batches = log.engine.read(topic, partition, offset, records_max=1)
-    return header_of(batches[0]) if batches else None
 
 
 def rates_over(known: Sequence[Sample], now: Sample, window_us: int = WINDOW_US) -> tuple[float, float, float] | None:
