@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from millstream.errors import UsageError
 from millstream.stream import quantile, tumbling
-from millstream.stream.aggregates import _quantile_of
 
 
 def test_a_size_can_be_written_in_several_ways() -> None:
@@ -29,19 +28,6 @@ def test_every_moment_is_in_the_window_it_is_given(time_us: int, size_us: int) -
     start = tumbling(timedelta(microseconds=size_us)).start_us(time_us)
     assert start <= time_us < start + size_us
     assert start % size_us == 0
-
-
-@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30), st.floats(0, 1))
-def test_a_quantile_is_that_of_the_sorted_numbers(numbers: list[float], share: float) -> None:
-    counted = sorted({n: numbers.count(n) for n in numbers}.items())
-    place = share * (len(numbers) - 1)
-    in_order = sorted(numbers)
-    low, high = in_order[int(place)], in_order[min(int(place) + 1, len(numbers) - 1)]
-    assert _quantile_of(counted, share) == low + (high - low) * (place - int(place))
-
-
-def test_a_quantile_of_nothing_is_null() -> None:
-    assert _quantile_of([], 0.5) is None
 
 
 def test_a_share_outside_0_and_1_is_refused() -> None:

@@ -1,49 +1,20 @@
 """Sums of floats that do not depend on the order of the numbers or on where they were cut into parts.
 
-A stream must give the same answer whatever its batch boundaries were. Adding floats rounds at every step, so the
-running total is kept as a few floats whose exact sum is the exact total, and rounded once when it is asked for.
+A stream must give the same answer whatever its batch boundaries were. Adding floats rounds at every step, so each float
+is taken apart into integers, whose sums are exact, and rounded once when the total is asked for.
 
-Source: Shewchuk, Adaptive Precision Floating-Point Arithmetic, 1997, as used by `math.fsum`.
+Source: fixed-point superaccumulators, as in Kulisch, Computer Arithmetic and Validity, 2008; here two numbers of 128
+bits for what data are made of, and a list for the rest.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     import polars as pl
-
-
-def add(total: Sequence[float], values: Sequence[float]) -> list[float]:
-    """Return an exact total with values added; the empty list is zero.
-
-    Infinities, NaN and an overflow make a total of one float, as plain addition would.
-    """
-    numbers = [*total, *values]
-    if not all(map(math.isfinite, numbers)):
-        return [sum(number for number in numbers if not math.isfinite(number))]
-    parts: list[float] = []
-    while True:
-        # fsum rounds the exact remainder once; each part takes away all but the last bits of what is left.
-        try:
-            part = math.fsum(numbers)
-        except OverflowError:
-            return [sum(numbers)]
-        if part == 0:
-            return parts
-        parts.append(part)
-        numbers.append(-part)
-
-
-def value(total: Sequence[float]) -> float:
-    """Return a total rounded to the nearest float."""
-    return math.fsum(total) if all(map(math.isfinite, total)) else sum(total)
-
-
-# --- columns ----------------------------------------------------------------------------------------------------------
 
 FRACTION_BITS: Final = 96
 """A float's whole part and its fraction in units of 2**-96 are kept as two columns of 128-bit integers. Both have room

@@ -13,7 +13,6 @@ General layout:
     states.py       states of Python: user-defined ones
     sketches.py     approximate ones, of a library
     results.py      from what is kept to the result
-    rowwise.py      the first aggregates of one window at a time
 """
 
 from __future__ import annotations
@@ -39,12 +38,9 @@ from millstream.stream.aggregates.functions import (
     sum_,
     top_k,
 )
-from millstream.stream.aggregates.rowwise import Accumulator, _quantile_of
 
 __all__ = [
-    "Accumulator",
     "Aggregate",
-    "_quantile_of",
     "agg_expr",
     "aggregator",
     "approx_n_unique",

@@ -13,8 +13,6 @@ from millstream.stream.needs import Needs, roots_of
 if TYPE_CHECKING:
     import polars as pl
 
-    from millstream.stream.aggregates.rowwise import Accumulator
-
 
 class UserFunctions(msgspec.Struct, frozen=True):
     """The functions of a user-defined aggregate."""
@@ -78,9 +76,3 @@ class Aggregate(msgspec.Struct, frozen=True):
         return UsageError(
             f"{self}: the column {name!r} is {self.dtype(schema, name)}, which {self.function} cannot take"
         )
-
-    def bind(self, schema: pl.Schema) -> Accumulator:
-        """Return how to compute it row by row; see rowwise.py."""
-        from millstream.stream.aggregates.rowwise import accumulator_of
-
-        return accumulator_of(self, schema)

@@ -6,7 +6,7 @@ Records of a group have an order; a table keeps as many of the first of them as 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -14,6 +14,10 @@ from millstream.stream.aggregates.table import ORDER, TIME
 
 if TYPE_CHECKING:
     import polars as pl
+
+
+_SORTED_AT_ONCE: Final = 1000
+"""So few rows are sorted as fast as they are looked through."""
 
 
 class Descending(msgspec.Struct, frozen=True):
@@ -75,9 +79,9 @@ class KeptTable:
     def merge(self, rows: pl.DataFrame, group: Sequence[str]) -> pl.DataFrame:
         if self._rows_max is None:
             return rows
-        ordered = self._sorted(rows)
         if self._rows_max == 1:
-            return ordered.unique(subset=list(group), keep="first")
+            return self._sorted(self._leading(rows, group)).unique(subset=list(group), keep="first")
+        ordered = self._sorted(rows)
         return ordered.group_by(group).head(self._rows_max).select(rows.columns)
 
     def finish(self, rows: pl.DataFrame, group: Sequence[str]) -> pl.DataFrame:
@@ -100,6 +104,21 @@ class KeptTable:
 
     def read(self, frame: pl.DataFrame) -> pl.DataFrame:
         return frame
+
+    def _leading(self, rows: pl.DataFrame, group: Sequence[str]) -> pl.DataFrame:
+        """Return the rows that the first column of the order puts first in their group: few are left to be sorted."""
+        import polars as pl
+
+        column, dtype = pl.col(self._order[0]), rows.schema[self._order[0]]
+        if rows.height < _SORTED_AT_ONCE or not (dtype.is_numeric() or dtype.is_temporal()):
+            return rows
+        if rows.get_column(self._order[0]).null_count():
+            return rows
+        if not self._descending[0]:
+            best = column.min()
+        else:  # NaN is the largest, as in a sort
+            best = column.nan_max() if dtype.is_float() else column.max()
+        return rows.filter(column == (best.over(group) if group else best))
 
     def _sorted(self, rows: pl.DataFrame) -> pl.DataFrame:
         return rows.sort(self._order, descending=self._descending, nulls_last=self._nulls_last)
