@@ -144,7 +144,6 @@ class Runs:
         frame = self._sorted(frame)
         self._runs[self._next] = _Run(frame, self._leave)
         self._next += 1
-        self._merge_full_tiers(_tier(frame.height))
 
     def take(self, watermark_us: int) -> pl.DataFrame | None:
         """Remove and return the rows that leave at this watermark or before, merged; None when there are none."""
@@ -185,6 +184,7 @@ class Runs:
 
     def changes(self) -> Changes:
         """Return (key, value, or None to delete) of what changed since the last call."""
+        self._merge_full_tiers()
         changed: Changes = []
         for number, run in self._runs.items():
             if not run.parts:
@@ -215,20 +215,25 @@ class Runs:
             return frame
         return frame.sort(self._leave, maintain_order=True)
 
-    def _merge_full_tiers(self, tier: int) -> None:
-        """Merge the runs of a tier when it is full; what comes out may fill the next."""
-        while True:
-            numbers = sorted(number for number, run in self._runs.items() if _tier(run.frame.height) == tier)
-            if len(numbers) < TIER_RUNS_MAX:
+    def _merge_full_tiers(self) -> None:
+        """Merge the runs of each tier that is full, the smallest first: what comes out may fill the next.
+
+        Done when changes are stored, for what has left by then need neither be merged nor written.
+        """
+        tier = 0
+        while len(self._runs) >= TIER_RUNS_MAX:
+            tiers = {number: _tier(run.frame.height) for number, run in self._runs.items()}
+            if tier > max(tiers.values()):
                 return
-            merged = self._merged([self._runs[number].frame for number in numbers])
-            for number in numbers:
-                self._remove(number)
-            if merged is None or not merged.height:
-                return
-            self._runs[self._next] = _Run(self._sorted(merged), self._leave)
-            self._next += 1
-            tier = _tier(merged.height)
+            full = sorted(number for number, own in tiers.items() if own == tier)
+            if len(full) >= TIER_RUNS_MAX:
+                merged = self._merged([self._runs[number].frame for number in full])
+                for number in full:
+                    self._remove(number)
+                if merged is not None and merged.height:
+                    self._runs[self._next] = _Run(self._sorted(merged), self._leave)
+                    self._next += 1
+            tier += 1
 
     def _cut_off(self, watermark_us: int) -> list[pl.DataFrame]:
         """Remove what leaves up to a watermark from each run; return it, oldest run first."""

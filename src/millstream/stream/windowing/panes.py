@@ -27,8 +27,9 @@ PANE: Final = "_pane"
 FROM: Final = "_from"
 """Start of the first window that a pane's records count for."""
 
-WINDOWS_APART: Final = 4
-"""Windows of a micro-batch that are grouped each by itself: one column less to group by is worth that many passes."""
+ROWS_APART: Final = 2048
+"""Records a window, from which on each window of a micro-batch is grouped by itself: a column less to group by is worth
+the call."""
 
 WINDOWS_AT_ONCE: Final = 32
 """Windows that close at once from which on all are grouped together, and not each by itself."""
@@ -330,14 +331,14 @@ class HoppingWindows:
 
 
 def by_window(records: pl.DataFrame, size_us: int) -> list[tuple[int, pl.DataFrame]] | None:
-    """Return records by the window, of those side by side, that they are in; None where these are more than a few."""
+    """Return records by the window, of those side by side, that they are in; None where these are too many."""
     import polars as pl
 
     time = records.get_column(TIME)
     first: Any = time.min()
     last: Any = time.max()
     starts = range(first // size_us * size_us, last + 1, size_us)
-    if len(starts) > WINDOWS_APART:
+    if len(starts) > max(1, records.height // ROWS_APART):
         return None
     if len(starts) == 1:
         return [(starts[0], records)]
