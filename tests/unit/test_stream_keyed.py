@@ -19,9 +19,10 @@ from millstream.errors import Reject, SchemaError, UsageError
 from millstream.stream.keyed.context import Context
 from millstream.stream.keyed.entry import Memory
 from millstream.stream.keyed.failing import Guard, OnError
+from millstream.stream.keyed.keys import keys_of
 from millstream.stream.keyed.operator import StatefulOperator
 from millstream.stream.keyed.step import StatefulStep
-from millstream.stream.piece import Piece
+from millstream.stream.piece import Piece, columns_of
 
 SECOND_US = 1_000_000
 
@@ -239,6 +240,33 @@ def test_columns_of_the_key_must_be_there() -> None:
     operator = opened(lambda state, value: (state, None), 0, by=("user",))
     with pytest.raises(UsageError, match="no column 'user'"):
         operator.bind(0, pl.Schema({"page": pl.String()}))
+
+
+class Renamed(msgspec.Struct, rename={"user": "page", "page": "user"}):
+    user: str
+    page: str
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [{"user": "a"}, {"user": "é"}],
+        [{"user": 1}, {"user": -(2**40)}],
+        [{"user": 1}, {"user": None}],
+        [{"user": b"a"}, {"user": b"b"}],
+        [{"user": True}, {"user": False}],
+        [{"user": 1.5}, {"user": 2.0}],
+        [Renamed("a", "b"), Renamed("c", "d")],
+        [{"user": "a"}, {}],
+    ],
+    ids=str,
+)
+def test_keys_are_the_same_from_values_and_from_columns(values: list[Any]) -> None:
+    of_values = piece_of(values)
+    of_values.type = type(values[0])
+    columns = columns_of(values, type(values[0]))
+    of_columns = Piece(of_values.carried, columns=columns)
+    assert keys_of(of_values, ("user",)) == keys_of(of_columns, ("user",))
 
 
 # --- errors -----------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 General layout:
 
     step.py         StatefulStep: what `stateful_map` and `stateful_flat_map` were given
+    keys.py         the keys of the records of a piece
     coding.py       StateCoding: state as data, and the types that are
     entry.py        Entry: what is kept of one key
     store.py        KeyedState: entries by key, few of many in memory

@@ -13,12 +13,12 @@ from millstream.stream.keyed.context import Context
 from millstream.stream.keyed.due import DueIndex
 from millstream.stream.keyed.entry import MEMORY, NEVER_US, Entry, Memory
 from millstream.stream.keyed.failing import Failed, Guard, OnError
+from millstream.stream.keyed.keys import keys_of
 from millstream.stream.keyed.outgoing import Outgoing
 from millstream.stream.keyed.step import StatefulStep
 from millstream.stream.keyed.store import Key, KeyedState
 from millstream.stream.operators import OperatorStatus, StateReader, StateWrite
 from millstream.stream.piece import Piece
-from millstream.stream.record_keys import key_series
 
 if TYPE_CHECKING:
     import polars as pl
@@ -80,7 +80,7 @@ class StatefulOperator:
         """Do nothing: state is read when it is needed."""
 
     def process(self, port: int, piece: Piece) -> list[Piece]:
-        keys = self._keys(piece)
+        keys = keys_of(piece, self.step.by)
         if self._timed:
             outgoing = Outgoing(piece.height)
             self._with_timers(keys, piece, outgoing)
@@ -119,10 +119,6 @@ class StatefulOperator:
         return self._guard.failed()
 
     # --- records ------------------------------------------------------------------------------------------------------
-
-    def _keys(self, piece: Piece) -> list[Key]:
-        column = key_series(piece.columns(), self.step.by) if self.step.by else piece.carried["_key"]
-        return column.to_list()
 
     def _plain(self, keys: Sequence[Key], values: Sequence[Any]) -> list[Any]:
         """Return what the function makes of each record, None where it was given up.
