@@ -100,7 +100,7 @@ class DedupeOperator:
         """Return the keys of the records in time, `_t` and, as `_id`, their places."""
         import polars as pl
 
-        times = self._lateness.times(piece, pl.col("_t") + (self._allowed_us + 1))
+        times = self._lateness.times(piece, lambda time_us: time_us + (self._allowed_us + 1))
         place = pl.int_range(pl.len(), dtype=pl.Int64).alias("_id")
         rows = piece.frame().hstack(times).select(*self._by, "_t", "_in_time", place)
         in_time = rows.get_column("_in_time")

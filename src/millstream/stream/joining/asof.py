@@ -43,9 +43,7 @@ class AsOfOperator:
 
     def process(self, port: int, piece: Piece) -> list[Piece]:
         """Keep records; what comes out waits for the watermark."""
-        import polars as pl
-
-        rows = self._lateness.rows(piece, pl.col("_t") + self._passed_us)
+        rows = self._lateness.rows(piece, lambda time_us: time_us + self._passed_us)
         if not rows.height:
             return []
         if port == 0:

@@ -50,7 +50,7 @@ class JoinOperator:
     def process(self, port: int, piece: Piece) -> list[Piece]:
         """Join records with what the other input has left behind, and keep them."""
         side, other = self._sides[port], self._sides[1 - port]
-        rows = self._lateness.rows(piece, self._reach.late_us(port))
+        rows = self._lateness.rows(piece, lambda time_us: self._reach.late_us(port, time_us))
         if not rows.height:
             return []
         fresh = side.add(rows)

@@ -5,7 +5,8 @@ records of a quiet stream, and then looking at all rows for each few would cost 
 rows are indexed: the hashes of their keys, sorted, beside the rows that they were made of. Rows added later are looked
 at one by one until there are enough for an index of their own; of several, one is made anew.
 
-An index may hold rows that have left, and hashes may collide: what is returned is to be joined by key and time.
+What is returned may be of other keys and times than those asked for, and may have left: it is to be joined by both.
+Nothing that is in time meets a row that has left, so there is no harm in one that is still found.
 """
 
 from __future__ import annotations
@@ -29,6 +30,12 @@ FEW: Final = 32
 RECENT_ROWS_MAX: Final = 16_384
 """Rows added since, before they get an index of their own."""
 
+SPARE_ROWS: Final = 1024
+"""So many rows that have left cost less than putting the runs together anew."""
+
+CHUNKS_MAX: Final = 64
+"""Pieces of memory of the rows together, before they are put together anew."""
+
 INDEXES_MAX: Final = 4
 """Each is looked into for each lookup."""
 
@@ -45,6 +52,8 @@ class KeyedRows:
         self._leave = leave
         self._indexes: list[_Index] = []
         self._recent: list[pl.DataFrame] = []
+        self._whole: pl.DataFrame | None = None
+        """All rows while they are few, and some that have left: to put the runs together for each lookup is dear."""
 
     @property
     def runs(self) -> Runs:
@@ -56,6 +65,9 @@ class KeyedRows:
         self._runs.add(rows)
         if self._indexes:
             self._recent.append(rows)
+        if self._whole is not None:
+            same = self._whole.schema == rows.schema and self._whole.n_chunks() < CHUNKS_MAX
+            self._whole = self._whole.vstack(rows) if same else None
 
     def replace(self, *rows: pl.DataFrame) -> None:
         """Put other rows in place of all."""
@@ -79,8 +91,8 @@ class KeyedRows:
         if asked.height * FEW > height:
             return self._runs.leaving(first_us, last_us)
         if height < INDEXED_ROWS_MIN:
-            # To cut each run to the times would cost more than the rows that are cut off.
-            return self._runs.frame()
+            return self._all()
+        self._whole = None
         asked = asked.select(asked_key)
         self._index(key, asked.schema)
         hashes = _hashes(asked, [pl.col(name) for name in asked.columns], asked.schema).unique()
@@ -89,6 +101,12 @@ class KeyedRows:
             return None
         rows = pl.concat(found, how="vertical" if _same(found) else "diagonal_relaxed")
         return rows.filter(pl.col(self._leave).is_between(first_us, last_us))
+
+    def _all(self) -> pl.DataFrame | None:
+        if self._whole is None or self._whole.height > 2 * self._runs.height + SPARE_ROWS:
+            rows = self._runs.frame()
+            self._whole = None if rows is None else rows.rechunk()
+        return self._whole
 
     def _index(self, key: list[pl.Expr], types: pl.Schema) -> None:
         """See to it that there is an index of all rows but some recent ones."""
@@ -104,10 +122,10 @@ class KeyedRows:
             else:
                 self._forget()
         if not self._indexes and (rows := self._runs.frame()) is not None:
-            self._indexes.append(_Index(rows, key, types))
+            self._indexes.append(_Index(rows if rows.n_chunks() < CHUNKS_MAX else rows.rechunk(), key, types))
 
     def _forget(self) -> None:
-        self._indexes, self._recent = [], []
+        self._indexes, self._recent, self._whole = [], [], None
 
     def load(self, state: Mapping[bytes, bytes]) -> None:
         self._runs.load(state)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -47,26 +47,27 @@ class Lateness:
         """Note that state up to a watermark has been given up."""
         self._note(self.count, watermark_us)
 
-    def times(self, piece: Piece, late_us: pl.Expr) -> pl.DataFrame:
+    def times(self, piece: Piece, late_us: Callable[[pl.Expr], pl.Expr]) -> pl.DataFrame:
         """Return, for each record, its event time in us as `_t`, and whether it is in time as `_in_time`.
 
         Those that are not are counted.
 
         Args:
-            late_us: The watermark from which a record is late, as an expression on `_t`.
+            late_us: Returns the watermark from which a record is late, of its event time in us.
         """
         import polars as pl
 
-        carried = piece.carried.select(pl.col("_event_time").to_physical().cast(pl.Int64).alias("_t"), "_watermark")
+        time = pl.col("_event_time").to_physical().cast(pl.Int64)
         mark = pl.col("_watermark")
         if self.watermark_us is not None:
             mark = pl.max_horizontal(mark, pl.lit(self.watermark_us, dtype=pl.Int64))
-        times = carried.select("_t", (late_us > mark).fill_null(value=True).alias("_in_time"))
+        in_time = (late_us(time) > mark).fill_null(value=True)
+        times = piece.carried.select(time.alias("_t"), in_time.alias("_in_time"))
         if late := times.height - int(times.get_column("_in_time").sum()):
             self._note(self.count + late, self.watermark_us)
         return times
 
-    def rows(self, piece: Piece, late_us: pl.Expr) -> pl.DataFrame:
+    def rows(self, piece: Piece, late_us: Callable[[pl.Expr], pl.Expr]) -> pl.DataFrame:
         """Return the records that are not late, as rows: their columns, `_key`, and `_t`."""
         times = self.times(piece, late_us)
         rows = piece.columns().hstack([piece.carried.get_column("_key"), times.get_column("_t")])

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class Within(msgspec.Struct, frozen=True):
     """The right record is from `low_us` to `high_us` later than the left one.
 
-    In expressions `_t` is a record's event time in us. Port 0 is the left input, port 1 the right one.
+    Port 0 is the left input, port 1 the right one.
     """
 
     low_us: int
@@ -47,11 +47,9 @@ class Within(msgspec.Struct, frozen=True):
         """How long after its event time a record can be met by one that is not late."""
         return self.high_us + self._allowed_us(1) if port == 0 else -self.low_us + self._allowed_us(0)
 
-    def late_us(self, port: int) -> pl.Expr:
-        """Return the watermark from which a record is late."""
-        import polars as pl
-
-        return pl.col("_t") + (self._allowed_us(port) + 1)
+    def late_us(self, port: int, time_us: pl.Expr) -> pl.Expr:
+        """Return the watermark from which a record of this event time is late."""
+        return time_us + (self._allowed_us(port) + 1)
 
     def leave_us(self, port: int, time_us: int) -> int:
         """Return the watermark from which nothing can meet a record of this event time."""
@@ -80,10 +78,8 @@ class SameWindow(msgspec.Struct, frozen=True):
     size_us: int
     lateness_us: int
 
-    def late_us(self, port: int) -> pl.Expr:
-        import polars as pl
-
-        return (pl.col("_t") // self.size_us + 1) * self.size_us + self.lateness_us
+    def late_us(self, port: int, time_us: pl.Expr) -> pl.Expr:
+        return (time_us // self.size_us + 1) * self.size_us + self.lateness_us
 
     def leave_us(self, port: int, time_us: int) -> int:
         return self._start_us(time_us) + self.size_us + self.lateness_us
