@@ -5,6 +5,7 @@ General layout:
     stream_test      StreamTest: a stream without files and without waiting; crashes between any two records
     fake_clock       a clock that stands still until told otherwise
     engine_suite     every promise of `millstream.engines.protocol.Engine` as a test; an engine binds it in a few lines
+    operator_histories  random histories of a stream's operator: interleaved, chopped, crashed (needs hypothesis)
     engine_machine   random histories of an engine, compared step by step with the memory engine (needs hypothesis)
     disk, crash_vfs  a disk that forgets what was not synced, for SQLite (needs apsw)
     file_faults      full disks and I/O errors at a chosen file operation of SQLite (needs apsw)
