@@ -42,7 +42,8 @@ from millstream.stream.aggregates import (
     top_k,
 )
 from millstream.stream.description import Stream, table
-from millstream.stream.reader import StreamInfo, StreamReader
+from millstream.stream.info import StreamInfo
+from millstream.stream.reader import StreamReader
 from millstream.stream.windows import global_window, hopping, session, sliding, tumbling
 
 __all__ = [

@@ -47,6 +47,8 @@ class Flow:
         self._late = {node.late_of: node for node in graph.nodes if node.late_of is not None}
         self.busy_s = dict.fromkeys(graph.nodes, 0.0)
         """Time spent in each node."""
+        self.at: tuple[Node, float] | None = None
+        """The node that is at work, and since when (`time.monotonic`); safe to read from other threads."""
         self._passed: dict[Node, int] = {}
         """The watermark that each operator was told last: it never goes back."""
         self._lags: dict[Node, int] = {}
@@ -139,11 +141,14 @@ class Flow:
 
     def guarded(self, node: Node, piece: Piece, run: Callable[[], T], swept: Swept) -> T:
         """Run a step on records; note those that it gave up, or which one it stops for."""
+        self.at = (node, time.monotonic())
         try:
             made = run()
         except Exception as error:
             blame(node, piece, self._guard, error)
             raise
+        finally:
+            self.at = None
         swept.failures.extend(given_up(node, piece, self._guard))
         return made
 

@@ -142,7 +142,8 @@ class Meter:
         since, before_in, before_out = self._marks[0]
         if now - self._marks[-1][0] > _RATE_OVER_S / 10:
             self._marks.append((now, total_in, total_out))
-        took_s = max(now - since, 1e-3)
+        # After a pause the oldest mark is from before it: what came since is of the last seconds.
+        took_s = max(min(now - since, _RATE_OVER_S), 1e-3)
         return (total_in - before_in) / took_s, (total_out - before_out) / took_s
 
 

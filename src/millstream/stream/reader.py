@@ -5,10 +5,8 @@ from __future__ import annotations
 import functools
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Literal
-
-import msgspec
 
 from millstream.errors import CommitConflictError
 from millstream.log.group import Group
@@ -18,33 +16,15 @@ from millstream.stream.copartition import check_copartitioned
 from millstream.stream.description import describe
 from millstream.stream.explain import as_mermaid, as_text
 from millstream.stream.graph import Table
+from millstream.stream.info import StreamInfo, info_of
 from millstream.stream.options import DEFAULTS, StreamOptions
-from millstream.stream.progress import KEY, StreamProgress, combined, decode
-from millstream.stream.run import RECORDS_MAX, STATE_PARTITION, StreamRun
+from millstream.stream.outline import Outline, keep, outline_of
+from millstream.stream.presence import FIRST_S, Presence
+from millstream.stream.run import RECORDS_MAX, STATE_PARTITION, StreamRun, worker
 from millstream.stream.sharing import SharedRun
 from millstream.stream.standby import LOOK_S, Standby
 
 _log = logging.getLogger("millstream.stream")
-
-
-class StreamInfo(msgspec.Struct, frozen=True):
-    """How far a stream came and how it fares, as of its last commit."""
-
-    committed: Mapping[int, int]
-    """Of its first topic, by partition."""
-    lag: int
-    """Records of its topics that are not processed yet."""
-    lag_us: int
-    """How long ago the newest record that was processed had been appended, while there are more; else 0."""
-    watermark_us: int | None
-    """By the records read; None before the first."""
-    late: int
-    """Records that came too late for their window or join, and were left out of it."""
-    open_windows: int
-    """Windows times keys, and records that wait for a match."""
-    paused: bool
-    progress: StreamProgress | None
-    """Rates, times, state by step; None before the first commit."""
 
 
 class StreamReader:
@@ -95,26 +75,19 @@ class StreamReader:
         """The consumer group, created the first time."""
         return self.topic.group(self.name, start=self.options.start)
 
+    @functools.cached_property
+    def outline(self) -> Outline:
+        """What the log keeps of its description."""
+        return outline_of(self.graph, share=self.options.share)
+
     def explain(self, form: Literal["text", "mermaid"] = "text") -> str:
         """Return its graph: the steps, where each was written, the columns that come out and those that are read."""
         return as_mermaid(self.graph) if form == "mermaid" else as_text(self.graph)
 
     def info(self) -> StreamInfo:
         """Return how far it came, in whatever process it runs, without looking at its state."""
-        infos = [group.info() for group in self._groups()]
-        progress = self._progress()
-        lag = sum(info.lag for info in infos)
-        read_us = progress.read_us if progress else None
-        return StreamInfo(
-            committed=infos[0].committed,
-            lag=lag,
-            lag_us=max(0, self.topic.log.clock.now_us() - read_us) if lag and read_us is not None else 0,
-            watermark_us=progress.watermark_us if progress else None,
-            late=progress.late if progress else 0,
-            open_windows=progress.open if progress else 0,
-            paused=infos[0].paused,
-            progress=progress,
-        )
+        self._groups()  # makes those that are missing
+        return info_of(self.topic.log, self.name, self.outline)
 
     def pause(self) -> None:
         """Let it wait, in whatever process it runs; nothing is lost, and it survives restarts."""
@@ -133,12 +106,22 @@ class StreamReader:
             MillstreamError: The log cannot be used.
             Exception: What a function of the description raised.
         """
-        if self.options.share:
-            self.open_shared().run(stop)
-            return
+        keep(self.group, self.outline)
+        with Presence(self.group, worker()) as presence:
+            if self.options.share:
+                shared = self.open_shared()
+                presence.of(shared)
+                shared.run(stop)
+            else:
+                self._run(stop, presence)
+
+    def _run(self, stop: threading.Event, presence: Presence) -> None:
+        """Run all of it, or stand by while another process does."""
         while not stop.is_set():
             try:
-                self.open().run(stop)
+                run = self.open()
+                presence.of(run)
+                run.run(stop)
             except CommitConflictError as error:
                 _log.info("stream %s: standing by, as another process runs it: %s", self.name, error)
                 standby = Standby(self._groups(), STATE_PARTITION, self.topic.log.clock)
@@ -152,7 +135,11 @@ class StreamReader:
             MillstreamError: The log cannot be used, or (CommitConflictError) another process runs this stream.
             Exception: What a function of the description raised.
         """
-        return (self.open_shared() if self.options.share else self.open()).run_now(stop)
+        keep(self.group, self.outline)
+        with Presence(self.group, worker(), first_s=FIRST_S) as presence:
+            run = self.open_shared() if self.options.share else self.open()
+            presence.of(run)
+            return run.run_now(stop)
 
     def open(self, *, records_max: int = RECORDS_MAX) -> StreamRun:
         """Return the stream at what was committed last, to be run step by step; of all partitions together.
@@ -165,11 +152,6 @@ class StreamReader:
     def open_shared(self, *, records_max: int = RECORDS_MAX) -> SharedRun:
         """Return this process's part of the stream, where it is shared."""
         return SharedRun(self.graph, self.options, self._groups(), records_max=records_max)
-
-    def _progress(self) -> StreamProgress | None:
-        partitions = range(self.topic.partitions) if self.options.share else [STATE_PARTITION]
-        stored = [self.group.state(partition, [KEY]).get(KEY) for partition in partitions]
-        return combined([decode(found) for found in stored if found is not None])
 
     def _groups(self) -> list[Group[Any]]:
         return [

@@ -16,11 +16,11 @@ from millstream.engines.values import StateRange
 from millstream.log.group import Group
 from millstream.stream.failures import letters
 from millstream.stream.flow import Flow, Swept
-from millstream.stream.graph import Each, Graph, Node, ToTopic
+from millstream.stream.graph import Each, Graph, Node, Source, ToTopic
 from millstream.stream.intake import Intake, MicroBatch
 from millstream.stream.keyed.failing import Guard, OnError
 from millstream.stream.manifest import Manifest, give_up
-from millstream.stream.operators import OPERATORS, StateWrite
+from millstream.stream.operators import OPERATORS, OperatorStatus, StateWrite
 from millstream.stream.options import DEFAULTS, StreamOptions
 from millstream.stream.output import Output
 from millstream.stream.plan import never_null
@@ -38,6 +38,9 @@ STOP_US: Final = 200_000
 
 WAIT_US: Final = 5_000_000
 """A stream without input looks again after this time whatever happens; new records wake it before."""
+
+_NOTHING: Final = OperatorStatus()
+"""What a step without state holds."""
 
 STATE_PARTITION: Final = 0
 """Windows span the partitions of a topic, so state is kept with the first one of the first topic; that of a run of one
@@ -89,6 +92,10 @@ class StreamRun:
             if isinstance(node.step, ToTopic | Each)
         }
         self._options = options
+        self._titles = {
+            node: f"{node.number} {node.step}" for node in graph.nodes if not isinstance(node.step, Source | ToTopic)
+        }
+        """Of the nodes that do something with records."""
         self._manifest = Manifest(graph.name, self._flow)
         self._meter = Meter(worker(), self._clock.now_us())
         self._committing: Future[float] | None = None
@@ -170,6 +177,12 @@ class StreamRun:
         swept = self._flow.sweep({}, watermarks, clock_us if ticks else None)
         self._call_functions(swept)
         self._finish(NO_MOVES, self._changes(), swept, self._note(swept, us))
+
+    @property
+    def at(self) -> tuple[str, float] | None:
+        """The step that is at work, and since when (`time.monotonic`); safe to read from other threads."""
+        at = self._flow.at
+        return None if at is None else (f"{at[0].number} {at[0].step}", at[1])
 
     def seen(self) -> dict[str, Mapping[int, int]]:
         """Return the ends of its topics as of the last look, by topic and partition."""
@@ -261,7 +274,9 @@ class StreamRun:
         """Run what is not part of the transaction, in the thread that runs the stream."""
         for node, piece in swept.arrivals:
             if isinstance(node.step, Each):
+                begun = time.perf_counter()
                 self._flow.guarded(node, piece, functools.partial(self._outputs[node].call, piece, self._guard), swept)
+                self._flow.busy_s[node] += time.perf_counter() - begun
 
     def _finish(
         self,
@@ -305,7 +320,7 @@ class StreamRun:
 
     def _note(self, swept: Swept, watermark_us: int | None, batch: MicroBatch | None = None) -> StreamProgress:
         """Count what is about to be committed."""
-        busy_s = self._flow.busy_s
+        busy_s, statuses = self._flow.busy_s, dict(self._flow.statuses())
         return self._meter.note(
             at_us=self._clock.now_us(),
             records_in=batch.offsets if batch else 0,
@@ -313,7 +328,7 @@ class StreamRun:
             skipped=len(swept.failures),
             watermark_us=watermark_us,
             read_us=batch.read_us if batch else self._meter.last.read_us,
-            steps=[(f"{node.number} {node.step}", busy_s[node], status) for node, status in self._flow.statuses()],
+            steps=[(title, busy_s[node], statuses.get(node, _NOTHING)) for node, title in self._titles.items()],
         )
 
     def _wait(self, stop: threading.Event) -> None:

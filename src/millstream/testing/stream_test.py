@@ -17,7 +17,8 @@ from millstream.log.topic import Topic
 from millstream.records import Record, time_to_us
 from millstream.stream.arguments import Span
 from millstream.stream.graph import Table, ToTopic
-from millstream.stream.reader import StreamInfo, StreamReader, topic_of
+from millstream.stream.info import StreamInfo
+from millstream.stream.reader import StreamReader, topic_of
 from millstream.stream.run import StreamRun
 from millstream.testing.fake_clock import FakeClock
 
