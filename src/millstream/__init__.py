@@ -89,6 +89,7 @@ if TYPE_CHECKING:
     from millstream.records import Position, Record
     from millstream.run.supervisor import Running
     from millstream.stream import (
+        Context,
         Stream,
         StreamInfo,
         StreamReader,
@@ -183,6 +184,7 @@ _MODULES = {
     "millstream.records": ("Position", "Record"),
     "millstream.run.supervisor": ("Running",),
     "millstream.stream": (
+        "Context",
         "Stream",
         "StreamInfo",
         "StreamReader",
@@ -221,6 +223,7 @@ __all__ = [
     "ClosedError",
     "CommitConflictError",
     "ConflictError",
+    "Context",
     "DeadLetter",
     "DeadLetters",
     "Empty",

@@ -43,11 +43,13 @@ from millstream.stream.aggregates import (
 )
 from millstream.stream.description import Stream, table
 from millstream.stream.info import StreamInfo
+from millstream.stream.keyed.context import Context
 from millstream.stream.reader import StreamReader
 from millstream.stream.windows import global_window, hopping, session, sliding, tumbling
 
 __all__ = [
     "Aggregate",
+    "Context",
     "Stream",
     "StreamInfo",
     "StreamReader",
