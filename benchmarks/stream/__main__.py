@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchmarks.command import run
 
-NAMES = ("nexmark", "peers", "lines", "values", "latency", "exactly_once", "catch_up", "state")
+NAMES = ("nexmark", "peers", "lines", "values", "latency", "exactly_once", "catch_up", "state", "joins")
 
 if __name__ == "__main__":
     run("benchmarks.stream", NAMES)
