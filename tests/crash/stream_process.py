@@ -1,0 +1,20 @@
+"""Runs the pipeline of `millstream.testing.stream_pipeline` until it is told to stop: PATH PARTITIONS share|alone."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from millstream.app import App
+from millstream.testing.stream_pipeline import declare
+
+
+def main(path: str, partitions: str, mode: str) -> None:
+    logging.basicConfig(level=logging.INFO)
+    with App(path, durability="relaxed") as app:
+        declare(app, partitions=int(partitions), share=mode == "share")
+        app.run()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
