@@ -35,7 +35,7 @@ def measure(options: Options) -> Report:
             "input": f"{rows:,} records and {rows // 10:,}, spread over an hour of event time; frames in memory",
             "stream": f"the operator alone, micro-batches of {BATCH:,}, with the bytes of its state made after each",
             "Polars": "join and filter of both whole frames; nothing is stored",
-            "no claim": "where nothing ever leaves, all of both inputs is written as state, and looked at anew each time",
+            "no claim": "where nothing leaves, all of both inputs is written as state, and looked at each time",
         },
     )
     for name, keys, within_us, as_text in CASES:
