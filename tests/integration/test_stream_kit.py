@@ -9,7 +9,7 @@ import msgspec
 import polars as pl
 import pytest
 
-from millstream import App, UsageError, count, sum_, table, tumbling
+from millstream import App, Context, UsageError, count, sum_, table, tumbling
 from millstream.stream import Stream, StreamReader
 from millstream.testing import CRASH, StreamTest
 
@@ -56,6 +56,29 @@ def test_time_passes_when_it_is_told_to(per_minute: StreamReader) -> None:
         assert test.outputs("counts") == []
         test.advance("2s")
         assert [row["n"] for row in test.outputs("counts")] == [1]
+
+
+def test_all_that_is_due_by_then_happens_in_one_advance(app: App) -> None:
+    """A timer that was moved wakes its key at the old time first; a timer may set the next one."""
+
+    def heard(state: int, click: Click, context: Context) -> tuple[int, None]:
+        context.set_timer("60s")
+        return state + 1, None
+
+    def silent(state: int, context: Context) -> tuple[int, dict[str, int]]:
+        if context.event_time < NOON + timedelta(minutes=3):
+            context.set_timer("60s")
+        return state + 1, {"state": state}
+
+    @app.stream(app.topic("clicks", Click))
+    def silences(s: Stream) -> None:
+        s.stateful_map(heard, 0, by="page", on_timer=silent).to("silences")
+
+    with StreamTest(silences) as test:
+        test.push(Click("/", 1), time=NOON)
+        test.push(Click("/", 1), time=NOON + timedelta(seconds=10))
+        test.advance("10m")
+        assert test.outputs("silences") == [{"state": 2}, {"state": 3}, {"state": 4}]
 
 
 @pytest.mark.parametrize("batch", [1, 2, 1000])

@@ -25,6 +25,9 @@ from millstream.testing.fake_clock import FakeClock
 RECORDS_MAX: Final = 1_000
 _READ_MAX: Final = 1_000_000
 
+_AT_ONCE_US: Final = 1
+"""What a run waits when something is due already."""
+
 
 class Fault(Enum):
     """What can be pushed in place of a value."""
@@ -91,7 +94,11 @@ class StreamTest:
         """Let time pass: windows end though nothing comes, timers fire."""
         self.clock.advance(duration(by))
         self._process()
-        self._running().idle()
+        run = self._running()
+        run.idle()
+        # What closed or fired may have made something that is due by now as well.
+        while run.wait_us() <= _AT_ONCE_US:
+            run.idle()
 
     def crash(self) -> None:
         """Process what is there, and die before it is committed."""
