@@ -44,10 +44,6 @@ class Entry(msgspec.Struct, gc=False):
     due_us: int = NEVER_US
     """Its next timer or expiry."""
 
-    @property
-    def is_empty(self) -> bool:
-        return self.state is None and not self.timers and not self.clock_timers
-
     def plan(self, ttl_us: int | None) -> None:
         """Find out what is due next."""
         due_us = min(self.timers.values()) if self.timers else NEVER_US

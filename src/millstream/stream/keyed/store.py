@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import islice
 from typing import Final
 
@@ -13,7 +13,8 @@ from millstream.stream.keyed.coding import StateCoding
 from millstream.stream.keyed.entry import MEMORY, NEVER_US, Entry, Memory, Stored
 from millstream.stream.operators import StateReader, StateWrite
 
-_KIND: Final = b"v"
+KIND: Final = b"v"
+"""What entries are stored under, after the step's prefix."""
 _NIL: Final = b"\xc0"
 _OVERHEAD_BYTES: Final = 400
 """Of an entry in memory: the objects around it and its places in two tables."""
@@ -35,7 +36,7 @@ class KeyedState:
     """
 
     def __init__(self, prefix: bytes, coding: StateCoding, memory: Memory = MEMORY) -> None:
-        self._prefix = prefix + _KIND
+        self._prefix = prefix + KIND
         self._coding = coding
         self._bytes_max = memory.state_bytes
         self._reader: StateReader | None = None
@@ -79,36 +80,31 @@ class KeyedState:
 
     def changes(self) -> list[StateWrite]:
         """Return what must be stored since the last call; what was asked for before may then leave memory."""
-        kept: list[Key] = []
-        entries: list[Entry] = []
-        writes: list[StateWrite] = []
-        for key in self._dirty:
-            entry = self._young[key]
-            if not entry.is_empty:
-                kept.append(key)
-                entries.append(entry)
-                self._absent.discard(key)
-            elif key not in self._absent:
-                writes.append((self._stored_key(key), None))
-                self._absent.add(key)
-        self._dirty.clear()
-        writes += zip(map(self._stored_key, kept), self._encoded(entries, kept), strict=True)
+        young = self._young
+        kept = [
+            key for key in self._dirty if (entry := young[key]).state is not None or entry.timers or entry.clock_timers
+        ]
+        gone = self._dirty.difference(kept)
+        self._dirty = set()
+        self._absent.difference_update(kept)
+        writes: list[StateWrite] = [(stored, None) for stored in self._stored_keys(gone - self._absent)]
+        self._absent |= gone
+        writes += zip(self._stored_keys(kept), self._encoded([young[key] for key in kept], kept), strict=True)
         self._forget()
         return writes
 
     # --- inside -----------------------------------------------------------------------------------------------------
 
     def _read(self, missing: set[Key]) -> None:
-        by_stored = {self._stored_key(key): key for key in missing}
+        by_stored = self._stored_keys(missing)
         found = self._reader(list(by_stored)) if self._reader is not None else {}
         keys = [by_stored[stored] for stored in found]
         data = list(found.values())
         self._note(data)
-        for key, entry in zip(keys, self._decoded(data, keys), strict=True):
-            self._young[key] = entry
-        for key in missing.difference(keys):
-            self._young[key] = Entry()
-            self._absent.add(key)
+        self._young.update(zip(keys, self._decoded(data, keys), strict=True))
+        absent = missing.difference(keys)
+        self._young.update({key: Entry() for key in absent})
+        self._absent |= absent
 
     def _decoded(self, data: Sequence[bytes], keys: Sequence[Key]) -> list[Entry]:
         rows = _stored.decode(b"".join((array_header(len(data)), *data)))
@@ -144,8 +140,15 @@ class KeyedState:
     def _entry_bytes(self) -> int:
         return _OVERHEAD_BYTES + (_EXPANSION * self._seen_bytes // self._seen if self._seen else 0)
 
-    def _stored_key(self, key: Key) -> bytes:
-        return self._prefix + (b"\0" if key is None else b"\1" + key)
+    def _stored_keys(self, keys: Collection[Key]) -> dict[bytes, Key]:
+        """Return keys by what they are stored under, in order."""
+        start = self._prefix + b"\1"
+        return {self._prefix + b"\0" if key is None else start + key: key for key in keys}
+
+
+def stored_key(prefix: bytes, key: Key) -> bytes:
+    """Return what the entry of a key is stored under, of the step with this prefix."""
+    return prefix + KIND + (b"\0" if key is None else b"\1" + key)
 
 
 def _row(entry: Entry, state: bytes) -> bytes:
