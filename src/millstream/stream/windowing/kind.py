@@ -1,7 +1,8 @@
 """What a kind of window must know; the operator does the rest.
 
-Records come as a frame with `_time` (Int64, us), `_passed` (Int64 or null: how far event time had come for this
-record), the key columns `_by0`, `_by1`..., and the columns that aggregates read. Results go as a frame with `_start`,
+Records come as a frame with `_time` (Int64, us), the key columns `_by0`, `_by1`..., and the columns that aggregates
+read; those that are behind by more than the lateness, and so may be late for some of their windows, apart from the
+others and with `_passed` (Int64, us): how far event time had come when they came. Results go as a frame with `_start`,
 `_end` (Int64, us), the key columns and the aggregates by name, and `_at` where their event time is not their start.
 """
 
@@ -26,10 +27,6 @@ class Kind(Protocol):
 
     def bind(self, plan: Plan) -> None:
         """Work with another plan from now on: columns were added or widened."""
-        ...
-
-    def late_below_us(self, passed_us: int) -> int:
-        """Return the event time below which records may be late when event time has come so far."""
         ...
 
     def late(self) -> pl.Expr:

@@ -119,15 +119,17 @@ class WindowOperator:
         if self._schema is None or any(columns.schema.get(name) != dtype for name, dtype in self._schema.items()):
             self.bind(port, columns.schema)
         records = self._records(piece)
-        late = self._late_among(records)
-        if late is not None:
-            self._late = piece.where(late)
-            self._info.late += self._late.height
-            self._info_changed = True
-            records = records.filter(~late)
+        made: list[pl.DataFrame] = []
+        if (doubtful := self._doubtful(piece, records)) is not None:
+            some = self._in_time(piece, records, doubtful)
+            records = records.filter(~doubtful)
+            made += self._added(some)
+        return self._pieces(made + self._added(records))
+
+    def _added(self, records: pl.DataFrame) -> list[pl.DataFrame]:
         if not records.height:
             return []
-        made = self._pieces(self._kind.add(records))
+        made = self._kind.add(records)
         if self._revisions is not None:
             self._revisions.add(records)
         return made
@@ -138,7 +140,7 @@ class WindowOperator:
         return late
 
     def _records(self, piece: Piece) -> pl.DataFrame:
-        """Return what windows need of records; PASSED only where one of them may be late for a window."""
+        """Return what windows need of records."""
         import polars as pl
 
         assert self._plan is not None
@@ -148,10 +150,7 @@ class WindowOperator:
             for (name, dtype), own in zip(self._keys.items(), self._by, strict=True)
         ]
         made += [columns.get_column(name) for name in self._plan.columns]
-        time = piece.carried.get_column("_event_time").to_physical().alias(TIME)
-        made.append(time)
-        if (passed := self._passed(time, piece.carried.get_column("_watermark"))) is not None:
-            made.append(passed.alias(PASSED))
+        made.append(piece.carried.get_column("_event_time").to_physical().alias(TIME))
         if self._plan.ordered or isinstance(self.step.window, Sliding):
             first = self._info.sequence
             self._info.sequence += piece.height
@@ -160,26 +159,42 @@ class WindowOperator:
             made += [piece.carried.get_column("_key").alias(KEY), sequence]
         return pl.DataFrame(made)
 
-    def _passed(self, time: pl.Series, watermark: pl.Series) -> pl.Series | None:
-        """Return how far event time had come for each record; None where it does not matter."""
+    def _doubtful(self, piece: Piece, records: pl.DataFrame) -> pl.Series | None:
+        """Return which records may be late for a window, None: none is.
+
+        One that is not further behind than the lateness is in time for all of its windows, as these end after it.
+        """
+        watermark, time = piece.carried.get_column("_watermark"), records.get_column(TIME)
+        known: list[Any] = [us for us in (watermark.max(), self._info.closed_us) if us is not None]
+        first: Any = time.min()
+        if not known or first >= max(known) - self.step.lateness_us:
+            return None
+        if isinstance(self.step.window, GlobalWindow) and self.step.window.records is not None:
+            return None  # Records are counted in the order they came, whenever that is.
+        behind = (watermark > time + self.step.lateness_us).fill_null(False)
+        if self._info.closed_us is not None:
+            behind = behind | (time < self._info.closed_us - self.step.lateness_us)
+        return behind if behind.any() else None
+
+    def _in_time(self, piece: Piece, records: pl.DataFrame, doubtful: pl.Series) -> pl.DataFrame:
+        """Return the doubtful records that are in time for a window, with PASSED; set aside the others."""
         import polars as pl
 
-        newest: Any = watermark.max()
-        closed_us = self._info.closed_us
-        known = [us for us in (newest, closed_us) if us is not None]
-        first_us: Any = time.min()
-        if not known or first_us >= self._kind.late_below_us(max(known)):
-            return None
-        if closed_us is None:
-            return watermark
-        return pl.select(pl.max_horizontal(watermark, pl.lit(closed_us, dtype=pl.Int64))).to_series()
-
-    def _late_among(self, records: pl.DataFrame) -> pl.Series | None:
-        """Return which records are late, None: none is."""
-        if PASSED not in records.columns:
-            return None
-        late = records.select(self._kind.late().fill_null(False).alias("late")).to_series()
-        return late if late.any() else None
+        some = records.filter(doubtful).with_columns(
+            piece.carried.get_column("_watermark").filter(doubtful).alias(PASSED)
+        )
+        some = some.with_columns(pl.max_horizontal(PASSED, pl.lit(self._info.closed_us, dtype=pl.Int64)).alias(PASSED))
+        late = some.select(self._kind.late().alias("late")).to_series()
+        if late.len() < some.height:
+            late = late.new_from_index(0, some.height)
+        if not late.any():
+            return some
+        places = doubtful.arg_true().filter(late)
+        everywhere = pl.repeat(False, piece.height, eager=True).scatter(places, True)
+        self._late = piece.where(everywhere)
+        self._info.late += self._late.height
+        self._info_changed = True
+        return some.filter(~late)
 
     # --- results ----------------------------------------------------------------------------------------------------
 

@@ -47,9 +47,6 @@ class TumblingWindows:
     def bind(self, plan: Plan) -> None:
         self._store.bind(plan)
 
-    def late_below_us(self, passed_us: int) -> int:
-        return (passed_us - self._lateness_us) // self._size_us * self._size_us
-
     def late(self) -> pl.Expr:
         import polars as pl
 
@@ -152,10 +149,6 @@ class HoppingWindows:
 
     def bind(self, plan: Plan) -> None:
         self._store.bind(plan)
-
-    def late_below_us(self, passed_us: int) -> int:
-        # From its pane on, records are in time for all of their windows: these end after their pane or with it.
-        return (passed_us - self._lateness_us) // self._pane_us * self._pane_us
 
     def late(self) -> pl.Expr:
         import polars as pl

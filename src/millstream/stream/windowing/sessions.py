@@ -37,9 +37,6 @@ class SessionWindows:
     def bind(self, plan: Plan) -> None:
         self._store.bind(plan)
 
-    def late_below_us(self, passed_us: int) -> int:
-        return passed_us - self._slack_us - self._lateness_us
-
     def late(self) -> pl.Expr:
         import polars as pl
 

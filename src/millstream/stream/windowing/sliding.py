@@ -39,9 +39,6 @@ class SlidingWindows:
     def bind(self, plan: Plan) -> None:
         self._plan = plan
 
-    def late_below_us(self, passed_us: int) -> int:
-        return passed_us - self._lateness_us
-
     def late(self) -> pl.Expr:
         import polars as pl
 

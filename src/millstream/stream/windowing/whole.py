@@ -91,9 +91,6 @@ class _Global:
     def bind(self, plan: Plan) -> None:
         self._totals.store.bind(plan)
 
-    def late_below_us(self, passed_us: int) -> int:
-        return -NEVER_US
-
     def late(self) -> pl.Expr:
         import polars as pl
 
@@ -131,9 +128,6 @@ class PeriodicTotals(_Global):
     def bind(self, plan: Plan) -> None:
         super().bind(plan)
         self._store.bind(plan)
-
-    def late_below_us(self, passed_us: int) -> int:
-        return (passed_us - self._lateness_us) // self._period_us * self._period_us
 
     def add(self, records: pl.DataFrame) -> list[pl.DataFrame]:
         import polars as pl
