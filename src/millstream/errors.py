@@ -23,6 +23,7 @@
     │   ├── NewerFormatError        written by a newer Millstream
     │   ├── ForeignFileError        a file that is not ours
     │   └── NetworkFileSystemError
+    ├── SinkError                   the outside did not take results; the stream goes on from its last commit
     ├── ClosedError                 the app, topic or engine was closed
     ├── JobError                    a job has no result to give
     │   ├── JobFailedError          it was given up on; carries error_type, error_message, remote_traceback, attempts
@@ -190,6 +191,22 @@ class ForeignFileError(StorageError):
 
 class NetworkFileSystemError(StorageError):
     """SQLite's locks and shared memory do not work over a network; the file must be on a local disk."""
+
+
+class SinkError(MillstreamError):
+    """The outside of a stream (files, a database, a web hook) did not take results. None of them are lost.
+
+    Args:
+        retryable: Whether it may take them later without anybody doing something.
+        delay_s: When it asked to be called again, in seconds from now.
+    """
+
+    exit_code = 3
+
+    def __init__(self, message: str, *, retryable: bool = True, delay_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retryable = retryable  # type: ignore[misc]
+        self.delay_s = delay_s
 
 
 class ClosedError(MillstreamError):

@@ -21,6 +21,7 @@ from millstream.durations import duration_us
 from millstream.errors import UsageError
 from millstream.log.topic import Topic
 from millstream.records import check_name
+from millstream.sinks.protocol import Sink
 from millstream.stream.arguments import (
     Columns,
     Reach,
@@ -34,7 +35,7 @@ from millstream.stream.arguments import (
     takes,
 )
 from millstream.stream.deduping import DedupeStep
-from millstream.stream.graph import Each, Graph, Node, Source, Table, ToTopic, called_at
+from millstream.stream.graph import Each, Graph, Node, Source, Table, ToSink, ToTopic, called_at
 from millstream.stream.joining import AsOfStep, How, JoinStep, TableStep
 from millstream.stream.keyed.awaiting import CONCURRENCY, AsyncCaller
 from millstream.stream.keyed.step import StatefulStep
@@ -322,12 +323,21 @@ class Stream:
 
     # --- outputs ------------------------------------------------------------------------------------------------
 
-    def to(self, target: str | Topic[Any]) -> None:
+    def to(self, target: str | Topic[Any] | Sink) -> None:
         """Append what arrives here to a topic, in the transaction that moves the offsets: exactly once in the engine.
 
         A topic that does not exist gets the schema of what arrives. Keys and event times go along; those of a window's
         result are its `by` columns and its start.
+
+        Args:
+            target: Or a sink of `millstream.sinks`, where results leave the log; each says what it promises.
+
+        Raises:
+            UsageError: The sink cannot write the columns that arrive.
         """
+        if isinstance(target, Sink):
+            self._to_sink(target)
+            return
         self._graph.output(ToTopic(_target(target)), self._node)
 
     def each(self, function: Callable[[Any], Any]) -> None:
@@ -335,6 +345,14 @@ class Stream:
         self._graph.output(Each(_one_argument(function, "each")), self._node)
 
     # --- inside -----------------------------------------------------------------------------------------------------
+
+    def _to_sink(self, sink: Sink) -> None:
+        if self._node.schema is not None:
+            try:
+                sink.check(self._node.schema)
+            except UsageError as error:
+                raise UsageError(f"stream {self._graph.name!r}, {called_at()}: {sink}: {error}") from error
+        self._graph.output(ToSink(sink), self._node)
 
     def _then(self, step: Any) -> Stream:
         return Stream(self._graph, self._graph.step(step, self._node), self._keys)
@@ -420,7 +438,7 @@ def describe(function: Callable[..., Any], name: str, sources: Sequence[Topic[An
         else:
             arguments.append(Stream(graph, graph.source(Source(source))))
     takes(function, len(arguments), "a stream's description")(*arguments)
-    if not any(isinstance(node.step, ToTopic | Each) for node in graph.nodes):
+    if not any(isinstance(node.step, ToTopic | ToSink | Each) for node in graph.nodes):
         raise UsageError(f'stream {name!r} has no output; end its steps with .to("topic") or .each(function)')
     return graph
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 from millstream.stream.failures import GivenUp, blame, given_up
-from millstream.stream.graph import Each, Graph, Node, Source, ToTopic, is_stateful
+from millstream.stream.graph import Each, Graph, Node, Source, ToSink, ToTopic, is_stateful
 from millstream.stream.keyed.failing import Guard
 from millstream.stream.operators import LateOutput, Lazy, Operator, OperatorStatus, StateReader, StateWrite, Ticking
 from millstream.stream.piece import Piece
@@ -96,7 +96,7 @@ class Flow:
             if isinstance(node.step, Source):
                 made = list(pieces.get(node, ()))
                 out_us[node] = watermarks_us[node]
-            elif isinstance(node.step, ToTopic | Each) or (not self._children[node] and not is_stateful(node.step)):
+            elif isinstance(node.step, ToTopic | ToSink | Each) or not (self._children[node] or is_stateful(node.step)):
                 swept.arrivals.extend(Arrival(node, piece) for _, piece in inbox[node] if piece.height)
                 continue
             elif (operator := self._operators.get(node)) is not None:

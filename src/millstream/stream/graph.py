@@ -16,6 +16,7 @@ import msgspec
 
 from millstream.errors import UsageError
 from millstream.log.topic import Topic
+from millstream.sinks.protocol import Sink
 from millstream.stream.keyed.failing import Guard, OnError
 from millstream.stream.piece import Piece, empty_piece
 from millstream.stream.steps import MapBatches
@@ -64,6 +65,15 @@ class Each(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         return f"each({getattr(self.function, '__name__', self.function)})"
+
+
+class ToSink(msgspec.Struct, frozen=True):
+    """Write where the log does not reach."""
+
+    sink: Sink
+
+    def __str__(self) -> str:
+        return f"to {self.sink}, {self.sink.guarantee}"
 
 
 class Node:
@@ -120,7 +130,7 @@ class Graph:
             ) from error
         return self._add(step, inputs, empty)
 
-    def output(self, sink: ToTopic | Each | Any, node: Node) -> Node:
+    def output(self, sink: ToTopic | ToSink | Each | Any, node: Node) -> Node:
         """Add where records go."""
         return self._add(sink, (node,), None)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from millstream.errors import UsageError
 from millstream.stream.deduping import DedupeOperator, DedupeStep
-from millstream.stream.graph import Each, Graph, Node, Source, ToTopic, is_stateful
+from millstream.stream.graph import Each, Graph, Node, Source, ToSink, ToTopic, is_stateful
 from millstream.stream.joining import AsOfOperator, AsOfStep, JoinOperator, JoinStep, TableOperator, TableStep
 from millstream.stream.keyed.failing import Guard
 from millstream.stream.keyed.operator import StatefulOperator
@@ -75,7 +75,7 @@ def needs_of(graph: Graph) -> dict[Node, Needs]:
 
 def _needs_of_input(node: Node, port: int, out: Needs) -> Needs:
     step = node.step
-    if node.late_of is not None or isinstance(step, ToTopic | Each):
+    if node.late_of is not None or isinstance(step, ToTopic | ToSink | Each):
         return None
     if is_stateful(step):
         return step.needs(port, out, node.inputs[port].schema) if hasattr(step, "needs") else None
@@ -92,6 +92,8 @@ def _takes_values(node: Node, graph: Graph) -> bool:
     step = node.step
     if isinstance(step, Each):
         return True
+    if isinstance(step, ToSink):
+        return _is_open(node)
     if keeps_values(step):
         return step.on_values or wants_values(node, graph)
     return getattr(step, "on_values", False)
@@ -108,11 +110,18 @@ def _takes_columns(node: Node, graph: Graph) -> bool:
         return False
     if isinstance(step, ToTopic):
         return True
+    if isinstance(step, ToSink):
+        return not _is_open(node)
     if is_stateful(step):
         return not getattr(step, "on_values", False)
     if not step.on_values:
         return True
     return keeps_values(step) and wants_columns(node, graph)
+
+
+def _is_open(node: Node) -> bool:
+    """Return whether what comes in are objects whose fields only they themselves can tell."""
+    return node.inputs[0].empty is None
 
 
 def keeps_values(step: Any) -> bool:

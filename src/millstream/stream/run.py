@@ -16,7 +16,7 @@ from millstream.engines.values import StateRange
 from millstream.log.group import Group
 from millstream.stream.failures import letters
 from millstream.stream.flow import Flow, Swept
-from millstream.stream.graph import Each, Graph, Node, Source, ToTopic
+from millstream.stream.graph import Each, Graph, Node, Source, ToSink, ToTopic
 from millstream.stream.intake import Intake, MicroBatch
 from millstream.stream.keyed.failing import Guard, OnError
 from millstream.stream.manifest import Manifest, give_up
@@ -25,6 +25,7 @@ from millstream.stream.options import DEFAULTS, StreamOptions
 from millstream.stream.output import Output
 from millstream.stream.plan import never_null
 from millstream.stream.progress import KEY, Meter, StreamProgress, write
+from millstream.stream.sinking import Sinks
 from millstream.stream.turns import TURN, claim, next_turn
 
 RECORDS_MAX: Final = 100_000
@@ -55,8 +56,8 @@ class StreamRun:
     Args:
         records_max: Of a micro-batch.
         partition: Read this partition of every topic, as a stream of its own; None: all of them as one. A run of one
-            partition takes it over at once: the commits of whoever had it fail from then on. One of all takes over with
-            its first commit, which fails if another run has committed meanwhile.
+            partition, or with sinks, takes over at once: the commits of whoever had it fail from then on. One of all
+            takes over with its first commit, which fails if another run has committed meanwhile.
 
     Raises:
         UsageError: The log holds state of steps that the description does not have any more.
@@ -96,6 +97,7 @@ class StreamRun:
             node: f"{node.number} {node.step}" for node in graph.nodes if not isinstance(node.step, Source | ToTopic)
         }
         """Of the nodes that do something with records."""
+        self._sinks = Sinks(graph, partition, self._clock, lambda seconds: self._stopped.wait(seconds))
         self._manifest = Manifest(graph.name, self._flow)
         self._meter = Meter(worker(), self._clock.now_us())
         self._committing: Future[float] | None = None
@@ -108,15 +110,24 @@ class StreamRun:
     def run(self, stop: threading.Event) -> None:
         """Process records as they come until `stop` is set; what was read is then committed."""
         self.begin(stop, live=True)
-        while not stop.is_set():
-            if not self.turn(stop):
-                self.idle()
-                self._wait(stop)
+        try:
+            while not stop.is_set():
+                if not self.turn(stop):
+                    self.idle()
+                    self._wait(stop)
+            self.finish()
+        finally:
+            self.close()
 
     def run_now(self, stop: threading.Event) -> int:
         """Process what is there; return the number of records. Windows that the watermark has not passed stay open."""
         self.begin(stop, live=False)
-        return self._catch_up(stop, self._records_max)
+        try:
+            total = self._catch_up(stop, self._records_max)
+            self.finish()
+        finally:
+            self.close()
+        return total
 
     def begin(self, stop: threading.Event, *, live: bool) -> None:
         """Say how it will run.
@@ -154,8 +165,19 @@ class StreamRun:
     def rehearse(self) -> None:
         """Process what is there up to the commit, and not commit it: of no use afterwards, as after a crash."""
         while (batch := self._intake.next(self._records_max, live=self._live)) is not None:
-            self._flow.sweep(batch.pieces, batch.watermarks_us)
+            swept = self._flow.sweep(batch.pieces, batch.watermarks_us)
             self._changes()
+            self._sinks.write(swept)
+
+    def finish(self) -> None:
+        """Publish what sinks hold, as nothing comes for now."""
+        if self._sinks.finish():
+            nothing = Swept([], [])
+            self._finish(NO_MOVES, [], nothing, self._note(nothing, self._meter.last.watermark_us))
+
+    def close(self) -> None:
+        """Let go of the connections of sinks. It is of no use afterwards."""
+        self._sinks.close()
 
     def idle(self) -> None:
         """Close what is over by the clock while no records come; fire timers of the clock."""
@@ -169,7 +191,8 @@ class StreamRun:
             us = min(us, max(end_us, self._intake.newest_us() or 0))
         closes = us is not None and due_us is not None and us >= due_us
         ticks = tick_us is not None and tick_us <= clock_us
-        if not closes and not ticks:
+        sinks_us = self._sinks.due_us()
+        if not closes and not ticks and (sinks_us is None or sinks_us > clock_us):
             return
         if not closes:
             us = self._intake.watermark_us()
@@ -196,6 +219,8 @@ class StreamRun:
             left_us = min(left_us, self._intake.idle_wait_us(clock_us, due_us) + 1)
         if not self._intake.paused and (tick_us := self._flow.tick_due_us()) is not None:
             left_us = min(left_us, max(0, tick_us - clock_us) + 1)
+        if not self._intake.paused and (sinks_us := self._sinks.due_us()) is not None:
+            left_us = min(left_us, max(0, sinks_us - clock_us) + 1)
         return left_us
 
     # --- inside -----------------------------------------------------------------------------------------------------
@@ -254,13 +279,16 @@ class StreamRun:
         self._manifest.tell()
         # What is loaded must be what the first commit finds: its expectation sees to that, without a write until then.
         self._expect = [StateChange(at, key, state.get(key)) for key in (TURN, KEY)]
-        if self._partition is not None or self._manifest.gone():
+        self._sinks.check(state, drop=drop)
+        if self._partition is not None or self._manifest.gone() or self._sinks.need_turn(state):
             self._expect = [claim(group, at, state.get(TURN))]
             self._manifest.forget(group, at, self._expect)
+            self._sinks.begin(group, at, state, self._expect)
             state = group.state(at, within=within)
         self._intake.load(state)
         self._meter.load(state)
         self._flow.load(lambda prefix: group.state(at, within=StateRange.of_prefix(prefix)), self._read_state)
+        self._sinks.load(state, self._expect[0], drop=drop)
 
     def _read_state(self, keys: Sequence[bytes] | None = None, within: StateRange | None = None) -> dict[bytes, bytes]:
         """Return state as of the last commit, the one that may be under way included."""
@@ -298,10 +326,11 @@ class StreamRun:
         begun = time.perf_counter()
         appends: list[Append] = []
         for node, piece in swept.arrivals:
-            if not isinstance(node.step, Each):
+            if isinstance(node.step, ToTopic):
                 appends += self._outputs[node].appends(piece)
         appends += letters(swept.failures, self._intake.sources, self._log, stream=self._group.name, worker=worker())
-        state = [StateChange(self._at, key, value) for key, value in (*writes, write(progress))]
+        writes = [*writes, *self._to_sinks(swept, moves), write(progress)]
+        state = [StateChange(self._at, key, value) for key, value in writes]
         expect = self._expect
         if len(expect) > 1:
             taken = next_turn(expect[0])
@@ -315,8 +344,17 @@ class StreamRun:
             others={topic: some for topic, some in moves.items() if topic != first},
             expect=expect,
         )
+        self._sinks.publish()
         self.progress = progress
         return time.perf_counter() - begun
+
+    def _to_sinks(self, swept: Swept, moves: Mapping[str, Sequence[OffsetMove]]) -> list[StateWrite]:
+        try:
+            return self._sinks.write(swept)
+        except Exception as error:
+            ranges = [f"{name}/{move.partition} [{move.start}, {move.end})" for name in moves for move in moves[name]]
+            error.add_note(f"Micro-batch: {', '.join(ranges) or 'no new records'}. Nothing of it was committed.")
+            raise
 
     def _note(self, swept: Swept, watermark_us: int | None, batch: MicroBatch | None = None) -> StreamProgress:
         """Count what is about to be committed."""
@@ -324,7 +362,7 @@ class StreamRun:
         return self._meter.note(
             at_us=self._clock.now_us(),
             records_in=batch.offsets if batch else 0,
-            records_out=sum(piece.height for node, piece in swept.arrivals if isinstance(node.step, ToTopic)),
+            records_out=sum(piece.height for node, piece in swept.arrivals if isinstance(node.step, ToTopic | ToSink)),
             skipped=len(swept.failures),
             watermark_us=watermark_us,
             read_us=batch.read_us if batch else self._meter.last.read_us,

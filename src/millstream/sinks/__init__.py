@@ -1,0 +1,31 @@
+"""Where results leave the log: `s.to(sinks.files("out", "parquet"))`.
+
+General layout:
+
+    protocol.py     Sink, SinkWriter: what a sink is, what it may promise, and why that holds
+    rows.py         Rows: what a sink gets; texts.py: as lines of JSON and cells of CSV
+    outlet.py       Outlet: calls a sink, again where it fails, and keeps its note with the stream's state
+    files/          files in a folder: exactly once
+    function.py     a function of frames: at least once
+    stdout.py       lines of JSON to standard output: at least once
+"""
+
+from __future__ import annotations
+
+from millstream.sinks.files import files
+from millstream.sinks.function import function
+from millstream.sinks.protocol import Guarantee, Patience, Sink, SinkPlace, SinkWriter
+from millstream.sinks.rows import Rows
+from millstream.sinks.stdout import stdout
+
+__all__ = [
+    "Guarantee",
+    "Patience",
+    "Rows",
+    "Sink",
+    "SinkPlace",
+    "SinkWriter",
+    "files",
+    "function",
+    "stdout",
+]
