@@ -14,6 +14,7 @@ from millstream.errors import UsageError
 from millstream.log.group import Group
 from millstream.stream.flow import Flow
 from millstream.stream.operators import OPERATORS, Lazy, StateWrite
+from millstream.stream.sinking import check_gone
 from millstream.stream.turns import TURN, claim
 
 _log = logging.getLogger("millstream.stream")
@@ -101,6 +102,12 @@ class Manifest:
         return writes
 
 
+def stored_steps(group: Group[Any], partition: int) -> dict[bytes, Step]:
+    """Return the steps with state that the log has of a partition, by prefix."""
+    found = group.state(partition, within=StateRange.of_prefix(_KEY))
+    return {key[len(_KEY) :]: msgspec.msgpack.decode(value, type=Step) for key, value in found.items()}
+
+
 def check_partitions(stream: str, flow: Flow, group: Group[Any], *, drop: bool) -> None:
     """Look at the state of all partitions before any of them is run; raises as `Manifest.check` does."""
     for partition in range(group.topic.partitions):
@@ -123,6 +130,7 @@ def give_up(stream: str, flow: Flow, group: Group[Any], partitions: Iterable[int
             manifest = Manifest(stream, flow)
             manifest.load(state)
             manifest.check(drop=drop)
+            check_gone(stream, state, drop=drop)
             found.append((partition, manifest, state))
     for partition, manifest, state in found:
         turn = claim(group, partition, state.pop(TURN, None))
