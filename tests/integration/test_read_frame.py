@@ -58,7 +58,7 @@ def filled(log: Log) -> Topic[Reading]:
     topic.append(some(1)[0], headers={"c": b"d"})
     for count in (3, 200, 1, 900):
         topic.extend(some(count))
-    topic.extend(some(140_000))
+    topic.extend(some(80_000))
     for _ in range(10):
         topic.append(some(1)[0], time=START - timedelta(days=1))
     return topic
@@ -114,7 +114,7 @@ def test_a_batch_cut_for_some_columns_is_read_anew_for_others(log: Log) -> None:
 
 def test_a_frame_given_up_halfway_leaves_no_thread_behind(log: Log) -> None:
     topic = filled(log)
-    frames = topic._reader.frames(0, 0, 140_000, ["count"])
+    frames = topic._reader.frames(0, 0, 80_000, ["count"])
     assert next(frames).height
     frames.close()  # type: ignore[attr-defined]
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("millstream-decode")]
@@ -124,3 +124,37 @@ def test_an_empty_range_has_the_columns(log: Log) -> None:
     topic = filled(log)
     assert topic.read_frame(10, 10, columns=["count"]).schema == {"count": pl.Int64()}
     assert topic.read_frame(70_000, 70_000).height == 0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_values_come_with_what_the_log_knows_of_them(log: Log, seed: int) -> None:
+    topic = filled(log)
+    end = topic.end_offsets()[0]
+    chosen = random.Random(seed)
+    found: list[tuple[object, ...]] = []
+    for a, b in pairwise(sorted({0, end, *(chosen.randrange(end) for _ in range(25))})):
+        for values, beside in topic.read_values(a, b):
+            assert len(values) == beside.height
+            rows = beside.select("_offset", "_key", "_event_time", "_append_time").iter_rows()
+            found += [(v.sensor, v.at, v.value, v.count, *row) for v, row in zip(values, rows, strict=True)]
+    assert found == truth(topic, 0, end)
+
+
+def test_nobody_gets_a_value_that_another_reader_may_have_changed(log: Log) -> None:
+    topic = filled(log)
+    [(values, _)] = topic.read_values(10_000, 10_010)
+    values[0].count = -1
+    [(rest, _)] = topic.read_values(10_010, 10_012)
+    [(again, _)] = topic.read_values(10_000, 10_010)
+    assert [value.count for value in rest] == [10_010, 10_011]
+    assert again[0].count == 10_000
+
+
+def test_values_are_appended_with_keys_and_times_as_columns(log: Log) -> None:
+    topic = log.topic("plain", Reading)
+    keys = pl.Series("_key", [b"a", None], dtype=pl.Binary)
+    times = pl.Series("_event_time", [START, None], dtype=pl.Datetime("us", "UTC"))
+    log.engine.append(topic.encode_with([reading(1), reading(2)], keys=keys, times=times))
+    first, second = topic.read()
+    assert (first.key, first.event_time) == (b"a", START)
+    assert (second.key, second.event_time) == (None, second.append_time)
