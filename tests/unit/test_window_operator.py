@@ -246,3 +246,10 @@ def test_a_watermark_that_does_not_move_closes_nothing_twice() -> None:
     assert made.advance(10) == []
     assert made.advance(9) == []
     assert results(made.advance(100)) == [("a", 1)]
+
+
+def test_a_window_that_grew_in_several_batches_is_one_open_window() -> None:
+    made = operator()
+    for time in (1, 2, 13):
+        made.process(0, piece([time], k=["a"]))
+    assert made.status().open == 2

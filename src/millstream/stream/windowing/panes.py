@@ -101,7 +101,7 @@ class TumblingWindows:
 
     @property
     def open(self) -> int:
-        return self._store.main.height
+        return self._store.groups
 
     @property
     def height(self) -> int:
