@@ -102,6 +102,12 @@ class Manifest:
         return writes
 
 
+def stored_steps(group: Group[Any], partition: int) -> dict[bytes, Step]:
+    """Return the steps with state that the log has of a partition, by prefix."""
+    found = group.state(partition, within=StateRange.of_prefix(_KEY))
+    return {key[len(_KEY) :]: msgspec.msgpack.decode(value, type=Step) for key, value in found.items()}
+
+
 def check_partitions(stream: str, flow: Flow, group: Group[Any], *, drop: bool) -> None:
     """Look at the state of all partitions before any of them is run; raises as `Manifest.check` does."""
     for partition in range(group.topic.partitions):
