@@ -193,18 +193,16 @@ def change_state(
     transaction: Transaction, topic: str, topic_id: int, group_id: int, state: Sequence[StateChange]
 ) -> None:
     partitions: dict[int, int] = dict(transaction.rows("group_partitions", group_id))
+    if unknown := {change.partition for change in state} - partitions.keys():
+        raise TopicNotFoundError(f"{topic}/{min(unknown)}", transaction.url)
     # Of several changes of one key the last one wins.
-    last: dict[tuple[int, bytes], StateChange] = {}
-    for change in state:
-        if change.partition not in partitions:
-            raise TopicNotFoundError(f"{topic}/{change.partition}", transaction.url)
-        last[partitions[change.partition], change.key] = change
+    last = {(change.partition, change.key): change for change in state}.values()
+    puts = [(group_id, partitions[c.partition], c.key, c.value, c.expires_us) for c in last if c.value is not None]
     # In order of the keys, what is changed is written in the order of the file's pages: a third of the time.
-    ordered = [(at, last[at]) for at in sorted(last)]
+    transaction.do_many("put_state", sorted(puts))
     transaction.do_many(
-        "put_state", ((group_id, *at, c.value, c.expires_us) for at, c in ordered if c.value is not None)
+        "delete_state", sorted((group_id, partitions[c.partition], c.key) for c in last if c.value is None)
     )
-    transaction.do_many("delete_state", ((group_id, *at) for at, c in ordered if c.value is None))
     transaction.changed.add(topic_id)
 
 
