@@ -141,7 +141,7 @@ class SourceReader:
             if values is not None and frame.height != len(values):
                 frame = frame.filter(pl.col("_offset").is_in(beside_values.get_column("_offset")))
             carried = self._carried(frame)
-            columns = frame.drop([name for name in frame.columns if name.startswith("_")])
+            columns = _fields_of(frame)
         if columns is None:
             carried = self._carried(beside_values)
         before = self.watermarks.take(move.partition, carried.event_time, carried.append_time)
@@ -230,3 +230,11 @@ class SourceReader:
                 value for value, offset in zip(values, frame.get_column("_offset"), strict=True) if offset in kept
             ]
         return values, mine
+
+
+def _fields_of(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return the columns that are fields; made of series, because to drop the others would be a query."""
+    import polars as pl
+
+    fields = [column for column in frame if not column.name.startswith("_")]
+    return pl.DataFrame(fields) if fields else frame.select([])
