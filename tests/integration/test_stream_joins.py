@@ -151,3 +151,37 @@ def test_a_function_after_dedupe_gets_the_values_of_the_topic(tmp_path: Path) ->
     app.run(until="now")
     assert seen == [*given[:2], Order(1, "ann", 1, at(3600))]
     app.close()
+
+
+def test_values_of_which_nothing_is_known_before_they_come_are_joined(tmp_path: Path) -> None:
+    app = App(str(tmp_path / "open.db"))
+    left, right = app.topic("left", dict), app.topic("right", dict)
+
+    @app.stream(left, right)
+    def paired(one, other):  # type: ignore[no-untyped-def]
+        # What such a function returns is not known before the first record.
+        one, other = one.map(lambda value: value), other.map(lambda value: value)
+        one.dedupe("n", within="1h").join(other, left_on="id", right_on="key", within="10s").to("paired")
+
+    left.extend([{"id": 1, "n": 1}, {"id": 2, "n": 2}, {"id": 2, "n": 2}], times=[at(0), at(1), at(2)])
+    right.extend([{"key": 1, "word": "a"}, {"key": 2, "word": "b", "more": 5}], times=[at(3), at(4)])
+    app.run(until="now")
+    assert sorted(fields_of(app, "paired").select("id", "n", "word").rows()) == [(1, 1, "a"), (2, 2, "b")]
+    app.close()
+
+
+def test_only_the_columns_that_are_wanted_are_read_beside_a_table(tmp_path: Path) -> None:
+    app = App(str(tmp_path / "narrow.db"))
+    orders = app.topic("orders", Order, time="at")
+    buyers = app.topic("buyers", Buyer, key="name", time="at")
+
+    @app.stream(orders, table(buyers))
+    def named(ordered, bought):  # type: ignore[no-untyped-def]
+        known = ordered.dedupe("id", within="1m").join(bought, left_on="buyer", right_on="name")
+        known.select("amount", "plan", "at_right").to("named")
+
+    buyers.extend([Buyer("ann", "free", at(-10)), Buyer("bob", "paid", at(-5))])
+    orders.extend([Order(1, "ann", 7, at(0)), Order(2, "bob", 8, at(5)), Order(2, "bob", 9, at(6))])
+    app.run(until="now")
+    assert sorted(fields_of(app, "named").rows()) == [(7, "free", at(-10)), (8, "paid", at(-5))]
+    app.close()

@@ -23,13 +23,15 @@ from millstream.stream.joining.keyed_rows import KeyedRows
 from millstream.stream.joining.lateness import Lateness
 from millstream.stream.joining.meeting import near_places
 from millstream.stream.joining.reach import Within, first_and_last_us
+from millstream.stream.needs import Needs, union
 from millstream.stream.operators import OperatorStatus
 from millstream.stream.piece import Piece
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from millstream.stream.operators import StateWrite
+    from millstream.stream.needs import Needs, union
+from millstream.stream.operators import StateWrite
 
 ROUNDS: Final = 3
 """Rounds over all keys at once before the rest goes record by record: nearly always nothing is left after two."""
@@ -50,6 +52,10 @@ class DedupeStep(msgspec.Struct, frozen=True):
             raise UsageError(f'{self.name} needs a key: dedupe("id", within="1h")')
         if self.within_us <= 0:
             raise UsageError(f'{self.name} needs a time: {self.name}({", ".join(map(repr, self.by))}, within="1h")')
+
+    def needs(self, port: int, out: Needs, schema: pl.Schema | None) -> Needs:
+        """Return the columns it needs when those of `out` are wanted of what comes out."""
+        return union(out, frozenset(self.by))
 
     def fingerprint(self) -> str:
         """Return what the meaning of the state depends on."""
@@ -87,6 +93,7 @@ class DedupeOperator:
 
         if not piece.height:
             return []
+        self.bind(port, piece.columns().schema)
         rows = self._rows_of(piece)
         on, rows = self._without_key(rows)
         firsts = self._firsts(rows)

@@ -44,10 +44,17 @@ class JoinedColumns:
         self._on = (on_left, on_right)
         self._suffix = suffix
         self._prefix = prefix
+        self._seen: list[pl.Schema | None] = [None, None]
         self._bound: list[pl.Schema | None] = [None, None]
         self._stored: list[pl.Schema | None] = [None, None]
 
     # --- what comes in --------------------------------------------------------------------------------------------
+
+    def see(self, port: int, schema: pl.Schema) -> None:
+        """Note the columns of records that came, if they are others than the last time."""
+        if schema != self._seen[port]:
+            self.bind(port, schema)
+            self._seen[port] = schema
 
     def bind(self, port: int, schema: pl.Schema) -> pl.Schema | None:
         """Note the columns of an input; return those that come out, once both inputs are known.

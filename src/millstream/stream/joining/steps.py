@@ -10,12 +10,16 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import msgspec
 
 from millstream.errors import UsageError
+from millstream.stream.needs import Needs
 from millstream.stream.windows import Tumbling
+
+if TYPE_CHECKING:
+    import polars as pl
 
 How: TypeAlias = Literal["inner", "left", "outer"]
 
@@ -100,6 +104,16 @@ class TableStep(msgspec.Struct, frozen=True):
         _check_keys(self.name, self.on_left, self.on_right)
         if self.how not in ("inner", "left"):
             raise UsageError(f'{self.name}: how={self.how!r} cannot be had of a table; give "inner" or "left"')
+
+    def needs(self, port: int, out: Needs, schema: pl.Schema | None) -> Needs:
+        """Return the columns it needs of an input when those of `out` are wanted of what comes out.
+
+        All of the table's: they are kept, and what is wanted may change. Of the stream's also those whose names make
+        the table's get a suffix.
+        """
+        if port == 1 or out is None:
+            return None
+        return out | {name.removesuffix(self.suffix) for name in out} | set(self.on_left)
 
     def fingerprint(self) -> str:
         """Return what the meaning of the state depends on. All that is kept is the table."""
