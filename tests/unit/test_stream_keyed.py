@@ -236,6 +236,35 @@ def test_functions_that_take_something_else_are_refused(function: Any) -> None:
         opened(function, 0)
 
 
+def test_methods_say_the_type_of_their_state() -> None:
+    class Counter:
+        def count(self, state: dict[str, Frozen], value: str) -> tuple[dict[str, Frozen], int]:
+            return {**state, value: Frozen(1)}, len(state)
+
+    engine = Engine()
+    operator = opened(Counter().count, dict, engine)
+    operator.process(0, piece_of(["a"]))
+    engine.commit(operator)
+    assert values_of(opened(Counter().count, dict, engine).process(0, piece_of(["b"]))) == [1]
+
+
+def test_a_third_argument_is_the_context_where_it_must_be_given_or_is_called_so() -> None:
+    def must(state: int, value: int, anything: Context) -> tuple[int, Any]:
+        return state, anything is not None
+
+    def named(state: int, value: int, context: Context | None = None) -> tuple[int, Any]:
+        return state, context is not None
+
+    def other(state: int, value: int, factor: Context | None = None) -> tuple[int, Any]:
+        return state, factor is not None
+
+    assert [values_of(opened(f, 0).process(0, piece_of([1]))) for f in (must, named, other)] == [
+        [True],
+        [True],
+        [False],
+    ]
+
+
 def test_columns_of_the_key_must_be_there() -> None:
     operator = opened(lambda state, value: (state, None), 0, by=("user",))
     with pytest.raises(UsageError, match="no column 'user'"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import typing
 from collections.abc import Callable, Sequence
 from datetime import date, datetime, time, timedelta
@@ -167,8 +168,8 @@ def name_of(type: Any) -> str:
 def _annotation(function: Callable[..., Any]) -> Any:
     try:
         hints = typing.get_type_hints(function, include_extras=True)
-        names = list(function.__code__.co_varnames[: function.__code__.co_argcount])
-    except (NameError, TypeError, AttributeError):
+        names = list(inspect.signature(function).parameters)
+    except (NameError, TypeError, ValueError, AttributeError):
         return Any
     return hints.get(names[0], Any) if names else Any
 

@@ -54,7 +54,13 @@ class StatefulStep(msgspec.Struct, frozen=True):
 
     @property
     def takes_context(self) -> bool:
-        return accepts(self.function, 3) and not accepts(self.function, 2)
+        if not accepts(self.function, 2):
+            return True
+        try:
+            third = list(inspect.signature(self.function).parameters)[2:3]
+        except ValueError:
+            return False  # a function of C that does not tell
+        return third == ["context"] and accepts(self.function, 3)
 
     @property
     def title(self) -> str:

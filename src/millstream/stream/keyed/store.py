@@ -32,7 +32,8 @@ class KeyedState:
     """Entries by key. Stored under `v` and the key: 0 and nothing for null, 1 and the bytes.
 
     Memory: two generations. What a micro-batch asks for moves to the young one; when that is full, the old one is
-    forgotten, and the young one becomes old. Nothing that has changed since the last call of `changes` is forgotten.
+    forgotten, and the young one becomes old. Nothing that has changed since the last but one call of `changes` is
+    forgotten: what the last one returned may still be on its way into the log.
     """
 
     def __init__(self, prefix: bytes, coding: StateCoding, memory: Memory = MEMORY) -> None:
