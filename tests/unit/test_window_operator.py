@@ -223,6 +223,14 @@ def test_windows_and_aggregates_that_make_no_sense_are_refused(make: Any, messag
         make()
 
 
+def test_a_session_is_corrected_though_another_one_alone_has_values() -> None:
+    step = WindowStep(Session(3, 3), ("k",), {"n": count(), "xs": collect("x")}, 3, corrections=True)
+    made = WindowOperator(step, PREFIX)
+    made.process(0, piece([0, 3], k=["a", "a"], x=[None, 0.1]))
+    assert results(made.advance(3)) == [("a", 1, [], 0, False)]
+    assert results(made.advance(100)) == [("a", 1, [], 1, True), ("a", 1, [0.1], 0, True)]
+
+
 def test_keys_of_records_are_made_of_the_columns() -> None:
     made = operator(by=("k", "n"), times=count())
     made.process(0, piece([1], k=["a"], n=[7]))

@@ -162,7 +162,12 @@ class SessionWindows:
         for name, rows in found.items():
             placed = None if rows is None else within(rows, sessions, self._by).drop("_closed")
             placed = None if placed is None else placed.join(wanted, on=bounds, how="semi", nulls_equal=True)
-            frames[name] = None if placed is None else self._store.merged(name, placed, self._store.group)
+            if placed is None or not placed.height:
+                frames[name] = None
+            else:
+                frames[name] = self._store.merged(name, placed, self._store.group)
+        if frames[self._store.plan.main.name] is None:
+            return None
         return self._store.plan.finished(frames, self._store.group).drop(LEAVE)
 
     # --- time and what is stored ----------------------------------------------------------------------------------

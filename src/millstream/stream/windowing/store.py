@@ -47,6 +47,8 @@ class Store:
         self._regroup = regroup
         self._runs: dict[str, Runs] = {}
         self._plan: Plan | None = None
+        self._groups: int | None = None
+        """As counted last; None: something changed since."""
 
     @property
     def plan(self) -> Plan:
@@ -76,6 +78,7 @@ class Store:
             fixed: Group columns that they do not have, as all records have the same there: grouping by fewer columns
                 takes half the time.
         """
+        self._groups = None
         main: pl.DataFrame | None = None
         for name, table in self.plan.tables.items():
             rows = _apart(table.rows, records, self.group, fixed or {})
@@ -96,6 +99,7 @@ class Store:
 
     def take(self, time_us: int) -> Frames:
         """Remove and return the rows that leave at this time or before."""
+        self._groups = None
         return {name: runs.take(time_us) for name, runs in self._runs.items()}
 
     def between(self, first_us: int, last_us: int) -> Frames:
@@ -108,22 +112,31 @@ class Store:
 
     def discard(self, time_us: int) -> None:
         """Remove the rows that leave at this time or before."""
+        self._groups = None
         for runs in self._runs.values():
             runs.discard(time_us)
 
     def put(self, name: str, rows: pl.DataFrame) -> None:
         """Add rows of a table that have LEAVE."""
+        self._groups = None
         self._runs[name].add(rows)
 
     @property
     def groups(self) -> int:
         """Number of groups; where they are many, each run's own."""
+        if self._groups is None:
+            self._groups = self._counted()
+        return self._groups
+
+    def _counted(self) -> int:
         import polars as pl
 
         frames = self.main.frames()
         if len(frames) < 2 or self.main.height > GROUPS_COUNTED:
             return self.main.height
-        return pl.concat([rows.select(self.group) for rows in frames], how="vertical_relaxed").n_unique()
+        # Series by series: to select columns would be a query for each run.
+        rows = [pl.DataFrame([rows.get_column(column) for column in self.group]) for rows in frames]
+        return pl.concat(rows, how="vertical_relaxed").n_unique()
 
     @property
     def height(self) -> int:
@@ -168,7 +181,7 @@ def _apart(
 
 def _only(rows: pl.DataFrame, column: str) -> int | None:
     """Return the one value of a column of a window's bounds; None: there are several."""
-    if column not in BOUNDS:
+    if column not in BOUNDS or not rows.height:
         return None
     values = rows.get_column(column)
     first = values[0]
