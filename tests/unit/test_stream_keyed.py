@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import enum
+import gc
 import math
 import threading
 from collections.abc import Callable, Sequence
@@ -16,6 +18,7 @@ import polars as pl
 import pytest
 
 from millstream.errors import Reject, SchemaError, UsageError
+from millstream.stream.keyed.awaiting import AsyncCaller
 from millstream.stream.keyed.context import Context
 from millstream.stream.keyed.entry import Memory
 from millstream.stream.keyed.failing import Guard, OnError
@@ -389,6 +392,32 @@ def test_stop_iteration_of_a_function_is_an_error_like_any_other() -> None:
     assert (failed.place, type(failed.error)) == (1, RuntimeError)
     with pytest.raises(RuntimeError, match="StopIteration"):
         Guard(OnError()).each(first, [[1], []])
+
+
+def test_an_event_loop_that_is_not_used_any_more_can_end_while_another_runs() -> None:
+    left: list[str] = []
+
+    async def forever() -> None:
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            left.append("cancelled")
+
+    async def leave(value: int) -> int:
+        tasks.append(asyncio.ensure_future(forever()))
+        await asyncio.sleep(0)
+        return value
+
+    async def drop(value: int) -> int:
+        unused.pop()
+        gc.collect()
+        return value
+
+    tasks: list[Any] = []
+    unused = [AsyncCaller(leave)]
+    assert unused[0].each([1], Guard(OnError())) == [1]
+    assert AsyncCaller(drop).each([2], Guard(OnError())) == [2]
+    assert left == ["cancelled"]
 
 
 # --- timers -----------------------------------------------------------------------------------------------------------

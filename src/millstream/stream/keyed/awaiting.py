@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import weakref
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any, Final, TypeVar
@@ -111,6 +112,19 @@ class _Calls:
 
 
 def _close(loop: asyncio.AbstractEventLoop) -> None:
+    """End a loop that nobody uses any more. The garbage collector calls this, maybe from inside another loop."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        _end(loop)
+    else:
+        # A thread runs one loop at a time.
+        thread = threading.Thread(target=_end, args=(loop,), name="millstream-loop-end")
+        thread.start()
+        thread.join()
+
+
+def _end(loop: asyncio.AbstractEventLoop) -> None:
     """End a loop with what was left running in it."""
     left = asyncio.all_tasks(loop)
     for task in left:
