@@ -21,13 +21,14 @@ from millstream.cli.replay import replay
 from millstream.cli.run import run as run_command
 from millstream.cli.shell import DataOption, DebugOption, JsonOption, Shell, UrlOption
 from millstream.cli.sql import sql
+from millstream.cli.stream import stream
 from millstream.cli.tail import tail
 from millstream.cli.top import top
 from millstream.cli.topics import topics
 from millstream.errors import MillstreamError
 from millstream.version import __version__
 
-COMMANDS: Final = (demo, topics, put, tail, sql, run_command, queue, dead, replay, top, doctor, backup)
+COMMANDS: Final = (demo, topics, put, tail, sql, run_command, queue, stream, dead, replay, top, doctor, backup)
 """In the order a newcomer needs them; `--help` and docs/command-line.md keep it."""
 
 application: Final = typer.Typer(

@@ -1,22 +1,25 @@
-"""`millstream top`: queues and workers, live."""
+"""`millstream top`: queues, streams and workers, live."""
 
 from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 import typer
 
 from millstream.cli.output import print_json, print_table, text_of
 from millstream.cli.queue_text import QUEUE_COLUMNS, WORKER_COLUMNS, queue_row, worker_rows
 from millstream.cli.shell import DataOption, DebugOption, JsonOption, Shell, UrlOption
+from millstream.cli.stream_text import STREAM_COLUMNS, stream_row
 from millstream.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import Group
 
-    from millstream.queue.stats import QueueStats, QueueWatch
+    from millstream.log.log import Log
+    from millstream.queue.stats import QueueStats
+    from millstream.stream.info import StreamInfo
 
 WORKERS_SHOWN: Final = 40
 """Rows of workers; the busy ones come first in each process, and --json has all that are told of."""
@@ -36,19 +39,18 @@ def top(
     json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Show queues and workers, of all processes, live.
+    """Show queues, streams and workers, of all processes, live.
 
     On a terminal the screen is drawn anew with every look; elsewhere each look is written below the last. Ctrl-C ends.
     """
     shell = Shell.of(context, url, data, json, debug)
     from millstream.durations import duration
-    from millstream.queue.stats import QueueWatch
 
     pause_s = duration(every).total_seconds()
     if pause_s < EVERY_S_MIN:
         raise UsageError(f"--every {every}: give 100ms or more")
     with shell.open() as log:
-        watch = QueueWatch(log)
+        watch = _Watch(log)
         try:
             if once:
                 _write(_look_once(watch), as_json=shell.json)
@@ -65,27 +67,55 @@ def top(
                 raise
 
 
-def _look_once(watch: QueueWatch) -> list[QueueStats]:
-    queues = watch.look()
-    if any(queue.arrival_per_s is None for queue in queues):
+class _Look(NamedTuple):
+    queues: list[QueueStats]
+    streams: list[StreamInfo]
+
+
+class _Watch:
+    """Looks at all there is, again and again."""
+
+    def __init__(self, log: Log) -> None:
+        from millstream.queue.stats import QueueWatch
+        from millstream.stream.info import StreamWatch
+
+        self._queues = QueueWatch(log)
+        self._streams = StreamWatch(log)
+
+    def look(self) -> _Look:
+        streams = self._streams.look()
+        read = {(topic, stream.name) for stream in streams for topic in stream.topics}
+        queues = [queue for queue in self._queues.look() if (queue.topic, queue.group) not in read]
+        return _Look(queues, streams)
+
+
+def _look_once(watch: _Watch) -> _Look:
+    look = watch.look()
+    if any(queue.arrival_per_s is None for queue in look.queues):
         time.sleep(ONCE_S)
-        queues = watch.look()
-    return queues
+        look = watch.look()
+    return look
 
 
-def _write(queues: list[QueueStats], *, as_json: bool) -> None:
+def _write(look: _Look, *, as_json: bool) -> None:
     if as_json:
-        print_json({"queues": [queue.to_object() for queue in queues]})
+        queues, streams = ([one.to_object() for one in some] for some in look)
+        print_json({"queues": queues, "streams": streams})
         return
     print(time.strftime("%Y-%m-%d %H:%M:%S"))
-    print_table(QUEUE_COLUMNS, [queue_row(queue) for queue in queues])
-    workers = list(worker_rows(queues))
+    if look.queues or not look.streams:
+        print_table(QUEUE_COLUMNS, [queue_row(queue) for queue in look.queues])
+    if look.streams:
+        if look.queues:
+            print()
+        print_table(STREAM_COLUMNS, [stream_row(stream) for stream in look.streams])
+    workers = list(worker_rows(look.queues))
     if workers:
         print()
         print_table(WORKER_COLUMNS, workers[:WORKERS_SHOWN])
 
 
-def _show(watch: QueueWatch, place: str, pause_s: float) -> None:
+def _show(watch: _Watch, place: str, pause_s: float) -> None:
     from rich.live import Live
 
     with Live(_screen(watch.look(), place), screen=True, auto_refresh=False) as live:
@@ -94,13 +124,17 @@ def _show(watch: QueueWatch, place: str, pause_s: float) -> None:
             live.update(_screen(watch.look(), place), refresh=True)
 
 
-def _screen(queues: list[QueueStats], place: str) -> Group:
+def _screen(look: _Look, place: str) -> Group:
     from rich.console import Group
     from rich.text import Text
 
     head = Text(f"{place}  {time.strftime('%H:%M:%S')}  Ctrl-C ends", style="dim")
-    workers = list(worker_rows(queues))
-    parts: list[Any] = [head, Text(), _table(QUEUE_COLUMNS, [queue_row(queue) for queue in queues])]
+    workers = list(worker_rows(look.queues))
+    parts: list[Any] = [head]
+    if look.queues or not look.streams:
+        parts += [Text(), _table(QUEUE_COLUMNS, [queue_row(queue) for queue in look.queues])]
+    if look.streams:
+        parts += [Text(), _table(STREAM_COLUMNS, [stream_row(stream) for stream in look.streams])]
     if workers:
         parts += [Text(), _table(WORKER_COLUMNS, workers[:WORKERS_SHOWN])]
     if len(workers) > WORKERS_SHOWN:
@@ -108,7 +142,15 @@ def _screen(queues: list[QueueStats], place: str) -> Group:
     return Group(*parts)
 
 
-STYLES: Final = {"no workers": "bold red", "paused": "yellow", "working": "green", "busy": "green", "never": "bold red"}
+STYLES: Final = {
+    "no workers": "bold red",
+    "no process": "bold red",
+    "failing": "bold red",
+    "paused": "yellow",
+    "working": "green",
+    "busy": "green",
+    "never": "bold red",
+}
 """Of cells that say more than a number."""
 
 

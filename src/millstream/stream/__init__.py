@@ -42,7 +42,7 @@ from millstream.stream.aggregates import (
     top_k,
 )
 from millstream.stream.description import Stream, table
-from millstream.stream.info import StreamInfo
+from millstream.stream.info import StreamInfo, StreamState, StreamWatch
 from millstream.stream.keyed.context import Context
 from millstream.stream.reader import StreamReader
 from millstream.stream.windows import global_window, hopping, session, sliding, tumbling
@@ -53,6 +53,8 @@ __all__ = [
     "Stream",
     "StreamInfo",
     "StreamReader",
+    "StreamState",
+    "StreamWatch",
     "agg_expr",
     "aggregator",
     "approx_n_unique",

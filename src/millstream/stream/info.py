@@ -151,6 +151,11 @@ def find_streams(log: Log) -> list[Found]:
     return found
 
 
+def reader_groups(log: Log) -> set[tuple[str, str]]:
+    """Return topic and consumer group of all that streams read: groups that no queue hands over."""
+    return {group for stream in find_streams(log) for group in stream.groups}
+
+
 def find_stream(log: Log, name: str) -> Found:
     """Return the stream named `NAME`, or `TOPIC/NAME` where several topics have one of that name.
 

@@ -15,6 +15,9 @@ KEY: Final = b"i"
 _RATE_OVER_S: Final = 5.0
 """Rates are of about so long a time: short enough to see a change, long enough not to jump with every commit."""
 
+_RATE_OVER_S_MIN: Final = 1.0
+"""A run that is over in a moment has no rate beyond what it did."""
+
 
 class StepProgress(msgspec.Struct, frozen=True):
     """One step of a stream."""
@@ -143,7 +146,7 @@ class Meter:
         if now - self._marks[-1][0] > _RATE_OVER_S / 10:
             self._marks.append((now, total_in, total_out))
         # After a pause the oldest mark is from before it: what came since is of the last seconds.
-        took_s = max(min(now - since, _RATE_OVER_S), 1e-3)
+        took_s = max(min(now - since, _RATE_OVER_S), _RATE_OVER_S_MIN)
         return (total_in - before_in) / took_s, (total_out - before_out) / took_s
 
 
