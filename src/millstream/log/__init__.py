@@ -1,8 +1,9 @@
 """The log: topics and everything that turns values into record batches and back.
 
 General layout: log (all topics), topic, group (what readers stand on); producer, partitioning, schemas, schema, types
-(values in); batches, rows, columns, values, objects, frames, storage, intake, infer (the two codings); reading, scan,
-sql (records and frames out); dead_letter (records given up on); housekeeping, retention.
+(values in); batches, rows, columns, values, objects, frames, storage, intake, infer (the two codings), row_runs
+(adjacent batches of rows as one); submission (appends from asyncio); reading, scan, sql (records and frames out);
+dead_letter (records given up on); housekeeping, retention.
 """
 
 from millstream.log.batches import BadRecord

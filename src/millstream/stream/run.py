@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final
 
+from millstream import limits
 from millstream.engines.protocol import NO_MOVES, Append, OffsetMove, StateChange
 from millstream.engines.values import StateRange
 from millstream.log.group import Group
@@ -28,8 +29,9 @@ from millstream.stream.progress import KEY, Meter, StreamProgress, write
 from millstream.stream.sinking import Sinks
 from millstream.stream.turns import TURN, claim, next_turn
 
-RECORDS_MAX: Final = 100_000
-"""Of a micro-batch: Polars is at full speed from 50,000, and what costs the same for each batch is spread thin here."""
+RECORDS_MAX: Final = 2 * limits.COLUMNS_RECORDS_MAX
+"""Of a micro-batch: whole batches of a merged log, which are then not cut, and so many that what costs the same for
+each micro-batch is spread thin."""
 
 RECORDS_MIN: Final = 1_000
 """The latency wanted never makes a micro-batch smaller than this: it would only be further behind."""

@@ -237,4 +237,5 @@ def _fields_of(frame: pl.DataFrame) -> pl.DataFrame:
     import polars as pl
 
     fields = [column for column in frame if not column.name.startswith("_")]
-    return pl.DataFrame(fields) if fields else frame.select([])
+    # A frame without columns has a height all the same, if it is made of one that has.
+    return pl.DataFrame(fields) if fields else frame.drop(frame.columns)
