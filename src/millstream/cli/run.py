@@ -50,7 +50,8 @@ def run(
         typer.Option("--metrics-token", metavar="TOKEN", help="Monitors need it; made up where others reach them."),
     ] = None,
     stall: Annotated[
-        str, typer.Option("--stall", metavar="TIME", help="A queue that does not move for so long is unhealthy.")
+        str,
+        typer.Option("--stall", metavar="TIME", help="A queue or stream that does not move for so long is unhealthy."),
     ] = "10m",
     url: UrlOption = None,
     data: DataOption = None,
@@ -115,7 +116,8 @@ def _monitored(app: App, shell: Shell, address: str | None, *, token: str | None
 
     host, port = address_of(address)
     own = [(queue.topic.name, queue.name) for queue in app.queues.values()]
-    with serve_operations(app.log, own, host=host, port=port, token=token, stall=stall) as serving:
+    streams = [(stream.topic.name, stream.name) for stream in app.streams.values()]
+    with serve_operations(app.log, own, host=host, port=port, token=token, stall=stall, streams=streams) as serving:
         if shell.json:
             print_json({"metrics": f"{serving.url}/metrics", "token": serving.token})
         else:

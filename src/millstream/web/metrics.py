@@ -124,37 +124,37 @@ def metrics_text(queues: Sequence[QueueStats], stalled: Collection[str]) -> str:
 
 def _lines(queues: Sequence[QueueStats], stalled: Collection[str]) -> Iterator[str]:
     for metric in QUEUE_METRICS:
-        yield from _head(metric.name, metric.kind, metric.help)
+        yield from head(metric.name, metric.kind, metric.help)
         for queue in queues:
             value = metric.value(queue)
             if value is not None:
-                yield f"{metric.name}{_labels(topic=queue.topic, group=queue.group)} {_number(value)}"
-    yield from _head("millstream_queue_stalled", "gauge", "1 where work is due and nothing has moved for too long")
+                yield f"{metric.name}{labels(topic=queue.topic, group=queue.group)} {number(value)}"
+    yield from head("millstream_queue_stalled", "gauge", "1 where work is due and nothing has moved for too long")
     for queue in queues:
-        labels = _labels(topic=queue.topic, group=queue.group)
-        yield f"millstream_queue_stalled{labels} {int(queue.name in stalled)}"
+        named = labels(topic=queue.topic, group=queue.group)
+        yield f"millstream_queue_stalled{named} {int(queue.name in stalled)}"
     for process_metric in PROCESS_METRICS:
-        yield from _head(process_metric.name, process_metric.kind, process_metric.help)
+        yield from head(process_metric.name, process_metric.kind, process_metric.help)
         for queue in queues:
             for report in queue.processes:
-                labels = _labels(topic=queue.topic, group=queue.group, process=report.process)
-                yield f"{process_metric.name}{labels} {_number(process_metric.value(report))}"
+                named = labels(topic=queue.topic, group=queue.group, process=report.process)
+                yield f"{process_metric.name}{named} {number(process_metric.value(report))}"
 
 
-def _head(name: str, kind: str, text: str) -> Iterator[str]:
+def head(name: str, kind: str, text: str) -> Iterator[str]:
     yield f"# HELP {name} {text}."
     yield f"# TYPE {name} {kind}"
 
 
-def _labels(**labels: str) -> str:
-    return "{" + ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items()) + "}"
+def labels(**given: str) -> str:
+    return "{" + ",".join(f'{name}="{_escaped(value)}"' for name, value in given.items()) + "}"
 
 
 def _escaped(value: str) -> str:
     return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
     if math.isinf(value):
         return "+Inf" if value > 0 else "-Inf"
     return str(value) if isinstance(value, int) else f"{value:.6g}"

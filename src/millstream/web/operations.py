@@ -1,10 +1,11 @@
-"""What monitors and scalers ask a running application: metrics, queue lengths, health.
+"""What monitors and scalers ask a running application: metrics, queues, streams, health.
 
 GET /metrics                    Prometheus text
 GET /queues                     all queues, as JSON
 GET /queues/GROUP               one; `queued_plus_leased` is what KEDA's metrics-api scaler reads
 GET /queues/TOPIC/GROUP         the same where several topics have such a group
-GET /health                     200, or 503 and what is stuck: which record, which worker
+GET /streams                    all streams, as JSON; /streams/NAME or /streams/TOPIC/NAME: one
+GET /health                     200, or 503 and what is stuck: which record and worker, which step
 """
 
 from __future__ import annotations
@@ -28,11 +29,14 @@ from millstream.errors import ClosedError, GroupNotFoundError, MillstreamError, 
 from millstream.log.log import Log
 from millstream.queue.health import STALL, Stall, Watchdog
 from millstream.queue.stats import QueueStats, QueueWatch, find_queue
+from millstream.stream.health import StreamStall, StreamWatchdog
+from millstream.stream.info import StreamInfo, StreamWatch
 from millstream.web.access import Access
 from millstream.web.answers import RequestError, json_response
 from millstream.web.guard import Guard
 from millstream.web.metrics import CONTENT_TYPE, metrics_text
 from millstream.web.server import Server, listen
+from millstream.web.stream_metrics import stream_metrics_text
 
 _log = logging.getLogger("millstream.web")
 
@@ -55,21 +59,34 @@ class _Look(NamedTuple):
     at_us: int
     queues: list[QueueStats]
     stalls: list[Stall]
+    streams: list[StreamInfo]
+    stream_stalls: list[StreamStall]
 
 
 class Operations:
-    """Looks at the queues of a log. Safe to use from many threads.
+    """Looks at the queues and streams of a log. Safe to use from many threads.
 
     Args:
         own: Topic and group of the queues whose stall makes this process unhealthy: those it works on. A stall of
             another program's queue is in the metrics, and no reason to restart this one.
+        streams: The same of its streams: first topic and name.
     """
 
-    def __init__(self, log: Log, own: Collection[tuple[str, str]], *, stall: timedelta | str | float = STALL) -> None:
+    def __init__(
+        self,
+        log: Log,
+        own: Collection[tuple[str, str]],
+        *,
+        streams: Collection[tuple[str, str]] = (),
+        stall: timedelta | str | float = STALL,
+    ) -> None:
         self._log = log
         self._own = frozenset(own)
+        self._own_streams = frozenset(streams)
         self._watch = QueueWatch(log)
         self._watchdog = Watchdog(log.clock, stall=stall)
+        self._stream_watch = StreamWatch(log)
+        self._stream_watchdog = StreamWatchdog(log.clock, stall=stall)
         self._look_s = min(LOOK_S_MAX, duration_us(stall) / 1e6 / LOOKS_MIN)
         self._lock = threading.Lock()
         self._last: _Look | None = None
@@ -82,45 +99,56 @@ class Operations:
                 Route("/queues", self._queues),
                 Route("/queues/{group}", self._queue),
                 Route("/queues/{topic}/{group}", self._queue),
+                Route("/streams", self._streams),
+                Route("/streams/{name}", self._stream),
+                Route("/streams/{topic}/{name}", self._stream),
                 Route("/health", self._health),
             ],
             exception_handlers={RequestError: _refused, HTTPException: _no_route, MillstreamError: _unusable},
         )
 
     def watch(self, stop: threading.Event) -> None:
-        """Look until `stop` is set, and log when one of the own queues gets stuck, and when it moves again."""
+        """Look until `stop` is set, and log when an own queue or stream gets stuck, and when it moves again."""
         while not stop.wait(self._look_s):
             try:
                 look = self.look()
             except ClosedError:
                 return
             except MillstreamError as error:
-                _log.warning("the queues cannot be looked at, trying again: %s", error)
+                _log.warning("queues and streams cannot be looked at, trying again: %s", error)
                 continue
-            stuck = {f"{stall.topic}/{stall.group}": stall for stall in self.own_stalls(look.stalls)}
+            stuck = {f"queue {stall.topic}/{stall.group}": stall.message for stall in self.own_stalls(look.stalls)}
+            stuck |= {f"stream {s.full_name}": s.message for s in self.own_stream_stalls(look.stream_stalls)}
             for name in stuck.keys() - self._told:
-                _log.error("%s", stuck[name].message)
+                _log.error("%s", stuck[name])
             for name in self._told - stuck.keys():
-                _log.info("queue %s moves again", name)
+                _log.info("%s moves again", name)
             self._told = frozenset(stuck)
 
     def look(self) -> _Look:
-        """Return the queues and those that do not move, as of half a second ago at most."""
+        """Return queues, streams and those that do not move, as of half a second ago at most."""
         with self._lock:
             now_us = self._log.clock.monotonic_us()
             if self._last is None or now_us - self._last.at_us >= FRESH_US:
-                queues = self._watch.look()
-                self._last = _Look(now_us, queues, self._watchdog.look(queues))
+                streams = self._stream_watch.look()
+                read = {(topic, stream.name) for stream in streams for topic in stream.topics}
+                queues = [queue for queue in self._watch.look() if (queue.topic, queue.group) not in read]
+                stalls, stream_stalls = self._watchdog.look(queues), self._stream_watchdog.look(streams)
+                self._last = _Look(now_us, queues, stalls, streams, stream_stalls)
             return self._last
 
     def own_stalls(self, stalls: Sequence[Stall]) -> list[Stall]:
         return [stall for stall in stalls if (stall.topic, stall.group) in self._own]
+
+    def own_stream_stalls(self, stalls: Sequence[StreamStall]) -> list[StreamStall]:
+        return [stall for stall in stalls if (stall.topic, stall.stream) in self._own_streams]
 
     # --- requests; plain functions, which run in threads: they wait for the file ------------------------------------
 
     def _metrics(self, request: Request) -> Response:
         look = self.look()
         text = metrics_text(look.queues, {f"{stall.topic}/{stall.group}" for stall in look.stalls})
+        text += stream_metrics_text(look.streams, {stall.full_name for stall in look.stream_stalls})
         return Response(text, headers={"content-type": CONTENT_TYPE, "cache-control": "no-store"})
 
     def _queues(self, request: Request) -> Response:
@@ -137,12 +165,23 @@ class Operations:
                 return json_response(_object(queue))
         raise RequestError(404, "no_such_queue", f"there is no queue {group!r} any more", where="path")
 
+    def _streams(self, request: Request) -> Response:
+        return json_response({"streams": [stream.to_object() for stream in self.look().streams]})
+
+    def _stream(self, request: Request) -> Response:
+        topic, name = request.path_params.get("topic"), request.path_params["name"]
+        wanted = [s for s in self.look().streams if s.name == name and topic in (None, s.topics[0])]
+        if len(wanted) == 1:
+            return json_response(wanted[0].to_object())
+        problem = f"several topics have a stream {name!r}" if wanted else f"there is no stream {name!r}"
+        raise RequestError(404, "no_such_stream", problem, where="path")
+
     def _health(self, request: Request) -> Response:
         try:
             look = self.look()
         except MillstreamError as error:
             return json_response({"status": "failing", "problems": [{"message": str(error)}]}, 503)
-        problems = self.own_stalls(look.stalls)
+        problems = [*self.own_stalls(look.stalls), *self.own_stream_stalls(look.stream_stalls)]
         if problems:
             return json_response({"status": "failing", "problems": problems}, 503)
         return json_response({"status": "ok", "problems": []})
@@ -181,6 +220,7 @@ def serve_operations(
     port: int = PORT,
     token: str | None = None,
     stall: timedelta | str | float = STALL,
+    streams: Collection[tuple[str, str]] = (),
 ) -> Iterator[Serving]:
     """Answer monitors in a background thread for a while.
 
@@ -191,7 +231,7 @@ def serve_operations(
     Raises:
         SettingsError: The address cannot be listened on, or the token is too short.
     """
-    operations = Operations(log, own, stall=stall)
+    operations = Operations(log, own, streams=streams, stall=stall)
     access = Access.on(host, token)
     if access.token is not None:
         # Monitors ask by the names of services and pods, which this process cannot know. The Host header guards
