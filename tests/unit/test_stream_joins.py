@@ -131,6 +131,18 @@ def test_a_column_that_is_added_is_null_in_older_rows_and_a_wider_number_widens_
     ]
 
 
+def test_records_without_the_key_that_others_had_meet_nothing() -> None:
+    """Of records without a type some have a field and some do not, and a micro-batch ends anywhere."""
+    operator = join("left")
+    put(operator, 0, piece([0], id=[1], l=[1]))
+    assert operator.process(0, piece([1], l=[2])) == []
+    put(operator, 1, piece([2], id=[1], r=[7]))
+    assert rows(operator.advance(1000)) == [{"id": None, "l": 2, "r": None}]
+    once = DedupeOperator(DedupeStep(("id",), 10), b"p")
+    assert len(rows(once.process(0, piece([0, 1], id=[1, 1])))) == 1
+    assert rows(once.process(0, piece([2, 3], other=[5, 5]))) == [{"other": 5}, {"other": 5}]
+
+
 def test_a_column_that_changes_its_type_is_refused() -> None:
     operator = join()
     operator.bind(0, pl.Schema({"id": pl.Int64(), "at": pl.Date()}))

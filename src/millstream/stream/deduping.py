@@ -72,6 +72,7 @@ class DedupeOperator:
         self.prefix = prefix
         self._step = step
         self._by = list(step.by)
+        self._types: dict[str, pl.DataType] = {}
         self._near = Within(1 - step.within_us, step.within_us - 1, 0)
         self._allowed_us = step.within_us + step.lateness_us
         self._lateness = Lateness(prefix + b"t")
@@ -83,6 +84,7 @@ class DedupeOperator:
                 raise UsageError(
                     f"{self._step.name}: there is no column {name!r}; there are {', '.join(schema.names()) or 'none'}"
                 )
+        self._types = {name: schema[name] for name in self._by if name != "_key"}
         return schema
 
     # --- records --------------------------------------------------------------------------------------------------
@@ -93,7 +95,6 @@ class DedupeOperator:
 
         if not piece.height:
             return []
-        self.bind(port, piece.columns().schema)
         rows = self._rows_of(piece)
         on, rows = self._without_key(rows)
         firsts = self._firsts(rows)
@@ -109,9 +110,20 @@ class DedupeOperator:
 
         times = self._lateness.times(piece, lambda time_us: time_us + (self._allowed_us + 1))
         place = pl.int_range(pl.len(), dtype=pl.Int64).alias("_id")
-        rows = piece.frame().hstack(times).select(*self._by, "_t", "_in_time", place)
+        rows = self._with_key(piece).hstack(times).select(*self._by, "_t", "_in_time", place)
         in_time = rows.get_column("_in_time")
         return rows if in_time.all() else rows.filter(in_time)
+
+    def _with_key(self, piece: Piece) -> pl.DataFrame:
+        """Return the records as rows, with a key that none of them has as nulls, where others before them had it."""
+        import polars as pl
+
+        rows = piece.frame()
+        lost = [name for name in self._by if name not in rows.columns and name in self._types]
+        if lost:
+            rows = rows.with_columns(pl.lit(None, dtype=self._types[name]).alias(name) for name in lost)
+        self.bind(0, rows.schema)
+        return rows
 
     def _without_key(self, rows: pl.DataFrame) -> tuple[pl.Series | None, pl.DataFrame]:
         """Return the `_id` of the rows with a null in the key, and the other rows."""
@@ -202,6 +214,8 @@ class DedupeOperator:
     def load(self, state: Mapping[bytes, bytes]) -> None:
         self._lateness.load(state)
         self._rows.load(state)
+        for rows in self._rows.runs.frames():
+            self._types |= {name: rows.schema[name] for name in self._by if name != "_key"}
 
     def changes(self) -> list[StateWrite]:
         return self._lateness.changes() + self._rows.changes()

@@ -43,7 +43,7 @@ class AsOfOperator:
 
     def process(self, port: int, piece: Piece) -> list[Piece]:
         """Keep records; what comes out waits for the watermark."""
-        self._columns.see(port, piece.columns().schema)
+        piece = self._columns.see(port, piece)
         rows = self._lateness.rows(piece, lambda time_us: time_us + self._passed_us)
         if not rows.height:
             return []

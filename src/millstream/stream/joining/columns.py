@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from millstream.errors import UsageError
+from millstream.stream.piece import Piece
 from millstream.stream.run_values import read_frame, write_frame
 
 if TYPE_CHECKING:
@@ -50,11 +51,22 @@ class JoinedColumns:
 
     # --- what comes in --------------------------------------------------------------------------------------------
 
-    def see(self, port: int, schema: pl.Schema) -> None:
-        """Note the columns of records that came, if they are others than the last time."""
-        if schema != self._seen[port]:
-            self.bind(port, schema)
-            self._seen[port] = schema
+    def see(self, port: int, piece: Piece) -> Piece:
+        """Note the columns of records that came; return them with a key that none of them has as nulls.
+
+        Without the key that others before them had, that is: whether one of a micro-batch has it depends on its end.
+        """
+        import polars as pl
+
+        columns, known = piece.columns(), self.schema(port)
+        lost = [name for name in self._on[port] if name not in columns.columns and known is not None and name in known]
+        if lost and known is not None:
+            columns = columns.with_columns(pl.lit(None, dtype=known[name]).alias(name) for name in lost)
+            piece = Piece(piece.carried, columns=columns)
+        if columns.schema != self._seen[port]:
+            self.bind(port, columns.schema)
+            self._seen[port] = columns.schema
+        return piece
 
     def bind(self, port: int, schema: pl.Schema) -> pl.Schema | None:
         """Note the columns of an input; return those that come out, once both inputs are known.

@@ -50,7 +50,7 @@ class JoinOperator:
     def process(self, port: int, piece: Piece) -> list[Piece]:
         """Join records with what the other input has left behind, and keep them."""
         side, other = self._sides[port], self._sides[1 - port]
-        self._columns.see(port, piece.columns().schema)
+        piece = self._columns.see(port, piece)
         rows = self._lateness.rows(piece, lambda time_us: self._reach.late_us(port, time_us))
         if not rows.height:
             return []

@@ -42,7 +42,7 @@ class TableOperator:
 
     def process(self, port: int, piece: Piece) -> list[Piece]:
         """Join records of the stream; take rows of the table."""
-        self._columns.see(port, piece.columns().schema)
+        piece = self._columns.see(port, piece)
         if port == 1:
             self._take(piece)
             return []
