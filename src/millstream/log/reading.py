@@ -158,7 +158,9 @@ class BatchReader(Generic[T]):
 
     def decode(self, batch: StoredBatch) -> list[Record[T] | BadRecord]:
         """Return the records of a batch; those that the topic's type refuses as `BadRecord`."""
-        return self._schemas.coding.records_each(batch, self._schemas.written(batch.schema_id))
+        # First: a schema that was not known yet makes the coding another one.
+        written = self._schemas.written(batch.schema_id)
+        return self._schemas.coding.records_each(batch, written)
 
     def of_batches(self, batches: Sequence[StoredBatch], start: int, end: int) -> list[Record[T] | BadRecord]:
         """Return the records [start, end) of batches that were read already, as `records_each`."""
