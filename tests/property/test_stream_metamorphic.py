@@ -16,7 +16,7 @@ from random import Random
 from typing import Any, Final
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from millstream.app import App
@@ -116,7 +116,7 @@ class Histories:
             append(self._app, some, self._partitions)
             self.appended += some
         elif act == "wait":
-            passes = min(self._left_s, size / 2)
+            passes = min(self._left_s, 2.0 * size)
             self._left_s -= passes
             self._clock.advance(timedelta(seconds=passes))
         elif act == "restart":
@@ -156,16 +156,26 @@ class Histories:
 
 
 acts = st.tuples(
-    st.sampled_from(["append", "append", "step", "step", "step", "idle", "wait", "crash", "restart"]),
+    st.sampled_from(["append", "append", "step", "step", "step", "idle", "idle", "wait", "crash", "restart"]),
     st.integers(0, 1),
     st.integers(0, 2),
     st.sampled_from([1, 2, 5, 20]),
 )
 
+BOTH_CLOSE_WINDOWS: Final = [
+    *[("append", 0, 0, 20)] * 3,
+    *[("step", 0, 0, 20)] * 30,
+    *[("idle", 1, partition, 20) for partition in range(3)],
+    ("wait", 0, 0, 20),
+    *[("idle", process, partition, 5) for process in range(2) for partition in range(3)],
+]
+"""Both have the same windows open, and see by the clock that these are over; only one of them may close them."""
+
 
 @pytest.mark.parametrize(("partitions", "share"), [(1, False), (3, False), (3, True)])
 @settings(max_examples=EXAMPLES)
 @given(history=st.lists(acts, min_size=10, max_size=40))
+@example(history=BOTH_CLOSE_WINDOWS)
 def test_two_processes_that_take_over_from_one_another_crash_and_restart_do_everything_once(
     partitions: int, share: bool, history: list[Any]
 ) -> None:
