@@ -58,6 +58,18 @@ def test_time_passes_when_it_is_told_to(per_minute: StreamReader) -> None:
         assert [row["n"] for row in test.outputs("counts")] == [1]
 
 
+def test_a_crash_shows_that_each_is_at_least_once(app: App) -> None:
+    called: list[int] = []
+
+    @app.stream(app.topic("clicks", Click))
+    def calls(s: Stream) -> None:
+        s.each(lambda click: called.append(click.load_ms))
+
+    with StreamTest(calls) as test:
+        test.push(Click("/", 1), CRASH, Click("/", 2))
+    assert called == [1, 1, 2]
+
+
 def test_all_that_is_due_by_then_happens_in_one_advance(app: App) -> None:
     """A timer that was moved wakes its key at the old time first; a timer may set the next one."""
 

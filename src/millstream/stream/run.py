@@ -167,7 +167,8 @@ class StreamRun:
     def rehearse(self) -> None:
         """Process what is there up to the commit, and not commit it: of no use afterwards, as after a crash."""
         while (batch := self._intake.next(self._records_max, live=self._live)) is not None:
-            swept = self._flow.sweep(batch.pieces, batch.watermarks_us)
+            swept = self._flow.sweep(batch.pieces, batch.watermarks_us, refused=batch.refused)
+            self._call_functions(swept)
             self._changes()
             self._sinks.write(swept)
 
