@@ -80,10 +80,10 @@ class Processes:
                 self._freeze_one(app, reader, source)
             self._feed(app, source, 20)
             count = len(self._appended)
-            append(app, last_records(count, self._partitions), self._partitions)
+            append(app.log, last_records(count, self._partitions), self._partitions)
             self._until(lambda: reader.info().lag == 0, "everything was read")
             self._stop()
-            wrong = difference(outputs(app), expected(self._appended))
+            wrong = difference(outputs(app.log), expected(self._appended))
             assert wrong == {}, f"missing, too much: {wrong}; the files are in {self._folder}"
             assert reader.info().late == 0
             assert app.log.engine.check() == []
@@ -129,7 +129,7 @@ class Processes:
     def _feed(self, app: App, source: Iterator[Click | Order], times: int) -> None:
         for _ in range(times):
             some = [next(source) for _ in range(FEW)]
-            append(app, some, self._partitions)
+            append(app.log, some, self._partitions)
             self._appended += some
 
     def _start(self) -> None:

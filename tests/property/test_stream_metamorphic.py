@@ -56,11 +56,11 @@ def test_the_answer_does_not_depend_on_the_size_of_micro_batches_or_the_number_o
     some = history(120 if records_max == 1 else COUNT)
     with App("memory://") as app:
         reader = declare(app, partitions=partitions, share=share)
-        append(app, some, partitions)
-        append(app, last_records(COUNT, partitions), partitions)
+        append(app.log, some, partitions)
+        append(app.log, last_records(COUNT, partitions), partitions)
         run = reader.open_shared(records_max=records_max) if share else reader.open(records_max=records_max)
         run.run_now(threading.Event())
-        assert difference(outputs(app), expected(some)) == {}
+        assert difference(outputs(app.log), expected(some)) == {}
         assert reader.info().late == 0
 
 
@@ -73,10 +73,10 @@ def test_records_that_come_while_it_runs_give_the_answer_of_history(
         reader = declare(app, partitions=partitions, share=share)
         with app.start():
             for start in range(0, len(some), 9):
-                append(app, some[start : start + 9], partitions)
-            append(app, last_records(COUNT, partitions), partitions)
+                append(app.log, some[start : start + 9], partitions)
+            append(app.log, last_records(COUNT, partitions), partitions)
             until_read(reader)
-        assert difference(outputs(app), expected(some)) == {}
+        assert difference(outputs(app.log), expected(some)) == {}
 
 
 def until_read(reader: StreamReader) -> None:
@@ -113,7 +113,7 @@ class Histories:
         place = (process, partition % self._partitions if self._share else 0)
         if act == "append":
             some = [next(self._source) for _ in range(3 * size)]
-            append(self._app, some, self._partitions)
+            append(self._app.log, some, self._partitions)
             self.appended += some
         elif act == "wait":
             passes = min(self._left_s, 2.0 * size)
@@ -126,7 +126,7 @@ class Histories:
 
     def finish(self) -> None:
         """Read all that is there."""
-        append(self._app, last_records(len(self.appended), self._partitions), self._partitions)
+        append(self._app.log, last_records(len(self.appended), self._partitions), self._partitions)
         self._runs.clear()
         if self._share:
             self._reader.open_shared().run_now(threading.Event())
@@ -185,4 +185,4 @@ def test_two_processes_that_take_over_from_one_another_crash_and_restart_do_ever
         for act in history:
             processes.act(*act)
         processes.finish()
-        assert difference(outputs(app), expected(processes.appended)) == {}
+        assert difference(outputs(app.log), expected(processes.appended)) == {}

@@ -17,8 +17,9 @@ import msgspec
 import polars as pl
 
 from millstream.app import App
+from millstream.log.log import Log
 from millstream.log.topic import Topic
-from millstream.stream import StreamReader, count, hopping, session, sum_, tumbling
+from millstream.stream import Stream, StreamReader, count, hopping, session, sum_, tumbling
 
 BEGIN: Final = datetime(2024, 5, 1, 12, 0, tzinfo=UTC)
 
@@ -70,27 +71,28 @@ FIELDS: Final[dict[str, tuple[str, ...]]] = {
 """The columns of each output that are compared."""
 
 
-def topics(app: App, partitions: int) -> tuple[Topic[Click], Topic[Order]]:
+def topics(log: Log, partitions: int) -> tuple[Topic[Click], Topic[Order]]:
     return (
-        app.topic("clicks", Click, key="visitor", time="at", partitions=partitions),
-        app.topic("orders", Order, key="visitor", time="at", partitions=partitions),
+        log.topic("clicks", Click, key="visitor", time="at", partitions=partitions),
+        log.topic("orders", Order, key="visitor", time="at", partitions=partitions),
     )
 
 
 def declare(app: App, *, partitions: int = 1, share: bool = False, delay: str = DELAY) -> StreamReader:
     """Declare the pipeline; its outputs are the topics of `FIELDS`."""
+    return app.stream(*topics(app.log, partitions), share=share, delay=delay)(pipeline)
 
-    def pipeline(clicks: Any, orders: Any) -> None:
-        clicks.filter(pl.col("n") % 2 == 0).select("visitor", "n").to("even")
-        clicks.window(tumbling(seconds=TUMBLE_S), by="visitor").agg(n=count(), total=sum_("n")).to("counts")
-        clicks.window(hopping(f"{TUMBLE_S}s", f"{HOP_S}s"), by="visitor").agg(n=count()).to("hops")
-        clicks.window(session(f"{GAP_S}s"), by="visitor").agg(n=count()).to("visits")
-        clicks.stateful_map(_numbered, 0, by="visitor").to("numbered")
-        clicks.join(orders, on="visitor", within=f"{NEAR_S}s").select("visitor", "n", "m").to("joined")
-        clicks.join_asof(orders, on="visitor", tolerance=f"{OLD_S}s").select("visitor", "n", "m").to("newest")
-        clicks.dedupe("visitor", within=f"{REPEAT_S}s").select("visitor", "n").to("firsts")
 
-    return app.stream(*topics(app, partitions), share=share, delay=delay)(pipeline)
+def pipeline(clicks: Stream, orders: Stream) -> None:
+    """Describe the pipeline."""
+    clicks.filter(pl.col("n") % 2 == 0).select("visitor", "n").to("even")
+    clicks.window(tumbling(seconds=TUMBLE_S), by="visitor").agg(n=count(), total=sum_("n")).to("counts")
+    clicks.window(hopping(f"{TUMBLE_S}s", f"{HOP_S}s"), by="visitor").agg(n=count()).to("hops")
+    clicks.window(session(f"{GAP_S}s"), by="visitor").agg(n=count()).to("visits")
+    clicks.stateful_map(_numbered, 0, by="visitor").to("numbered")
+    clicks.join(orders, on="visitor", within=f"{NEAR_S}s").select("visitor", "n", "m").to("joined")
+    clicks.join_asof(orders, on="visitor", tolerance=f"{OLD_S}s").select("visitor", "n", "m").to("newest")
+    clicks.dedupe("visitor", within=f"{REPEAT_S}s").select("visitor", "n").to("firsts")
 
 
 def _numbered(state: int, click: Click) -> tuple[int, Numbered]:
@@ -119,9 +121,9 @@ def _visitor_of(word: str, partition: int, partitions: int) -> str:
     return next(name for name in names if zlib.crc32(name.encode()) % partitions == partition)
 
 
-def append(app: App, some: Iterable[Click | Order], partitions: int) -> None:
+def append(log: Log, some: Iterable[Click | Order], partitions: int) -> None:
     """Append records, those of each topic in their order."""
-    clicks, orders = topics(app, partitions)
+    clicks, orders = topics(log, partitions)
     listed = list(some)
     clicks.extend([record for record in listed if isinstance(record, Click)])
     orders.extend([record for record in listed if isinstance(record, Order)])
@@ -130,14 +132,14 @@ def append(app: App, some: Iterable[Click | Order], partitions: int) -> None:
 # --- what came out, and what must ------------------------------------------------------------------------------------
 
 
-def outputs(app: App) -> dict[str, Counter[Row]]:
+def outputs(log: Log) -> dict[str, Counter[Row]]:
     """Return the rows of each output, and how many times each is there."""
-    there = set(app.log.topics())
-    return {name: Counter(_rows(app, name, fields)) for name, fields in FIELDS.items() if name in there}
+    there = set(log.topics())
+    return {name: Counter(_rows(log, name, fields)) for name, fields in FIELDS.items() if name in there}
 
 
-def _rows(app: App, name: str, fields: Sequence[str]) -> Iterator[Row]:
-    topic: Topic[Any] = app.topic(name)
+def _rows(log: Log, name: str, fields: Sequence[str]) -> Iterator[Row]:
+    topic: Topic[Any] = log.topic(name)
     for partition, end in topic.end_offsets().items():
         frame = topic.read_frame(0, end, partition=partition)
         yield from frame.select(fields).iter_rows()
