@@ -6,6 +6,7 @@ another still holds one, it waits a moment for it to be let go, so that no micro
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -90,7 +91,8 @@ class SharedRun:
             Exception: What was raised for the last partition that this process had.
         """
         self._live = True
-        with Membership(self._groups[0], worker()) as membership:
+        with Membership(self._groups[0], worker()) as membership, contextlib.ExitStack() as ending:
+            ending.callback(self._drop_all)
             while not stop.is_set():
                 if time.monotonic() >= self._look_s:
                     self._look(membership, stop)
@@ -107,7 +109,8 @@ class SharedRun:
         total, still_us, seen = 0, self._clock.monotonic_us(), self._lags()
         if not seen:
             return 0
-        with Membership(self._groups[0], worker()) as membership:
+        with Membership(self._groups[0], worker()) as membership, contextlib.ExitStack() as ending:
+            ending.callback(self._drop_all)
             while not stop.is_set() and (lags := self._lags()):
                 now_us = self._clock.monotonic_us()
                 if lags != seen:
@@ -137,7 +140,8 @@ class SharedRun:
         """
         others = membership.others()
         mine = range(self._partitions) if all_of_them else assigned(others, membership.key, self._partitions)
-        self._runs = {partition: run for partition, run in self._runs.items() if partition in mine}
+        for partition in self._runs.keys() - mine:
+            self._drop(partition)
         self._failed = {partition: failed for partition, failed in self._failed.items() if partition in mine}
         membership.hold(self._runs)
         missing = [p for p in mine if p not in self._runs and (lags is None or p in lags)]
@@ -205,9 +209,18 @@ class SharedRun:
                 delay_s,
                 exc_info=error,
             )
-        self._runs.pop(partition, None)
+        self._drop(partition)
         self._failed[partition] = _Failed(time.monotonic() + wait_s, delay_s, failure)
         return None
+
+    def _drop(self, partition: int) -> None:
+        """Let go of a partition, if it is run."""
+        if (run := self._runs.pop(partition, None)) is not None:
+            run.close()
+
+    def _drop_all(self) -> None:
+        for partition in list(self._runs):
+            self._drop(partition)
 
     def _raise_the_last(self) -> None:
         """Raise what a partition failed for where this process has no other: the supervisor is to know, and waits."""
