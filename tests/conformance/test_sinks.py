@@ -1,0 +1,63 @@
+"""Each sink keeps what it promises."""
+
+from __future__ import annotations
+
+import csv
+import functools
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+import polars as pl
+
+from millstream import sinks
+from millstream.sinks import Sink
+from millstream.testing.sink_suite import SinkSuite, Sold
+
+
+class TestLinesOfJson(SinkSuite):
+    def sink(self, folder: Path) -> Sink:
+        return sinks.files(folder / "out", "ndjson", size=300)
+
+    def seen(self, folder: Path) -> Sequence[Sold]:
+        lines = b"".join(path.read_bytes() for path in sorted((folder / "out").glob("*.ndjson")))
+        return msgspec.json.Decoder(Sold).decode_lines(lines)
+
+
+class TestCsv(SinkSuite):
+    def sink(self, folder: Path) -> Sink:
+        return sinks.files(folder / "out", "csv", size=100)
+
+    def seen(self, folder: Path) -> Sequence[Sold]:
+        rows = [
+            row
+            for path in sorted((folder / "out").glob("*.csv"))
+            for row in csv.DictReader(path.read_text().splitlines())
+        ]
+        return [Sold(int(row["number"]), row["item"], datetime.fromisoformat(row["at"])) for row in rows]
+
+
+class TestParquetInFolders(SinkSuite):
+    def sink(self, folder: Path) -> Sink:
+        return sinks.files(folder / "out", "parquet", by="item", every="day", size=1)
+
+    def seen(self, folder: Path) -> Sequence[Sold]:
+        paths = sorted((folder / "out").glob("*/*/*.parquet"))
+        frames = [pl.read_parquet(path, hive_partitioning=True) for path in paths]
+        assert all(frame["date"].to_list() == frame["at"].dt.date().to_list() for frame in frames)
+        return [Sold(row["number"], row["item"], row["at"]) for frame in frames for row in frame.to_dicts()]
+
+
+def _append(path: Path, frame: pl.DataFrame) -> None:
+    with path.open("ab") as file:
+        for row in frame.select("number", "item", "at").to_dicts():
+            file.write(msgspec.json.encode(row) + b"\n")
+
+
+class TestFunctions(SinkSuite):
+    def sink(self, folder: Path) -> Sink:
+        return sinks.function(functools.partial(_append, folder / "calls"))
+
+    def seen(self, folder: Path) -> Sequence[Sold]:
+        return msgspec.json.Decoder(Sold).decode_lines((folder / "calls").read_bytes())
