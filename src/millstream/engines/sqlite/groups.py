@@ -135,9 +135,16 @@ def names(transaction: Transaction, topic: str) -> list[str]:
 
 def delete(transaction: Transaction, topic: str, group: str) -> None:
     topic_id, group_id = transaction.group_id(topic, group)
-    for table in ("state", "sorted", "rate", "waiting", "leases", "progress"):
-        transaction.do(f"delete_{table}_of_group", group_id)
-    transaction.do("delete_group", group_id)
+    for statement in (
+        "delete_state_of_group",
+        "delete_sorted_of_group",
+        "delete_rate_of_group",
+        "delete_waiting_of_group",
+        "delete_leases_of_group",
+        "delete_progress_of_group",
+        "delete_group",
+    ):
+        transaction.do(statement, group_id)
     transaction.changed.add(topic_id)
 
 
