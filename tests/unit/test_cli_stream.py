@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +16,7 @@ import polars as pl
 import pytest
 
 from millstream import App, count, tumbling
+from millstream.cli import run_progress
 from millstream.cli.application import run
 from millstream.log.topic import Topic
 
@@ -299,3 +301,25 @@ def test_a_name_that_several_topics_have_needs_the_topic(millstream: Command, ap
 def test_what_makes_no_sense_is_said(millstream: Command, arguments: tuple[str, ...], said: str) -> None:
     result = millstream("stream", *arguments)
     assert (result.code, result.out, result.err) == (2, "", f"millstream: {said}\n")
+
+
+@pytest.mark.usefixtures("clicks")
+def test_until_now_says_how_far_it_is(
+    app: App, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_progress, "LINES_EVERY_S", 0.01)
+    told = ""
+    deadline = time.monotonic() + PATIENCE_S
+    with run_progress.telling(app):
+        app.run(until="now")
+        while "stream per_minute: 100%, 1 record, " not in told:
+            assert time.monotonic() < deadline, told
+            told += capsys.readouterr().err
+    assert "stream visits: " in told
+
+
+@pytest.mark.usefixtures("clicks")
+def test_a_short_run_until_now_says_nothing_of_how_far_it_is(app: App, capsys: pytest.CaptureFixture[str]) -> None:
+    with run_progress.telling(app):
+        pass
+    assert capsys.readouterr().err == ""

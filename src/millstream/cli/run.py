@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -85,7 +85,7 @@ def run(
         stop = threading.Event()
         try:
             _announce(loaded, shell, app)
-            with _monitored(loaded, shell, metrics, token=metrics_token, stall=stall):
+            with _monitored(loaded, shell, metrics, token=metrics_token, stall=stall), _told(loaded, shell, until):
                 loaded.run(until="now" if until else None, stop=stop, grace=patience, workers=staff)
         except KeyboardInterrupt:
             # Came before the application listened for it: nothing was begun.
@@ -126,6 +126,15 @@ def _monitored(app: App, shell: Shell, address: str | None, *, token: str | None
                 print(f"with the header Authorization: Bearer {serving.token}", flush=True)
         sys.stdout.flush()
         yield
+
+
+def _told(app: App, shell: Shell, until: str | None) -> AbstractContextManager[None]:
+    """Tell people how far it is meanwhile, where it comes to an end."""
+    if until is None or shell.json:
+        return nullcontext()
+    from millstream.cli.run_progress import telling
+
+    return telling(app)
 
 
 def _keep(app: App, names: list[str]) -> None:
