@@ -189,7 +189,12 @@ class App(Readers):
         with stopped_by_signals(stop):
             if until == "now":
                 self._check_readers(batches=True)
-                run_until_now([*self.streams.values()], self._queue_readers(), [*self.batches.values()], stop)
+                try:
+                    run_until_now([*self.streams.values()], self._queue_readers(), [*self.batches.values()], stop)
+                except KeyboardInterrupt:
+                    # Polars ends a query when Ctrl-C is pressed; what was not committed is done by the next run.
+                    if not stop.is_set():
+                        raise
                 return
             with self.start() as running:
                 # In steps: on Windows a wait without a timeout cannot be interrupted by Ctrl-C.

@@ -111,6 +111,10 @@ class _Watched(threading.Thread):
                 self._reader.run(self._stop_event)
             except ClosedError:
                 break
+            except KeyboardInterrupt:
+                # Polars ends a query when Ctrl-C is pressed, in whatever thread it runs. What was not committed is done
+                # again, by this reader unless the program stops, which the main thread is told by itself.
+                self._stop_event.wait(delay_s)
             except CommitConflictError as error:
                 # Another process runs the same reader: nothing is lost, one of the two is always ahead.
                 _log.info("%s %s: %s", self._reader.kind, self._reader.name, error)
