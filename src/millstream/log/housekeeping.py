@@ -100,6 +100,8 @@ class Housekeeping:
                     self.run_once(idle_us=IDLE_US if self._merges_itself() else IDLE_WITHOUT_POLARS_US)
                 except ClosedError:
                     return
+                except KeyboardInterrupt:
+                    pass  # Ctrl-C ends a query of Polars in any thread; nothing was replaced, the next round merges again
                 except MillstreamError as error:
                     _logger.warning("keeping house failed, will try again: %s", error)
         finally:
