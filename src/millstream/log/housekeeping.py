@@ -101,7 +101,7 @@ class Housekeeping:
                 except ClosedError:
                     return
                 except KeyboardInterrupt:
-                    pass  # Ctrl-C ends a query of Polars in any thread; nothing was replaced, the next round merges again
+                    pass  # Ctrl-C ends a query of Polars in any thread; nothing was replaced, so it is merged again
                 except MillstreamError as error:
                     _logger.warning("keeping house failed, will try again: %s", error)
         finally:
