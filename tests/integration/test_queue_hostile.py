@@ -86,7 +86,7 @@ def test_hostile_jobs_and_kills_cost_nobody_else_anything(
     again = sum(count - 1 for number, count in times.items() if number not in EXITING)
     assert again <= killed, "only what was running when a process was killed is begun again"
     most_bytes = max(event.resident_bytes for event in events)
-    assert crew.recycled >= 2
+    assert crew.recycled >= 1, "what exits or is killed has leaked as well: how many are left to replace is luck"
     assert most_bytes < module.LIMIT_BYTES * 2
     print(
         f"\n{JOBS:,} jobs in {elapsed_s:.1f} s: {len({event.pid for event in events})} processes, "

@@ -9,13 +9,14 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
 import pytest
 
-from millstream import Queue
+from millstream import Queue, ShutDown
 
 SCRIPT = Path(__file__).with_name("queue_process.py")
 ROUNDS = int(os.environ.get("MILLSTREAM_CRASHES", "500")) // 100
@@ -141,6 +142,22 @@ def test_shutdown_reaches_other_processes(path: Path, start: Start) -> None:
         assert output(other).readline() == "1\n"
         q.shutdown()
         assert output(other).read() == "shut down\n"
+
+
+def test_shutdown_between_the_look_and_the_wait_is_not_missed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Queue[int](path, durability="relaxed") as q, Queue[int](path, durability="relaxed") as other:
+        look = q._store.end
+
+        def look_before_the_shutdown() -> tuple[int, int]:
+            found = look()
+            other.shutdown()
+            return found
+
+        monkeypatch.setattr(q._store, "end", look_before_the_shutdown)
+        start = time.monotonic()
+        with pytest.raises(ShutDown):
+            q.get(timeout=60)
+        assert time.monotonic() - start < 30, "noticed, not timed out"
 
 
 HANDED_OVER = """

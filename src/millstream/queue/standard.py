@@ -248,7 +248,7 @@ class Queue(Generic[T]):
             # What came after the look ends the wait; what came between look and `end` needs another look. In other
             # orders than that of the log, what was never taken may also be below `taken`.
             if end == seen or (taken == end and self._order == "fifo"):
-                self._store.wait({0: end}, min(left, _FOR_EVER_S))
+                self._store.wait({0: end}, min(left, _FOR_EVER_S), until=self._is_shut_down)
             seen = end
 
     # --- leased items ---------------------------------------------------------------------------------------------

@@ -204,9 +204,12 @@ class Store(Generic[T]):
         """Return the first offset that was never taken (or sorted), and the one that the next item will have."""
         return self._hand_over.untold()
 
-    def wait(self, seen: Mapping[int, int], timeout: float) -> None:
-        """Sleep until something is put, given back, or marked, at most so many seconds."""
-        self.topic.wait(seen, timeout)
+    def wait(self, seen: Mapping[int, int], timeout: float, *, until: Callable[[], bool] | None = None) -> None:
+        """Sleep until something is put, given back, or marked, at most so many seconds.
+
+        A mark that is made between the caller's look and the wait ends it only if `until` finds it.
+        """
+        self.topic.wait(seen, timeout, until=until)
 
     # --- counting who is done -------------------------------------------------------------------------------------
 
