@@ -10,6 +10,7 @@ which bring all of it together):
     stream/     records in order, with windows, exactly once
     batch/      a fixed piece of the log as a data frame
     app, run/   what a program declares, and how it runs
+    triggers/   what starts something: requests, files, times, records
     web/        collector of clicks, console, demo
     cli/        the `millstream` command
     testing/    fake clock, faults, the suite that every engine passes

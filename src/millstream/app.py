@@ -190,7 +190,8 @@ class App(Readers):
             if until == "now":
                 self._check_readers(batches=True)
                 try:
-                    run_until_now([*self.streams.values()], self._queue_readers(), [*self.batches.values()], stop)
+                    streams: list[Reader] = [*self._trigger_readers(), *self.streams.values()]
+                    run_until_now(streams, self._queue_readers(), [*self.batches.values()], stop)
                 except KeyboardInterrupt:
                     # Polars ends a query when Ctrl-C is pressed; what was not committed is done by the next run.
                     if not stop.is_set():
@@ -210,7 +211,7 @@ class App(Readers):
             UsageError: Neither a queue nor a stream is declared.
         """
         self._check_readers(batches=False)
-        return Running([*self.streams.values(), *self._queue_readers()])
+        return Running([*self._trigger_readers(), *self.streams.values(), *self._queue_readers()])
 
     def close(self) -> None:
         """Close the log; stop what runs first. Closing twice is fine."""

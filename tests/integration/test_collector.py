@@ -18,12 +18,12 @@ from starlette.routing import Route
 
 from millstream import App
 from millstream.errors import StorageFullError
+from millstream.serving.access import Access
+from millstream.serving.answers import RequestError
+from millstream.serving.guard import Guard
 from millstream.testing import FakeClock
-from millstream.web.access import Access
-from millstream.web.answers import RequestError
 from millstream.web.clicks import Click, SentClick, SentClicks
 from millstream.web.collector import Collector
-from millstream.web.guard import Guard
 
 LOAD = "0123456789abcdef"
 OTHER = "fedcba9876543210"

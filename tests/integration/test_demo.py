@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from millstream import App
-from millstream.web.server import GRACE_SECONDS
+from millstream.serving.server import GRACE_SECONDS
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals to the demo")
 

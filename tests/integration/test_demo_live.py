@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from starlette.types import Message
 
-from millstream.web.answers import RequestError
+from millstream.serving.answers import RequestError
 from millstream.web.live import Live, encode_event
 
 

@@ -14,11 +14,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from millstream.errors import SettingsError
+from millstream.serving.access import Access, host_name
+from millstream.serving.answers import json_response
+from millstream.serving.guard import Guard
+from millstream.serving.rates import Rate, RateLimit, client_name
 from millstream.testing import FakeClock
-from millstream.web.access import Access, host_name
-from millstream.web.answers import json_response
-from millstream.web.guard import Guard
-from millstream.web.rates import Rate, RateLimit, client_name
 
 TOKEN = "sixteen-letters-or-more"
 HOST = "127.0.0.1:8765"

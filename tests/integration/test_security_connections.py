@@ -15,9 +15,9 @@ from starlette.routing import Route
 
 from millstream.clock import SystemClock
 from millstream.errors import SettingsError
-from millstream.web.access import Access
-from millstream.web.guard import Guard
-from millstream.web.server import Server, listen
+from millstream.serving.access import Access
+from millstream.serving.guard import Guard
+from millstream.serving.server import Server, listen
 
 
 async def hello(request: Request) -> Response:

@@ -1,8 +1,8 @@
-"""What reads an app's log, as a program declares it: queues and their tasks, streams, batches."""
+"""What reads an app's log, as a program declares it: queues and their tasks, streams, batches, handlers of triggers."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar, Unpack, overload
@@ -20,10 +20,12 @@ from millstream.queue.reader import QueueReader
 from millstream.queue.retry import Retry
 from millstream.queue.task import Task, Unique
 from millstream.queue.tasks import RESULTS, QueueSettings, TaskQueue
+from millstream.run.triggering import Triggering
 from millstream.stream.graph import Table
 from millstream.stream.keyed.failing import ErrorPolicy
 from millstream.stream.options import FUTURE, LATENCY, options_of
 from millstream.stream.reader import StreamReader, topic_of
+from millstream.triggers.protocol import Trigger
 
 if TYPE_CHECKING:
     import polars as pl
@@ -43,10 +45,11 @@ class TaskDecorator(Protocol):
     def __call__(self, function: Callable[P, R], /) -> Task[P, R, R]: ...
 
 
-class Readers(ABC):
+class Readers(Triggering):
     """The readers of one log: `App` is one."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._queues: dict[str, QueueReader] = {}
         self._task_queues: dict[str, TaskQueue] = {}
         self._unread: list[TaskQueue] = []
@@ -71,7 +74,7 @@ class Readers(ABC):
 
     def queue(
         self,
-        topic: Topic[Any] | str,
+        topic: Topic[Any] | Trigger | str,
         *,
         workers: int | tuple[int, int] | Scaling = 1,
         retry: Retry | None = None,
@@ -119,7 +122,7 @@ class Readers(ABC):
             UsageError: The name is taken, the topic is another app's, the handler cannot be called so, or two of the
                 settings do not go together.
         """
-        source = self._source(topic)
+        source = self._source(topic, "queue")
         options = QueueOptions(
             order_by=order_by,
             concurrency=concurrency,
@@ -224,7 +227,7 @@ class Readers(ABC):
 
     def stream(
         self,
-        *topics: Topic[Any] | Table | str,
+        *topics: Topic[Any] | Table | Trigger | str,
         name: str | None = None,
         delay: timedelta | str | float = 0,
         latency: timedelta | str | float = LATENCY,
@@ -259,7 +262,7 @@ class Readers(ABC):
         """
         if not topics:
             raise UsageError("a stream needs a topic, as in @app.stream(app.topic('clicks', Click))")
-        sources = [topic if isinstance(topic, Table) else self._source(topic) for topic in topics]
+        sources = [topic if isinstance(topic, Table) else self._source(topic, "stream") for topic in topics]
         first = self._source(topic_of(sources[0]))
         options = options_of(
             delay=delay, latency=latency, future=future, start=start, changed=changed, on_error=on_error, share=share
@@ -295,9 +298,16 @@ class Readers(ABC):
 
     # --- inside -----------------------------------------------------------------------------------------------------
 
-    def _source(self, topic: Topic[Any] | str) -> Topic[Any]:
+    def _add_queue(self, reader: QueueReader) -> None:
+        self._queues[reader.name] = reader
+
+    def _source(
+        self, topic: Topic[Any] | Trigger | str, kind: Literal["queue", "stream", "batch"] = "batch"
+    ) -> Topic[Any]:
         if isinstance(topic, str):
             return self.topic(topic)
+        if isinstance(topic, Trigger):
+            return self._follow(topic, kind)
         if not isinstance(topic, Topic):
             raise UsageError(
                 f"{topic!r} is not a topic; give one, as in @app.queue(app.topic('jobs', Job)), or its name"

@@ -21,7 +21,7 @@ from starlette.responses import Response
 from millstream.clock import Clock
 from millstream.errors import MillstreamError
 from millstream.log.topic import Topic
-from millstream.web.answers import RequestError, json_response
+from millstream.serving.answers import RequestError, json_response
 from millstream.web.clicks import Click, Receipt, SentClick, SentClicks
 
 RECENT_CLICKS_MAX: Final = 50_000

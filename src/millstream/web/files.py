@@ -11,7 +11,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from millstream.web.answers import RequestError
+from millstream.serving.answers import RequestError
 
 MEDIA_TYPES: Final = {
     ".html": "text/html; charset=utf-8",

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from millstream.web.answers import RequestError
+from millstream.serving.answers import RequestError
 
 PAGES_MAX: Final = 64
 """Open pages of one server: each costs a connection and a queue."""

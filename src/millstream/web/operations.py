@@ -29,13 +29,13 @@ from millstream.errors import ClosedError, GroupNotFoundError, MillstreamError, 
 from millstream.log.log import Log
 from millstream.queue.health import STALL, Stall, Watchdog
 from millstream.queue.stats import QueueStats, QueueWatch, find_queue
+from millstream.serving.access import Access
+from millstream.serving.answers import RequestError, json_response
+from millstream.serving.guard import Guard
+from millstream.serving.server import Server, listen
 from millstream.stream.health import StreamStall, StreamWatchdog
 from millstream.stream.info import StreamInfo, StreamWatch
-from millstream.web.access import Access
-from millstream.web.answers import RequestError, json_response
-from millstream.web.guard import Guard
 from millstream.web.metrics import CONTENT_TYPE, metrics_text
-from millstream.web.server import Server, listen
 from millstream.web.stream_metrics import stream_metrics_text
 
 _log = logging.getLogger("millstream.web")

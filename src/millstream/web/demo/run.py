@@ -14,14 +14,14 @@ from typing import Final, TextIO
 from millstream.app import App
 from millstream.clock import SystemClock
 from millstream.errors import SettingsError, StorageReadOnlyError
+from millstream.serving.access import Access
+from millstream.serving.guard import Guard
+from millstream.serving.server import Server, listen, signals_handled
 from millstream.sources.system import follow_system
-from millstream.web.access import Access
 from millstream.web.demo.board import Board
 from millstream.web.demo.picture import COLUMNS, PIECES, ROWS
 from millstream.web.demo.site import DemoSite
 from millstream.web.demo.work import FAILING_PIECE, RETRY, WORKERS, DemoWork, Status
-from millstream.web.guard import Guard
-from millstream.web.server import Server, listen, signals_handled
 
 LOG_NAME: Final = "millstream.db"
 """The default name, so that `millstream topics` in the data folder looks at the demo's log."""

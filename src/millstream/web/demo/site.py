@@ -18,8 +18,8 @@ from starlette.routing import Route
 from millstream.clock import Clock
 from millstream.errors import OffsetOutOfRangeError
 from millstream.queue import QueueEvent
+from millstream.serving.answers import RequestError
 from millstream.sources.system import SystemFollower
-from millstream.web.answers import RequestError
 from millstream.web.collector import Collector
 from millstream.web.demo.board import CLICKS_SHOWN, JOBS_SHOWN, LINES_SHOWN, WINDOWS_MAX, Board
 from millstream.web.demo.feeds import Feeds

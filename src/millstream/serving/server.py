@@ -19,7 +19,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from millstream.errors import SettingsError
-from millstream.web.guard import BODY_BYTES_MAX
+from millstream.serving.guard import BODY_BYTES_MAX
 
 CONNECTIONS_MAX: Final = 256
 """Above this, a connection is answered 503: each costs a file descriptor of the usual 1,024."""

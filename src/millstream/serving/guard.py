@@ -17,9 +17,9 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from millstream.clock import Clock
-from millstream.web.access import Access
-from millstream.web.answers import RequestError
-from millstream.web.rates import Rate, RateLimit, client_name
+from millstream.serving.access import Access
+from millstream.serving.answers import RequestError
+from millstream.serving.rates import Rate, RateLimit, client_name
 
 BODY_BYTES_MAX: Final = 64 * 1024
 """What browsers let one beacon carry; no page has a reason to send more."""

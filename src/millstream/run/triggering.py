@@ -1,0 +1,156 @@
+"""What starts something: the triggers of an app, and the handlers that follow them."""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any, Final, Literal
+
+from millstream.engines.protocol import StateChange
+from millstream.errors import UsageError
+from millstream.log.log import Log
+from millstream.log.topic import Topic
+from millstream.queue.autoscale import Scaling
+from millstream.queue.events import QueueEventKind
+from millstream.queue.options import QueueOptions
+from millstream.queue.outcome import HandlerOutcome, OutcomeHook
+from millstream.queue.rate import RateLimit
+from millstream.queue.reader import QueueReader
+from millstream.queue.retry import Retry
+from millstream.records import Record
+from millstream.triggers.protocol import Ended, EndedHook, Ending, EventSource, Trigger
+
+_ENDINGS: Final = {
+    QueueEventKind.DONE: Ending.DONE,
+    QueueEventKind.RETRY: Ending.RETRY,
+    QueueEventKind.DEAD: Ending.DEAD,
+}
+
+
+class TriggerReader:
+    """The source of one trigger, as a reader that a supervisor runs."""
+
+    kind = "trigger"
+
+    def __init__(self, trigger: Trigger, source: EventSource) -> None:
+        self.trigger = trigger
+        self.name = trigger.name
+        self._source = source
+
+    def __repr__(self) -> str:
+        return repr(self.trigger)
+
+    def run(self, stop: threading.Event) -> None:
+        self._source.run(stop)
+
+    def run_now(self, stop: threading.Event) -> int:
+        return self._source.run_now(stop)
+
+
+class Triggering(ABC):
+    """The triggers of one app; `Readers` is one."""
+
+    def __init__(self) -> None:
+        self.triggers: dict[str, Trigger] = {}
+        self._followers: dict[str, list[str]] = {}
+        """The kinds of those that follow each trigger."""
+
+    @property
+    @abstractmethod
+    def log(self) -> Log: ...
+
+    @abstractmethod
+    def _add_queue(self, reader: QueueReader) -> None:
+        """Take a queue among the app's."""
+
+    @abstractmethod
+    def _new_name(self, topic: Topic[Any], handler: Callable[..., Any], name: str | None) -> str: ...
+
+    def on(
+        self,
+        trigger: Trigger,
+        *,
+        name: str | None = None,
+        workers: int | tuple[int, int] | Scaling | None = None,
+        retry: Retry | None = None,
+        timeout: timedelta | str | float | None = None,
+        rate: RateLimit | str | None = None,
+        coalesce: timedelta | str | float | None = None,
+        kind: Literal["threads", "async", "processes"] | None = None,
+    ) -> Callable[[Callable[..., Any]], QueueReader]:
+        """Call a function when something happens: `@app.on(every("10m"))` above `def tidy(): ...`.
+
+        The event is in the log before the function is called, and is delivered like the record of a queue: again, as
+        `retry` says, when the function raises, then set aside in the dead letters. The function takes the event (or the
+        event and its record), or nothing; it may be `async`.
+
+        Args:
+            name: Of the consumer group; None: the function's name.
+            workers: Events handled at the same time in each process; None: as many as suit the trigger.
+            rate: So many events in a time at most, such as "10/s"; the others wait in the log.
+            coalesce: Events that come within this time of the first are handled in one call: the function takes a list.
+            retry, timeout, kind: As for `App.queue`.
+
+        Raises:
+            UsageError: The name is taken, the function cannot be called so, or two settings do not go together.
+        """
+        options = QueueOptions(
+            timeout=timeout, rate=rate, kind=kind, batch=None if coalesce is None else (COALESCED_MAX, coalesce)
+        )
+
+        def declare(function: Callable[..., Any]) -> QueueReader:
+            events = self._follow(trigger, "on")
+            given = self._new_name(events, function, name)
+            handling = trigger.handling(self.log, function, given)
+            reader = QueueReader(
+                events,
+                handling.function,
+                name=given,
+                workers=handling.workers if workers is None else workers,
+                retry=retry,
+                options=options,
+                hook=None if handling.hook is None else _hook(handling.hook),
+            )
+            self._add_queue(reader)
+            return reader
+
+        return declare
+
+    def _follow(self, trigger: Trigger, kind: Literal["on", "queue", "stream", "batch"]) -> Topic[Any]:
+        """Return the topic of a trigger's events, which the app writes from now on.
+
+        Raises:
+            UsageError: Another trigger has its name, or it cannot be followed so.
+        """
+        if not isinstance(trigger, Trigger):
+            raise UsageError(f'{trigger!r} is no trigger; give one such as every("10m") or files("inbox/*.csv")')
+        known = self.triggers.setdefault(trigger.name, trigger)
+        if known is not trigger:
+            raise UsageError(
+                f"two triggers have the name {trigger.name!r}; make it once and follow it twice, or give one another "
+                "name with name="
+            )
+        followers = self._followers.setdefault(trigger.name, [])
+        trigger.check_follower(kind, followers)
+        events = trigger.events(self.log)
+        followers.append(kind)
+        return events
+
+    def _trigger_readers(self) -> list[TriggerReader]:
+        """Return what writes the events of the triggers."""
+        found = [(trigger, trigger.source(self.log)) for trigger in self.triggers.values()]
+        return [TriggerReader(trigger, source) for trigger, source in found if source is not None]
+
+
+COALESCED_MAX: Final = 1000
+"""Events of one call at most: a list of them is held in memory, and is what a failure delivers again."""
+
+
+def _hook(hook: EndedHook) -> OutcomeHook:
+    def call(record: Record[Any], outcome: HandlerOutcome) -> Sequence[StateChange]:
+        error = "" if outcome.failure is None else str(outcome.failure)
+        return hook(record, Ended(_ENDINGS[outcome.kind], outcome.value, error, outcome.attempt))
+
+    return call

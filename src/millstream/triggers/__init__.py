@@ -1,0 +1,10 @@
+"""What starts something: a request, a file, a time, a record.
+
+General layout:
+    protocol    what a trigger is: a description, its events in a topic, who follows
+    schedule    when something is due: cron, intervals, a moment; pure
+    times       cron, every, at: what is due, each once however many processes look
+    matching    records of a topic that match, or so many of them; absence: records that do not come
+    http/       requests, signed or not; uploads; CloudEvents
+    inbox/      files, once they are completely written
+"""
