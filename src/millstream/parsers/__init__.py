@@ -2,8 +2,14 @@
 
 General layout:
     system_event    what every parser of the system log makes: SystemEvent
+    log_event       the same and what it means, in the words that are the same on every system: LogEvent
+    pattern         one regular expression, for a line and for a column
+    texts           lines as columns
     syslog          one line of a text file under /var/log
+    syslog_columns  many of them at once
     journal         one entry of the systemd journal, as journalctl writes it in JSON
+    access          access logs of web servers
+    messages/       what programs say: sshd, sudo, su, logins, systemd, cron, the kernel's USB, accounts
 
 A parser is pure: it gets the time instead of asking for it, keeps the raw line, and never fails on a line; what it does
 not understand is the message.

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta, tzinfo
-from typing import Final
+from typing import Final, NamedTuple
 
 from millstream.parsers.system_event import Severity, SystemEvent, severity_of, text_of
 
@@ -52,10 +52,13 @@ _FIELD: Final = re.compile(rf"(?:Start|End)-Date: (?P<time>{_DAY}  ?{_CLOCK})$")
 _TAG: Final = re.compile(
     r"(?P<program>[^\s:\[\]]{1,128})(?:\[(?P<pid>\d{1,10})\])?(?: \([^)]{1,256}\))?: ?(?P<rest>.*)", re.DOTALL
 )
-_LEVEL: Final = re.compile(
-    r"\s*(?:[\[<(]\s*(?P<in_brackets>[A-Za-z]{3,9})\s*[\])>]|(?P<before_colon>[A-Za-z]{3,9}):|(?P<capitals>[A-Z]{3,9})\s)"
+LEVEL: Final = (
+    r"\s*(?:[\[<(]\s*(?P<in_brackets>[A-Za-z]{3,9})\s*[\])>]|(?P<before_colon>[A-Za-z]{3,9}):"
+    r"|(?P<capitals>[A-Z]{3,9})\s)"
 )
-_LEVELS: Final = {
+"""How a message may begin with its severity."""
+_LEVEL: Final = re.compile(LEVEL)
+LEVELS: Final = {
     "emerg": Severity.EMERG,
     "emergency": Severity.EMERG,
     "panic": Severity.EMERG,
@@ -71,6 +74,17 @@ _LEVELS: Final = {
     "info": Severity.INFO,
     "debug": Severity.DEBUG,
 }
+
+
+class Header(NamedTuple):
+    """What one line says by itself, and the rest of it."""
+
+    time: datetime | None
+    host: str | None
+    program: str | None
+    pid: int | None
+    severity: Severity | None
+    message: str
 
 
 class LineParser:
@@ -102,20 +116,32 @@ class LineParser:
             now: The time of reading, with a zone; also gives traditional lines their year.
         """
         text, exact = text_of(line)
-        time, fields, message = self._split(text, now)
-        if time is not None:
-            self._time_before = time
-        pid = fields.get("pid") or ""
+        header = self.header(text, now)
+        if header.time is not None:
+            self._time_before = header.time
         return SystemEvent(
-            time=time or self._time_before or now.astimezone(UTC),
+            time=header.time or self._time_before or now.astimezone(UTC),
             source=self._source,
-            message=message.strip(),
+            message=header.message,
+            host=header.host,
+            program=header.program,
+            pid=header.pid,
+            severity=header.severity,
+            raw=text,
+            raw_bytes=exact,
+        )
+
+    def header(self, text: str, now: datetime) -> Header:
+        """Return what one line says by itself."""
+        time, fields, message = self._split(text, now)
+        pid = fields.get("pid") or ""
+        return Header(
+            time=time,
             host=_or_none(fields.get("host")),
             program=_or_none(fields.get("program")) or self._program,
             pid=int(pid) if pid.isdecimal() else None,
             severity=_severity(text, message),
-            raw=text,
-            raw_bytes=exact,
+            message=message.strip(),
         )
 
     def _split(self, text: str, now: datetime) -> tuple[datetime | None, dict[str, str | None], str]:
@@ -125,7 +151,7 @@ class LineParser:
         if priority and (match := _RFC5424.match(rest)):
             return _moment(match["time"], self._zone), match.groupdict(), match["rest"].removeprefix("\ufeff")
         if match := _TRADITIONAL.match(rest):
-            time = _without_year(match["month"], match["day"], match["clock"], now, self._zone)
+            time = time_without_year(match["month"], match["day"], match["clock"], now, self._zone)
         elif match := (_ISO.match(rest) or _DATED.match(rest) or _NAMED.match(rest) or _BRACKETED.match(rest)):
             time = _moment(match["time"], self._zone)
         elif match := _FIELD.match(rest):
@@ -149,7 +175,7 @@ def _moment(text: str, zone: tzinfo | None) -> datetime | None:
         return None
 
 
-def _without_year(month: str, day: str, clock: str, now: datetime, zone: tzinfo | None) -> datetime | None:
+def time_without_year(month: str, day: str, clock: str, now: datetime, zone: tzinfo | None) -> datetime | None:
     """Return the last such time that is not after `now` (and a day): the log of one year ago is rotated away."""
     if month not in _MONTHS:
         return None
@@ -180,4 +206,4 @@ def _severity(text: str, message: str) -> Severity | None:
         return severity_of(int(priority[1]) % 8)
     match = _LEVEL.match(message)
     word = (match["in_brackets"] or match["before_colon"] or match["capitals"]) if match else None
-    return _LEVELS.get(word.lower()) if word else None
+    return LEVELS.get(word.lower()) if word else None

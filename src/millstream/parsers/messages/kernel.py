@@ -1,0 +1,34 @@
+"""The kernel: USB devices that are plugged in and out.
+
+What it says of one device comes in several lines: the first gives its identity, those after it names and serial number.
+
+Source: Linux, drivers/usb/core/hub.c (announce_device, show_string, usb_disconnect).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from millstream.parsers.log_event import Kind
+from millstream.parsers.messages.shape import Table, shape
+
+_CLOCK: Final = r"(?:\[ *[0-9]+\.[0-9]+\] )?"
+"""The time since the start of the machine, that some loggers leave in."""
+_PORT: Final = rf"{_CLOCK}(?P<device>usb [0-9]+-[0-9.]+): "
+_PLUGGED: Final = {"kind": Kind.DEVICE, "action": "added"}
+
+KERNEL: Final = Table(
+    frozenset({"kernel"}),
+    (
+        shape(
+            "",
+            rf"{_PORT}New USB device found, idVendor=(?P<device_vendor>[0-9a-f]{{4}}), "
+            r"idProduct=(?P<device_product>[0-9a-f]{4}).*",
+            **_PLUGGED,
+        ),
+        shape("", rf"{_PORT}Product: (?P<device_product>.*)", action="described"),
+        shape("", rf"{_PORT}Manufacturer: (?P<device_vendor>.*)", action="described"),
+        shape("", rf"{_PORT}SerialNumber: (?P<device_serial>.*)", action="described"),
+        shape("", rf"{_PORT}USB disconnect, device number [0-9]+", kind=Kind.DEVICE, action="removed"),
+    ),
+)
