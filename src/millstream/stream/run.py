@@ -29,9 +29,9 @@ from millstream.stream.progress import KEY, Meter, StreamProgress, write
 from millstream.stream.sinking import Sinks
 from millstream.stream.turns import TURN, claim, next_turn
 
-RECORDS_MAX: Final = 2 * limits.COLUMNS_RECORDS_MAX
+RECORDS_MAX: Final = 8 * limits.COLUMNS_RECORDS_MAX
 """Of a micro-batch: whole batches of a merged log, which are then not cut, and so many that what costs the same for
-each micro-batch is spread thin."""
+each micro-batch is spread thin. Where records are large, or Python values, their reader takes fewer at once."""
 
 RECORDS_MIN: Final = 1_000
 """The latency wanted never makes a micro-batch smaller than this: it would only be further behind."""

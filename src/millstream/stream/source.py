@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from millstream import limits
 from millstream.engines.protocol import OffsetMove
 from millstream.errors import SchemaError
 from millstream.log.addressed import rows_for
@@ -25,6 +26,13 @@ if TYPE_CHECKING:
 
 NEVER_US: Final = 1 << 62
 """The watermark of a source that holds nothing back."""
+
+RECORDS_AT_FIRST: Final = 2 * limits.COLUMNS_RECORDS_MAX
+"""Read at once while it is not known how large they are, and where each becomes a Python value of its own."""
+
+READ_BYTES_AIM: Final = 16 * 1024 * 1024
+"""Of the columns read at once: a stream holds three such micro-batches (one is read, one computed, one committed), and
+what it makes of them."""
 
 
 class Carried(NamedTuple):
@@ -67,6 +75,8 @@ class SourceReader:
         self._wants_columns = wants_columns(node, graph)
         self._wants_origin = has_functions(graph)
         self._wants_keys = wants_keys(node, graph, needs)
+        self._fit = RECORDS_AT_FIRST
+        """As many records as are read at once, by the size of those read last."""
 
     def load(self, state: Mapping[bytes, bytes]) -> None:
         """Go on from what was committed last."""
@@ -84,9 +94,9 @@ class SourceReader:
         self.ends, self.paused = self._own(info.end_offsets), info.paused
 
     def moves(self, records_max: int) -> list[OffsetMove]:
-        """Return what to read next: of each partition about as much."""
+        """Return what to read next: of each partition about as much, of large records fewer than `records_max`."""
         waiting = {p: end for p, end in sorted(self.ends.items()) if end > self.positions[p]}
-        share = max(1, records_max // max(1, len(waiting)))
+        share = max(1, min(records_max, self._fit) // max(1, len(waiting)))
         return [OffsetMove(p, self.positions[p], min(end, self.positions[p] + share)) for p, end in waiting.items()]
 
     def read(self, moves: Sequence[OffsetMove]) -> Piece | None:
@@ -137,6 +147,7 @@ class SourceReader:
             values, beside_values = self._values(move)
         if self._wants_columns or not self._wants_values:
             frame = self.topic.read_frame(move.start, move.end, partition=move.partition, columns=self._columns())
+            self._measure(frame)
             frame = rows_for(frame, self.group.name)
             if values is not None and frame.height != len(values):
                 frame = frame.filter(pl.col("_offset").is_in(beside_values.get_column("_offset")))
@@ -154,6 +165,14 @@ class SourceReader:
             values=values,
             type=None if values is None else self.topic.type,
         )
+
+    def _measure(self, frame: pl.DataFrame) -> None:
+        """Note how many records like these are to be read at once."""
+        if self._wants_values or not frame.height:
+            return
+        fit = int(READ_BYTES_AIM * frame.height / max(1, frame.estimated_size()))
+        whole = fit - fit % limits.COLUMNS_RECORDS_MAX
+        self._fit = max(1, whole or fit)  # Whole batches of a merged log, which are then not cut.
 
     def _columns(self) -> list[str] | None:
         carried = ["_event_time", "_append_time", "_headers"]
