@@ -15,9 +15,11 @@ import pytest
 
 from millstream import App
 from millstream.errors import CommitConflictError
+from millstream.parsers.log_event import Kind
+from millstream.parsers.log_lines import LogParser
 from millstream.sources.files import FileSource
 from millstream.sources.source import Line, Note, Reading
-from millstream.sources.system import Severity, SystemEvent, follow_system
+from millstream.sources.system import COLUMNS_FROM, LogEvent, Severity, follow_system
 from millstream.sources.writer import OnceWriter
 
 PROCESS = Path(__file__).with_name("following_process.py")
@@ -36,10 +38,10 @@ def until(condition: Callable[[], bool], what: str, seconds: float = 60.0) -> No
         time.sleep(0.01)
 
 
-def events(app: App, name: str = "system") -> list[SystemEvent]:
+def events(app: App, name: str = "system") -> list[LogEvent]:
     """Everything in the topic but our own first event."""
-    topic = app.topic(name, SystemEvent, time="time")
-    found: list[SystemEvent] = []
+    topic = app.topic(name, LogEvent, time="time")
+    found: list[LogEvent] = []
     offset = 0
     while records := topic.read(offset, records_max=100_000):
         found += [record.value for record in records]
@@ -63,8 +65,24 @@ def test_lines_become_events_with_their_own_times(app: App, tmp_path: Path) -> N
     assert (first.severity, first.message) == (Severity.ERR, "error: no")
     assert first.raw == "2026-02-12T00:20:42+01:00 web1 sshd[77]: error: no"
     assert (second.time, second.message) == (first.time, "plain")
-    record = app.topic("system", SystemEvent, time="time").read(1)[0]
+    record = app.topic("system", LogEvent, time="time").read(1)[0]
     assert record.event_time == first.time
+
+
+def test_many_lines_are_stored_as_columns_and_say_the_same(app: App, tmp_path: Path) -> None:
+    path = tmp_path / "auth.log"
+    lines = [
+        f"2026-02-12T00:{n // 60:02}:{n % 60:02}+01:00 web1 sshd[{n}]: "
+        f"Failed password for ann from 10.0.0.{n % 250} port {n} ssh2"
+        for n in range(1, 2 * COLUMNS_FROM)
+    ] + ["plain", "caf\xe9"]
+    path.write_bytes("\n".join([*lines, ""]).encode("latin-1"))
+    with follow_system(app, sources=[FileSource([path], lines_first=10_000)]) as follower:
+        until(lambda: follower.records == len(lines), "all lines were stored")
+    stored = events(app)
+    now = datetime.now(UTC)
+    assert stored == LogParser(str(path)).events([line.encode("latin-1") for line in lines], now=now)
+    assert (stored[0].kind, stored[0].user, stored[0].source_ip) == (Kind.LOGIN, "ann", "10.0.0.1")
 
 
 def test_bytes_that_are_no_text_arrive_exactly(app: App, tmp_path: Path) -> None:
@@ -78,7 +96,7 @@ def test_bytes_that_are_no_text_arrive_exactly(app: App, tmp_path: Path) -> None
 def test_the_very_first_start_says_that_it_began(app: App, tmp_path: Path) -> None:
     for _ in range(2):
         follow_system(app, sources=[FileSource([tmp_path / "a.log"])]).stop()
-    records = app.topic("system", SystemEvent, time="time").read()
+    records = app.topic("system", LogEvent, time="time").read()
     assert [record.value.message for record in records] == ["began to follow the event log of this machine: files"]
 
 
@@ -101,8 +119,8 @@ def test_the_stop_can_be_repeated_and_says_that_all_is_stored(app: App, tmp_path
 def test_the_records_of_others_in_the_topic_do_not_disturb(app: App, tmp_path: Path) -> None:
     path = tmp_path / "a.log"
     path.touch()
-    topic = app.topic("system", SystemEvent, time="time")
-    mine = SystemEvent(time=_now(), source="me", message="m")
+    topic = app.topic("system", LogEvent, time="time")
+    mine = LogEvent(time=_now(), source="me", message="m")
     topic.append(mine)
     with follow_system(app, sources=[FileSource([path])]) as follower:
         for i in range(5):
@@ -119,7 +137,7 @@ def test_the_ledger_of_the_group_balances_and_its_lag_is_the_last_piece(app: App
         for i in range(5):
             add(path, f"{i}\n")
             until(lambda i=i: follower.records == i + 1, "the line was stored")  # type: ignore[misc]
-    info = app.topic("system", SystemEvent, time="time").group("system-follower").info()
+    info = app.topic("system", LogEvent, time="time").group("system-follower").info()
     assert info.ledger.balanced
     assert info.lag == 1
 
@@ -155,28 +173,28 @@ def test_a_source_with_a_defect_is_said_and_the_others_go_on(app: App, tmp_path:
 
 
 def test_two_writers_exclude_each_other_and_the_slower_loses_nothing(app: App) -> None:
-    topic = app.topic("system", SystemEvent, time="time")
-    topic.append(SystemEvent(time=_now(), source="millstream", message="began"))
+    topic = app.topic("system", LogEvent, time="time")
+    topic.append(LogEvent(time=_now(), source="millstream", message="began"))
     one, two = OnceWriter(topic, "g"), OnceWriter(topic, "g")
     epoch, positions = two.positions()
     assert positions == {}
-    one.store([SystemEvent(time=_now(), source="x", message="1")], {b"x": b"1"}, one.positions()[0])
+    one.store([LogEvent(time=_now(), source="x", message="1")], {b"x": b"1"}, one.positions()[0])
     with pytest.raises(CommitConflictError):
-        two.store([SystemEvent(time=_now(), source="x", message="1")], {b"x": b"1"}, epoch)
+        two.store([LogEvent(time=_now(), source="x", message="1")], {b"x": b"1"}, epoch)
     two.reload()
     epoch, positions = two.positions()
     assert positions == {b"x": b"1"}
-    two.store([SystemEvent(time=_now(), source="x", message="2")], {b"x": b"2"}, epoch)
+    two.store([LogEvent(time=_now(), source="x", message="2")], {b"x": b"2"}, epoch)
     assert [event.message for event in events(app)] == ["1", "2"]
 
 
 def test_positions_read_before_a_reload_are_refused_also_in_the_same_writer(app: App) -> None:
-    topic = app.topic("system", SystemEvent, time="time")
+    topic = app.topic("system", LogEvent, time="time")
     writer = OnceWriter(topic, "g")
     epoch, _ = writer.positions()
     writer.reload()
     with pytest.raises(CommitConflictError):
-        writer.store([SystemEvent(time=_now(), source="x", message="1")], {b"x": b"1"}, epoch)
+        writer.store([LogEvent(time=_now(), source="x", message="1")], {b"x": b"1"}, epoch)
     assert events(app) == []
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -11,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from millstream.parsers.access import AccessParser, parse_line
-from millstream.parsers.messages.tables import FIELDS, TABLES, read_message
+from millstream.parsers.log_lines import LogParser
+from millstream.parsers.messages.tables import TABLES
 from millstream.parsers.syslog import LineParser
-from millstream.parsers.syslog_columns import LogColumns
 from millstream.parsers.system_event import text_of
 
 NOW = datetime(2026, 4, 7, 12, 0, tzinfo=UTC)
@@ -62,17 +61,16 @@ lines = st.one_of(usual, usual, iso, iso, traditional, words).map(str.encode) | 
     st.sampled_from([UTC, ZoneInfo("Europe/Berlin"), ZoneInfo("Australia/Lord_Howe"), timezone(timedelta(hours=-3))]),
     st.sampled_from([None, "own"]),
 )
-def test_log_columns_say_what_the_line_parser_says(data: list[bytes], zone: tzinfo, program: str | None) -> None:
+def test_columns_of_a_log_say_what_its_events_say(data: list[bytes], zone: tzinfo, program: str | None) -> None:
     line_parser = LineParser("x.log", program=program, zone=zone)
-    columns = LogColumns("x.log", program=program, zone=zone)
-    expected: list[dict[str, Any]] = []
-    for line in data:
-        event = msgspec.structs.asdict(line_parser.parse(line, now=NOW))
-        said = read_message(event["program"], event["message"])
-        expected.append(event | dict.fromkeys(FIELDS) | said | {"fields": None})
+    one_by_one, at_once = (LogParser("x.log", program=program, zone=zone) for _ in range(2))
+    events = one_by_one.events(data, now=NOW)
     half = len(data) // 2
-    found = [row for part in (data[:half], data[half:]) for row in columns.parse(part, now=NOW).to_dicts()]
-    assert found == expected
+    found = [row for part in (data[:half], data[half:]) for row in at_once.columns(part, now=NOW).to_dicts()]
+    assert found == [msgspec.structs.asdict(event) for event in events]
+    for line, event in zip(data, events, strict=True):
+        plain = line_parser.parse(line, now=NOW)
+        assert {name: getattr(event, name) for name in plain.__struct_fields__} == msgspec.structs.asdict(plain)
 
 
 clients = st.sampled_from(["10.0.0.1 - -", "::1 - ann", "h:80 10.0.0.1 - -", "10.0.0.1 - ann lee", "- - -"]) | words

@@ -6,7 +6,7 @@ General layout:
     pattern         one regular expression, for a line and for a column
     texts           lines as columns
     syslog          one line of a text file under /var/log
-    syslog_columns  many of them at once
+    log_lines       the lines of such a file and what they mean, a few or many at once
     journal         one entry of the systemd journal, as journalctl writes it in JSON
     access          access logs of web servers
     messages/       what programs say: sshd, sudo, su, logins, systemd, cron, the kernel's USB, accounts

@@ -12,7 +12,9 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from millstream.parsers.system_event import SystemEvent, severity_of, text_of
+from millstream.parsers.log_event import LogEvent
+from millstream.parsers.messages.tables import read_message
+from millstream.parsers.system_event import severity_of, text_of
 from millstream.records import time_from_us
 
 _DECODER = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -21,7 +23,7 @@ _US_MAX = 253_402_300_799_999_999  # 9999-12-31T23:59:59.999999Z, the last time 
 SOURCE = "journal"
 
 
-def parse_entry(line: bytes, *, now: datetime) -> SystemEvent:
+def parse_entry(line: bytes, *, now: datetime) -> LogEvent:
     """Return the event of one entry; the message says so where the line is no entry (such as one that was cut).
 
     `time` is when the program sent it where the journal knows, else when the journal took it, else `now`.
@@ -30,7 +32,7 @@ def parse_entry(line: bytes, *, now: datetime) -> SystemEvent:
     try:
         fields = _DECODER.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return SystemEvent(
+        return LogEvent(
             time=now.astimezone(UTC),
             source=SOURCE,
             message=f"an entry that could not be read; the first {len(line):,} bytes of it are kept in `raw`",
@@ -42,16 +44,19 @@ def parse_entry(line: bytes, *, now: datetime) -> SystemEvent:
         time = _number(fields, "__REALTIME_TIMESTAMP", _US_MAX)
     level = _number(fields, "PRIORITY", 7)
     pid = _number(fields, "_PID", 2**31)
-    return SystemEvent(
+    program = _text(fields, "SYSLOG_IDENTIFIER") or _text(fields, "_COMM")
+    message = _text(fields, "MESSAGE") or ""
+    return LogEvent(
         time=now.astimezone(UTC) if time is None else time_from_us(time),
         source=SOURCE,
-        message=_text(fields, "MESSAGE") or "",
+        message=message,
         host=_text(fields, "_HOSTNAME"),
-        program=_text(fields, "SYSLOG_IDENTIFIER") or _text(fields, "_COMM"),
+        program=program,
         pid=_number(fields, "SYSLOG_PID", 2**31) if pid is None else pid,
         severity=None if level is None else severity_of(level),
         raw=raw,
         raw_bytes=exact,
+        **read_message(program, message),
     )
 
 

@@ -13,26 +13,32 @@ import threading
 from collections.abc import Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from millstream.clock import Clock
 from millstream.errors import ConflictError, MillstreamError
 from millstream.log.log import Log
 from millstream.log.topic import Topic
 from millstream.parsers import journal as journal_parser
-from millstream.parsers.syslog import LineParser
-from millstream.parsers.system_event import Severity, SystemEvent
+from millstream.parsers.log_event import LogEvent
+from millstream.parsers.log_lines import LogParser
+from millstream.parsers.system_event import Severity
 from millstream.records import time_from_us
 from millstream.sources.files import FileSource, program_of, system_files
 from millstream.sources.journal import JournalSource
 from millstream.sources.source import Line, Reading, Source
 from millstream.sources.writer import OnceWriter
 
-__all__ = ["Severity", "SystemEvent", "SystemFollower", "follow_system", "system_sources"]
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["LogEvent", "Severity", "SystemFollower", "follow_system", "system_sources"]
 
 GROUP: Final = "system-follower"
 NOTES_MAX: Final = 100
 """A note is for a person; more than this many are not read."""
+COLUMNS_FROM: Final = 500
+"""Lines of one file, read at once: from here on they are parsed as columns, which costs milliseconds to begin with."""
 _PAUSE_SECONDS: Final = 2.0
 """Before trying again after a full disk, or after another process was faster: it does the work meanwhile."""
 
@@ -57,7 +63,7 @@ def follow_system(
 
     Args:
         log: An open log, or an app; must stay open until `stop` returned.
-        topic_name: Created if missing, with one partition, values `SystemEvent`, event time `time`.
+        topic_name: Created if missing, with one partition, values `LogEvent`, event time `time`.
         lines_first: At the very first start, begin with this many of the newest lines of each file and journal.
         sources: What to follow; None: `system_sources()`.
 
@@ -70,7 +76,7 @@ def follow_system(
     if sources is None:
         sources = system_sources(lines_first=lines_first)
         notes = [_UNREAD[sys.platform]] if sys.platform in _UNREAD else []
-    topic = opened.topic(topic_name, SystemEvent, time="time")
+    topic = opened.topic(topic_name, LogEvent, time="time")
     return SystemFollower(topic, sources, clock=opened.clock, notes=notes)
 
 
@@ -92,7 +98,7 @@ class SystemFollower:
     """Follows sources into a topic until stopped."""
 
     def __init__(
-        self, topic: Topic[SystemEvent], sources: Sequence[Source], *, clock: Clock, notes: Sequence[str] = ()
+        self, topic: Topic[LogEvent], sources: Sequence[Source], *, clock: Clock, notes: Sequence[str] = ()
     ) -> None:
         self.topic = topic
         self._clock = clock
@@ -154,7 +160,7 @@ class SystemFollower:
         lets the engine refuse the slower of two processes."""
         names = " and ".join(source.name for source in self._sources) or "nothing"
         self.topic.append(
-            SystemEvent(
+            LogEvent(
                 time=time_from_us(self._clock.now_us()),
                 source="millstream",
                 program="millstream",
@@ -166,7 +172,7 @@ class SystemFollower:
 
     def _follow(self, source: Source) -> None:
         """Follow one source: the loop that logs, counts and decides."""
-        parsers: dict[str, LineParser] = {}
+        parsers: dict[str, LogParser] = {}
         while not self._stop.is_set():
             epoch, positions = self._writer.positions()
             readings = source.read(positions, self._stop, self.note)
@@ -189,15 +195,24 @@ class SystemFollower:
                 readings.close()
             self._stop.wait(_PAUSE_SECONDS)
 
-    def _parse(self, reading: Reading, parsers: dict[str, LineParser]) -> list[SystemEvent]:
+    def _parse(self, reading: Reading, parsers: dict[str, LogParser]) -> list[LogEvent] | pl.DataFrame:
         now = time_from_us(self._clock.now_us())
-        return [_parse(line, parsers, now) for line in reading.lines]
+        origin = reading.lines[0].origin if reading.lines else ""
+        is_one_file = origin != journal_parser.SOURCE and all(line.origin == origin for line in reading.lines)
+        if len(reading.lines) >= COLUMNS_FROM and is_one_file:
+            return _parser_of(origin, parsers).columns([line.data for line in reading.lines], now=now)
+        return [_event(line, parsers, now) for line in reading.lines]
 
 
-def _parse(line: Line, parsers: dict[str, LineParser], now: datetime) -> SystemEvent:
+def _event(line: Line, parsers: dict[str, LogParser], now: datetime) -> LogEvent:
     if line.origin == journal_parser.SOURCE:
         return journal_parser.parse_entry(line.data, now=now)
-    parser = parsers.get(line.origin)
+    [event] = _parser_of(line.origin, parsers).events([line.data], now=now)
+    return event
+
+
+def _parser_of(origin: str, parsers: dict[str, LogParser]) -> LogParser:
+    parser = parsers.get(origin)
     if parser is None:
-        parser = parsers[line.origin] = LineParser(line.origin, program=program_of(line.origin))
-    return parser.parse(line.data, now=now)
+        parser = parsers[origin] = LogParser(origin, program=program_of(origin))
+    return parser

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from millstream.engines.protocol import OffsetMove, StateChange
 from millstream.errors import CommitConflictError
 from millstream.log.topic import Topic
+
+if TYPE_CHECKING:
+    import polars as pl
 
 T = TypeVar("T")
 
@@ -55,7 +58,7 @@ class OnceWriter(Generic[T]):
             self._ends = dict(info.end_offsets)
             self._epoch += 1
 
-    def store(self, values: Sequence[T], positions: Mapping[bytes, bytes | None], epoch: int) -> None:
+    def store(self, values: Sequence[T] | pl.DataFrame, positions: Mapping[bytes, bytes | None], epoch: int) -> None:
         """Store values and positions, all or nothing.
 
         Without values nothing is stored: their positions come with the next ones.
@@ -63,7 +66,7 @@ class OnceWriter(Generic[T]):
         Raises:
             CommitConflictError: Another process stored since `epoch`; nothing was changed. Reload and read positions.
         """
-        if not values:
+        if not len(values):
             return
         appends = self._topic.encode(values)
         state = [StateChange(_STATE_PARTITION, key, value) for key, value in positions.items()]

@@ -17,7 +17,7 @@ import msgspec
 
 from millstream.clock import Clock
 from millstream.errors import MillstreamError
-from millstream.parsers.system_event import SystemEvent
+from millstream.parsers.log_event import LogEvent
 from millstream.queue import DeadLetter, QueueEvent
 from millstream.records import Record
 from millstream.web.clicks import Click
@@ -171,7 +171,7 @@ class Board:
         self._report |= msgspec.to_builtins(record.value)
         self._publish("report", self._report)
 
-    def take_lines(self, records: Sequence[Record[SystemEvent]]) -> None:
+    def take_lines(self, records: Sequence[Record[LogEvent]]) -> None:
         lines = [
             {
                 "offset": record.offset,

@@ -1,18 +1,20 @@
-"""The lines of a text log as columns: what `LineParser` says of each, and what the message means, all at once.
+"""The lines of a text log: what `LineParser` says of each, and what the message means; a few, or many at once.
 
 Most lines of a file have one of two shapes, and these are taken apart column by column. The rest is left to
-`LineParser`, line by line; so is each different time, which a log repeats.
+`LineParser`, line by line.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING, Final
 
-from millstream.parsers.messages.tables import read_messages
+from millstream.parsers.log_event import LogEvent
+from millstream.parsers.messages.tables import read_message, read_messages
 from millstream.parsers.pattern import Pattern
 from millstream.parsers.syslog import LEVEL, LEVELS, LineParser, time_without_year
+from millstream.parsers.system_event import text_of
 from millstream.parsers.texts import columns_of
 
 if TYPE_CHECKING:
@@ -31,8 +33,8 @@ _ISO: Final = Pattern(
 _LAST_SECOND: Final = timedelta(seconds=3599)
 
 
-class LogColumns:
-    """Parses the lines of one text log, in order, many at a time."""
+class LogParser:
+    """Parses the lines of one text log, in order."""
 
     def __init__(self, source: str, *, program: str | None = None, zone: tzinfo | None = None) -> None:
         """Parse lines of `source`; arguments as those of `LineParser`."""
@@ -42,12 +44,34 @@ class LogColumns:
         self._lines = LineParser(source, program=program, zone=zone)
         self._time_before: datetime | None = None
 
-    def parse(self, lines: Sequence[bytes], *, now: datetime) -> pl.DataFrame:
-        """Return the columns of `LogEvent`, a row for each line, in their order. Never fails on a line.
+    def events(self, lines: Iterable[bytes], *, now: datetime) -> list[LogEvent]:
+        """Return the event of each line, in their order. Never fails on a line.
 
         Args:
             now: The time of reading, with a zone; also gives traditional lines their year.
         """
+        return [self._event(line, now) for line in lines]
+
+    def _event(self, line: bytes, now: datetime) -> LogEvent:
+        text, exact = text_of(line)
+        header = self._lines.header(text, now)
+        if header.time is not None:
+            self._time_before = header.time
+        return LogEvent(
+            time=header.time or self._time_before or now.astimezone(UTC),
+            source=self._source,
+            message=header.message,
+            host=header.host,
+            program=header.program,
+            pid=header.pid,
+            severity=header.severity,
+            raw=text,
+            raw_bytes=exact,
+            **read_message(header.program, header.message),
+        )
+
+    def columns(self, lines: Sequence[bytes], *, now: datetime) -> pl.DataFrame:
+        """Return what `events` does as columns, a row for each line; for a hundred lines or more it is faster."""
         import polars as pl
 
         raw, raw_bytes = columns_of(lines)
