@@ -53,6 +53,7 @@ class Slot:
         self.handled = 0
         self.failed = 0
         self.busy_us = 0
+        self.last_us = 0
         self.since_us = since_us
 
 
@@ -260,7 +261,9 @@ class AsyncTeam:
         flight.over = True
         flight.value, flight.error = value, error
         slot = flight.slot
-        slot.busy_us += self._crew.clock.monotonic_us() - flight.started_us if flight.started_us else 0
+        took_us = self._crew.clock.monotonic_us() - flight.started_us if flight.started_us else 0
+        slot.busy_us += took_us
+        slot.last_us = took_us // len(flight.records)
         if error is not _GIVEN_BACK:
             slot.handled += len(flight.records)
             slot.failed += len(flight.records) if error is not None else 0
@@ -316,7 +319,9 @@ class AsyncTeam:
         flight = slot.flight
         if flight is None:
             status = WorkerStatus.STOPPED if stopped else WorkerStatus.IDLE
-            return WorkerState(slot.name, status, slot.since_us, None, 0, slot.handled, slot.failed, slot.busy_us)
+            return WorkerState(
+                slot.name, status, slot.since_us, None, 0, slot.handled, slot.failed, slot.busy_us, slot.last_us
+            )
         running_us = self._crew.clock.monotonic_us() - flight.started_us if flight.started_us else 0
         return WorkerState(
             name=slot.name,
@@ -327,6 +332,7 @@ class AsyncTeam:
             handled=slot.handled,
             failed=slot.failed,
             busy_us=slot.busy_us,
+            last_us=slot.last_us,
         )
 
 

@@ -74,3 +74,5 @@ class WorkerState(msgspec.Struct, frozen=True):
     """Of these: retried or given up on."""
     busy_us: int = 0
     """Time spent in the handler, all of them together."""
+    last_us: int = 0
+    """Of that, what the last delivery took."""

@@ -1,8 +1,8 @@
 """Who works on which queue: heartbeats in the log, so that every process sees the workers of all.
 
 They are expiring state of one group of the topic `millstream.workers`, which holds no records: a key for each queue of
-each process, and a key for each queue with its counters of the last minute. A process that dies leaves an entry that
-says when it was last heard of, and is forgotten a little later.
+each process, a key for each queue with its counters of the last minute, and one with its `service_times`. A process
+that dies leaves an entry that says when it was last heard of, and is forgotten a little later.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from millstream.errors import ClosedError, GroupNotFoundError, MillstreamError, 
 from millstream.log.group import Group
 from millstream.log.log import Log
 from millstream.queue.events import WorkerState, WorkerStatus
+from millstream.queue.service_times import ServiceTimes, service_key
 
 _log = logging.getLogger("millstream.queue")
 
@@ -121,6 +122,7 @@ class Presence:
         self._recent: deque[_Sums] = deque([_Sums(0, 0, 0)], maxlen=RECENT_BEATS)
         self._workers_us = 0
         self._counted_us = self._beat_at_us
+        self._service_times = ServiceTimes()
         self._told: tuple[int, int] | None = None
         self._written = False
         self._failing = False
@@ -152,7 +154,8 @@ class Presence:
         if not self._written or self._state is None:
             return
         try:
-            self._state.commit([], state=[StateChange(0, self._key, None)])
+            gone = StateChange(0, self._key, None)
+            self._state.commit([], state=[gone, *self._served(self._state, self._clock.now_us())])
         except MillstreamError as error:
             # It expires by itself.
             _log.debug("queue %s: its heartbeat was not taken away: %s", self._group.name, error)
@@ -161,6 +164,7 @@ class Presence:
         if self._state is None:
             self._state = _state_group(self._group.topic.log)
         wall_us = self._clock.now_us()
+        self._service_times.look(workers)
         handled = sum(worker.handled for worker in workers)
         busy_us = sum(spent_us(worker, wall_us) for worker in workers)
         count = sum(worker.state is not WorkerStatus.STOPPED for worker in workers)
@@ -192,6 +196,7 @@ class Presence:
         if now_us - self._sample_at_us >= SAMPLE_US:
             self._sample_at_us = now_us
             changes += self._sampled(self._state, wall_us)
+            changes += self._served(self._state, wall_us)
         self._state.commit([], state=changes)
 
     def _sampled(self, state: Group[Any], wall_us: int) -> list[StateChange]:
@@ -208,6 +213,16 @@ class Presence:
             return []
         samples = [*samples, sample_of(self._group.info(), wall_us)][-SAMPLES_MAX:]
         return [StateChange(0, key, msgspec.msgpack.encode(samples), wall_us + SAMPLES_EXPIRE_US)]
+
+    def _served(self, state: Group[Any], wall_us: int) -> list[StateChange]:
+        """Return the change that adds service times, if there are new ones.
+
+        Of two processes that do it at the same moment one is lost: a sample need not have all.
+        """
+        if not self._service_times:
+            return []
+        key = service_key(self._group.topic.name, self._group.name)
+        return [self._service_times.change(key, state.state(0, [key]).get(key), wall_us)]
 
 
 class Heard(msgspec.Struct, frozen=True):
@@ -245,7 +260,7 @@ def hear(log: Log) -> Heard:
                 # A clock that was set back: who lives tells again soon, who died would be shown until it is that late.
                 if report.beat_us <= future_us:
                     reports.append(report)
-            else:
+            elif kind == "samples":
                 samples[topic, group] = msgspec.msgpack.decode(value, type=tuple[Sample, ...])
         except msgspec.MsgspecError:
             # Written by another version; it expires.

@@ -61,6 +61,7 @@ class Worker:
         self._handled = 0
         self._failed = 0
         self._busy_us = 0
+        self._last_us = 0
         self._status = WorkerStatus.IDLE
         self._since_us = crew.clock.now_us()
 
@@ -80,6 +81,7 @@ class Worker:
             handled=self._handled,
             failed=self._failed,
             busy_us=self._busy_us,
+            last_us=self._last_us,
         )
 
     @property
@@ -273,7 +275,8 @@ class Worker:
             except IndexError:
                 return None
             ended_us = clock_us()
-            self._busy_us += ended_us - started_us
+            self._last_us = took_us = ended_us - started_us
+            self._busy_us += took_us
             self._handled += 1
             if failure is not None:
                 well = self._settle_failure(part, record, failure) and well
@@ -331,6 +334,7 @@ class Worker:
         except IndexError:
             return None
         ended_us = crew.clock.monotonic_us()
+        self._last_us = (ended_us - started_us) // len(records)
         self._busy_us += ended_us - started_us
         self._handled += len(records)
         ended: list[Ended] = []
