@@ -122,6 +122,8 @@ if TYPE_CHECKING:
         top_k,
         tumbling,
     )
+    from millstream.triggers import http
+    from millstream.triggers.http.request import Request, Response
 
 _MODULES = {
     "millstream.app": ("App",),
@@ -220,6 +222,8 @@ _MODULES = {
         "top_k",
         "tumbling",
     ),
+    "millstream.triggers": ("http",),
+    "millstream.triggers.http.request": ("Request", "Response"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
@@ -267,6 +271,8 @@ __all__ = [
     "Reject",
     "Replay",
     "Replayed",
+    "Request",
+    "Response",
     "ResultGoneError",
     "ResultNotReadyError",
     "Retention",
@@ -311,6 +317,7 @@ __all__ = [
     "first",
     "global_window",
     "hopping",
+    "http",
     "last",
     "max_",
     "mean",

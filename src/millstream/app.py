@@ -25,6 +25,7 @@ from millstream.run.signals import stopped_by_signals
 from millstream.run.supervisor import Running
 from millstream.run.until_now import run_until_now
 from millstream.settings import DURABILITIES, Settings
+from millstream.triggers.http.server import Address
 
 if TYPE_CHECKING:
     import polars as pl
@@ -41,18 +42,32 @@ class App(Readers):
         url: A file such as "events.db", "sqlite:///path" or "memory://"; None: $MILLSTREAM_URL, else ./millstream.db.
         durability: "fsync" (an append returns when it is on disk) or "relaxed" (survives a killed process, not power
             loss); None: $MILLSTREAM_DURABILITY, else "fsync".
+        host: Where http triggers are answered; None: $MILLSTREAM_HTTP, else 127.0.0.1, which only this machine reaches.
+        port: None: $MILLSTREAM_HTTP, else 8080; 0 takes any free one.
+        token: What requests must carry, as `Authorization: Bearer TOKEN`, unless they are signed or their trigger is
+            public. None: $MILLSTREAM_HTTP_TOKEN, else none on loopback, and one is made up elsewhere.
 
     Raises:
         SettingsError: An unknown durability.
     """
 
-    def __init__(self, url: str | None = None, *, durability: str | None = None, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        durability: str | None = None,
+        clock: Clock | None = None,
+        host: str | None = None,
+        port: int | None = None,
+        token: str | None = None,
+    ) -> None:
         if durability is not None and durability not in DURABILITIES:
             raise SettingsError(f"durability is {durability!r}; give one of {', '.join(map(repr, DURABILITIES))}")
         super().__init__()
         self._url = url
         self._durability = durability
         self._clock = clock or SystemClock()
+        self._address: tuple[str | None, int | None, str | None] = (host, port, token)
         self._lock = threading.Lock()
         self._log: Log | None = None
         self._closed = False
@@ -205,13 +220,34 @@ class App(Readers):
                     running.abort()
 
     def start(self) -> Running:
-        """Run the queues and streams in background threads; the result stops them.
+        """Run the queues, streams and triggers in background threads; the result stops them.
 
         Raises:
-            UsageError: Neither a queue nor a stream is declared.
+            UsageError: None of them is declared.
+            SettingsError: The port of http triggers cannot be listened on.
         """
         self._check_readers(batches=False)
-        return Running([*self._trigger_readers(), *self.streams.values(), *self._queue_readers()])
+        server = self._open_http(self._http_address())
+        return Running(
+            [
+                *([] if server is None else [server]),
+                *self._trigger_readers(),
+                *self.streams.values(),
+                *self._queue_readers(),
+            ]
+        )
+
+    def serve_at(self, host: str | None = None, port: int | None = None, token: str | None = None) -> None:
+        """Have http triggers answered there from the next start on; None leaves what was declared."""
+        old_host, old_port, old_token = self._address
+        self._address = (host or old_host, old_port if port is None else port, token or old_token)
+
+    def _http_address(self) -> Address:
+        settings = Settings.from_environment(os.environ)
+        host, port, token = self._address
+        return Address(
+            host or settings.http_host, settings.http_port if port is None else port, token or settings.http_token
+        )
 
     def close(self) -> None:
         """Close the log; stop what runs first. Closing twice is fine."""
@@ -239,7 +275,9 @@ class App(Readers):
     # --- inside -----------------------------------------------------------------------------------------------------
 
     def _check_readers(self, *, batches: bool) -> None:
-        if self.queues or self.streams or (batches and self.batches):
+        if self.queues or self.streams or self.triggers or (batches and self.batches):
             return
         only_batches = "; a batch runs when its run() is called" if self.batches else ""
-        raise UsageError(f"there is nothing to run: declare something with @app.queue or @app.stream{only_batches}")
+        raise UsageError(
+            f"there is nothing to run: declare something with @app.queue, @app.stream or @app.on{only_batches}"
+        )

@@ -20,6 +20,8 @@ from millstream.queue.rate import RateLimit
 from millstream.queue.reader import QueueReader
 from millstream.queue.retry import Retry
 from millstream.records import Record
+from millstream.triggers.http.endpoint import HttpTrigger
+from millstream.triggers.http.server import Address, HttpServer
 from millstream.triggers.protocol import Ended, EndedHook, Ending, EventSource, Trigger
 
 _ENDINGS: Final = {
@@ -56,6 +58,7 @@ class Triggering(ABC):
         self.triggers: dict[str, Trigger] = {}
         self._followers: dict[str, list[str]] = {}
         """The kinds of those that follow each trigger."""
+        self._server: HttpServer | None = None
 
     @property
     @abstractmethod
@@ -137,6 +140,24 @@ class Triggering(ABC):
         events = trigger.events(self.log)
         followers.append(kind)
         return events
+
+    @property
+    def http_url(self) -> str | None:
+        """Where http triggers are answered, such as `http://127.0.0.1:8080`; None before the app runs, and without."""
+        return None if self._server is None else self._server.url
+
+    @property
+    def http_token(self) -> str | None:
+        """What requests must carry there; None: nothing."""
+        return None if self._server is None else self._server.token
+
+    def _open_http(self, address: Address) -> HttpServer | None:
+        """Take the port of the http triggers, if there are any."""
+        triggers = [trigger for trigger in self.triggers.values() if isinstance(trigger, HttpTrigger)]
+        self._server = HttpServer(self.log, triggers, address) if triggers else None
+        if self._server is not None:
+            self._server.open()
+        return self._server
 
     def _trigger_readers(self) -> list[TriggerReader]:
         """Return what writes the events of the triggers."""

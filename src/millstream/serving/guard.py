@@ -60,20 +60,27 @@ class Guard:
         access: Access,
         clock: Clock,
         port: int,
-        read_rate: Rate = READ_RATE,
-        write_rate: Rate = WRITE_RATE,
-        body_bytes_max: int = BODY_BYTES_MAX,
+        read_rate: Rate | None = READ_RATE,
+        write_rate: Rate | None = WRITE_RATE,
+        body_bytes_max: int | None = BODY_BYTES_MAX,
         body_seconds_max: float = BODY_SECONDS_MAX,
+        origins: bool = True,
     ) -> None:
+        """Args:
+        read_rate: Of one client; None: as many as it likes. The same for writes.
+        body_bytes_max: None: bodies are not read here, the application takes them as they come.
+        origins: Refuse what pages of other sites ask for; not for what is signed, or meant for them.
+        """
         self._app = app
         self._access = access
         # Cookies do not keep ports apart: two servers on one machine need two names.
         self._cookie = f"millstream_{port}"
-        self._reads = RateLimit(read_rate, clock=clock)
-        self._writes = RateLimit(write_rate, clock=clock)
+        self._reads = None if read_rate is None else RateLimit(read_rate, clock=clock)
+        self._writes = None if write_rate is None else RateLimit(write_rate, clock=clock)
         self._failed_tokens = RateLimit(FAILED_TOKEN_RATE, clock=clock)
         self._body_bytes_max = body_bytes_max
         self._body_seconds_max = body_seconds_max
+        self._origins = origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -108,12 +115,13 @@ class Guard:
         safe = scope["method"] in SAFE_METHODS
         self._check_rate(self._reads if safe else self._writes, client)
         self._check_host(headers)
-        self._check_origin(headers, safe=safe, navigates=scope["method"] == "GET")
+        if self._origins:
+            self._check_origin(headers, safe=safe, navigates=scope["method"] == "GET")
         return self._check_token(scope, headers, client)
 
-    def _check_rate(self, limit: RateLimit, client: str) -> None:
-        seconds = limit.take(client)
-        if seconds > 0:
+    def _check_rate(self, limit: RateLimit | None, client: str) -> None:
+        seconds = 0.0 if limit is None else limit.take(client)
+        if limit is not None and seconds > 0:
             raise RequestError(
                 429,
                 "too_many_requests",
@@ -182,9 +190,9 @@ class Guard:
 
     async def _read_body(self, scope: Scope, receive: Receive) -> Receive:
         """Return a `receive` that has the whole body at hand."""
-        if scope["method"] in SAFE_METHODS:
-            return receive
         limit = self._body_bytes_max
+        if limit is None or scope["method"] in SAFE_METHODS:
+            return receive
         too_large = RequestError(413, "too_large", f"the body is larger than {limit:,} bytes", where="body")
         length = Headers(scope=scope).get("content-length", "0")
         if length.isdigit() and int(length) > limit:

@@ -19,7 +19,6 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from millstream.errors import SettingsError
-from millstream.serving.guard import BODY_BYTES_MAX
 
 CONNECTIONS_MAX: Final = 256
 """Above this, a connection is answered 503: each costs a file descriptor of the usual 1,024."""
@@ -32,6 +31,9 @@ GRACE_SECONDS: Final = 10
 
 HEAD_BYTES_MAX: Final = 64 * 1024
 """Of a request without its body; browsers send a few hundred. The fast parser has no limit of its own."""
+
+READ_BYTES_MAX: Final = 256 * 1024
+"""What asyncio and uvloop read from a connection at once, at most."""
 
 SIGNALS: Final = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name)
@@ -86,7 +88,7 @@ class _Protocol(AutoHTTPProtocol):  # type: ignore[valid-type, misc]
     def data_received(self, data: bytes) -> None:
         if self.cycle is None or self.cycle.response_complete:
             self._head_bytes += len(data)
-            if self._head_bytes > HEAD_BYTES_MAX + BODY_BYTES_MAX:  # a head and its body may come in one piece
+            if self._head_bytes > HEAD_BYTES_MAX + READ_BYTES_MAX:  # a head and its body may come in one piece
                 self.transport.abort()
                 return
         super().data_received(data)

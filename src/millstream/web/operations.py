@@ -25,7 +25,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from millstream.durations import duration_us
-from millstream.errors import ClosedError, GroupNotFoundError, MillstreamError, SettingsError, UsageError
+from millstream.errors import ClosedError, GroupNotFoundError, MillstreamError, UsageError
 from millstream.log.log import Log
 from millstream.queue.health import STALL, Stall, Watchdog
 from millstream.queue.stats import QueueStats, QueueWatch, find_queue
@@ -33,6 +33,7 @@ from millstream.serving.access import Access
 from millstream.serving.answers import RequestError, json_response
 from millstream.serving.guard import Guard
 from millstream.serving.server import Server, listen
+from millstream.settings import host_and_port
 from millstream.stream.health import StreamStall, StreamWatchdog
 from millstream.stream.info import StreamInfo, StreamWatch
 from millstream.web.metrics import CONTENT_TYPE, metrics_text
@@ -197,10 +198,7 @@ def address_of(text: str) -> tuple[str, int]:
     Raises:
         SettingsError: None of these.
     """
-    host, _, port = text.rpartition(":")
-    if not (port.isascii() and port.isdigit() and int(port) <= 65535):
-        raise SettingsError(f"{text!r} is no address; give one such as 127.0.0.1:{PORT}")
-    return host.removeprefix("[").removesuffix("]") or "127.0.0.1", int(port)
+    return host_and_port(text, "the address of the metrics", PORT)
 
 
 class Serving(NamedTuple):
