@@ -243,10 +243,11 @@ class StreamRun:
                 coming = threads.submit(read) if batch.full and not ends else None
                 swept = self._flow.sweep(batch.pieces, batch.watermarks_us, refused=batch.refused)
                 writes = [*batch.state, *self._changes()]
+                appends = self._appends(swept)
                 self._settle()
                 self._call_functions(swept)
                 progress = self._note(swept, batch.watermark_us, batch)
-                self._committing = threads.submit(self._commit, batch.moves, writes, swept, progress)
+                self._committing = threads.submit(self._commit, batch.moves, writes, swept, progress, appends)
                 total += batch.offsets
             self._settle()
         return total
@@ -316,7 +317,16 @@ class StreamRun:
         swept: Swept,
         progress: StreamProgress,
     ) -> None:
-        self._meter.committed(self._commit(moves, writes, swept, progress))
+        self._meter.committed(self._commit(moves, writes, swept, progress, self._appends(swept)))
+
+    def _appends(self, swept: Swept) -> list[Append]:
+        """Return what arrived at topics, encoded."""
+        return [
+            append
+            for node, piece in swept.arrivals
+            if isinstance(node.step, ToTopic)
+            for append in self._outputs[node].appends(piece)
+        ]
 
     def _commit(
         self,
@@ -324,13 +334,11 @@ class StreamRun:
         writes: Sequence[StateWrite],
         swept: Swept,
         progress: StreamProgress,
+        appends: Sequence[Append],
     ) -> float:
         """Commit a micro-batch; return how many seconds it took."""
         begun = time.perf_counter()
-        appends: list[Append] = []
-        for node, piece in swept.arrivals:
-            if isinstance(node.step, ToTopic):
-                appends += self._outputs[node].appends(piece)
+        appends = [*appends]
         appends += letters(swept.failures, self._intake.sources, self._log, stream=self._group.name, worker=worker())
         writes = [*writes, *self._to_sinks(swept, moves), write(progress)]
         state = [StateChange(self._at, key, value) for key, value in writes]

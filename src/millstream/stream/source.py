@@ -13,6 +13,7 @@ from millstream.log.addressed import rows_for
 from millstream.log.batches import BadRecord
 from millstream.log.group import Group
 from millstream.log.topic import Topic
+from millstream.stream.chunks import cut_as
 from millstream.stream.failures import GivenUp
 from millstream.stream.graph import Graph, Node
 from millstream.stream.needs import Needs
@@ -160,7 +161,7 @@ class SourceReader:
         if self._wants_origin:
             beside += self._origin(move.partition, carried)
         return Piece(
-            pl.DataFrame(beside),
+            pl.DataFrame(beside) if columns is None else cut_as(pl.DataFrame(beside), columns),
             columns=columns,
             values=values,
             type=None if values is None else self.topic.type,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from millstream.errors import UsageError
+from millstream.stream.chunks import chunks_of
 from millstream.stream.keyed.awaiting import AsyncCaller
 from millstream.stream.keyed.failing import Guard
 from millstream.stream.needs import Needs, names_of, roots_of, union
@@ -119,11 +120,14 @@ class Explode(msgspec.Struct, frozen=True):
     on_values = False
 
     def run(self, piece: Piece, guard: Guard) -> Piece:
+        import polars as pl
+
         frame = piece.frame()
         for name in self.columns:
             if name in frame.columns and not frame.schema[name].is_nested():
                 raise UsageError(f"explode: the column {name!r} is {frame.schema[name]}, not a list")
-        return Piece.of(frame.explode(*self.columns))
+        # The chunks of a frame one by one: of the whole, Polars would copy them together first.
+        return Piece.of(pl.concat([chunk.explode(*self.columns) for chunk in chunks_of(frame)]))
 
     def needs(self, out: Needs) -> Needs:
         return union(out, frozenset(self.columns))
