@@ -53,7 +53,7 @@ class App(Readers):
 
     def __init__(
         self,
-        url: str | None = None,
+        url: str | os.PathLike[str] | None = None,
         *,
         durability: str | None = None,
         clock: Clock | None = None,
@@ -64,7 +64,7 @@ class App(Readers):
         if durability is not None and durability not in DURABILITIES:
             raise SettingsError(f"durability is {durability!r}; give one of {', '.join(map(repr, DURABILITIES))}")
         super().__init__()
-        self._url = url
+        self._url = None if url is None else os.fspath(url)
         self._durability = durability
         self._clock = clock or SystemClock()
         self._address: tuple[str | None, int | None, str | None] = (host, port, token)

@@ -16,7 +16,8 @@ OPTION = re.compile(r"(?<![\w-])--?[a-z][a-z-]*")
 
 
 def options_of(command: object) -> set[str]:
-    return {name for parameter in command.params for name in parameter.opts if name.startswith("-")}  # type: ignore[attr-defined]
+    names = [name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)]  # type: ignore[attr-defined]
+    return {name for name in names if name.startswith("-")}
 
 
 def section_of(name: str) -> str:

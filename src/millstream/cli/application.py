@@ -15,6 +15,7 @@ from millstream.cli.dead import dead
 from millstream.cli.demo import demo
 from millstream.cli.doctor import doctor
 from millstream.cli.errors import print_error
+from millstream.cli.logs import logs
 from millstream.cli.put import put
 from millstream.cli.queue import queue
 from millstream.cli.replay import replay
@@ -28,7 +29,7 @@ from millstream.cli.topics import topics
 from millstream.errors import MillstreamError
 from millstream.version import __version__
 
-COMMANDS: Final = (demo, topics, put, tail, sql, run_command, queue, stream, dead, replay, top, doctor, backup)
+COMMANDS: Final = (demo, logs, topics, put, tail, sql, run_command, queue, stream, dead, replay, top, doctor, backup)
 """In the order a newcomer needs them; `--help` and docs/command-line.md keep it."""
 
 application: Final = typer.Typer(

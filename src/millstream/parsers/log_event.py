@@ -23,10 +23,13 @@ Source: elastic.co/guide/en/ecs/current/ecs-field-reference.html.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, Final
 
-from millstream.parsers.system_event import SystemEvent
+import msgspec
+
+from millstream.parsers.system_event import Severity, SystemEvent
 
 
 class Kind(StrEnum):
@@ -72,6 +75,15 @@ class LogEvent(SystemEvent, frozen=True, kw_only=True):
     device_serial: str | None = None
     fields: dict[str, Any] | None = None
     """What a parser found beyond the fields above."""
+
+
+def event_of(row: Mapping[str, Any]) -> LogEvent:
+    """Return the event of a row of a frame of its topic (`iter_rows(named=True)`)."""
+    values = {name: row[name] for name in LogEvent.__struct_fields__}
+    values["kind"] = None if values["kind"] is None else Kind(values["kind"])
+    values["severity"] = None if values["severity"] is None else Severity(values["severity"])
+    values["fields"] = None if values["fields"] is None else msgspec.json.decode(values["fields"])
+    return LogEvent(**values)
 
 
 ECS_NAMES: Final = {

@@ -61,13 +61,17 @@ _LOOK_MS: Final = 1000
 class FileSource:
     """Text files that may or may not exist, each begun with its last lines at the first start."""
 
-    def __init__(self, paths: Sequence[Path], *, lines_first: int = 200, clock: Clock | None = None) -> None:
+    def __init__(
+        self, paths: Sequence[Path], *, lines_first: int = 200, follow: bool = True, clock: Clock | None = None
+    ) -> None:
         """Follow files.
 
         Args:
             paths: Any of them may be missing; it is read from its first line when it appears.
             lines_first: Lines to begin with of a file that has no position: the last.
+            follow: Go on with what is added; False: end with what there is.
         """
+        self._follow = follow
         self._paths = tuple(paths)
         self._lines_first = lines_first
         self._clock = clock or SystemClock()
@@ -95,6 +99,8 @@ class FileSource:
         self._tails = tails
         try:
             yield from _rounds(tails, stop)
+            if not self._follow:
+                return
             for _ in self._looks(stop, note):
                 yield from _rounds(tails, stop)
             # What is in the files at the moment of the stop is read, one bounded piece a file.
@@ -133,9 +139,13 @@ class FileSource:
             yield
 
 
-def system_files(directory: Path = LOG_DIRECTORY) -> list[Path]:
-    """Return the paths of `PROGRAMS` below a log directory."""
-    return [directory / name for name in PROGRAMS]
+def system_files(directory: Path = LOG_DIRECTORY, *, own_only: bool = False) -> list[Path]:
+    """Return the paths of `PROGRAMS` below a log directory.
+
+    Args:
+        own_only: Leave those out that the syslog daemon writes: where there is a journal, it has the same lines.
+    """
+    return [directory / name for name, program in PROGRAMS.items() if program is not None or not own_only]
 
 
 def program_of(path: str, directory: Path = LOG_DIRECTORY) -> str | None:

@@ -38,6 +38,8 @@ READ_BYTES: Final = 256 * 1024
 RESTART_SECONDS_MIN: Final = 1.0
 RESTART_SECONDS_MAX: Final = 60.0
 """journalctl that ends is started again after 1, 2, 4 ... up to this many seconds."""
+ASK_SECONDS: Final = 10.0
+"""For journalctl to find the newest entry, on a slow disk with many files."""
 _STOP_CHECK_SECONDS: Final = 0.5
 _COMPLAINT_BYTES_MAX: Final = 4096
 
@@ -49,15 +51,24 @@ _CURSOR: Final = re.compile(rb'"__CURSOR"\s*:\s*"([^"\\]+)"')
 class JournalSource:
     """The systemd journal of this machine, or of a directory of journal files."""
 
-    def __init__(self, *, lines_first: int = 200, directory: Path | None = None, command: str = "journalctl") -> None:
+    def __init__(
+        self,
+        *,
+        lines_first: int = 200,
+        follow: bool = True,
+        directory: Path | None = None,
+        command: str = "journalctl",
+    ) -> None:
         """Follow the journal.
 
         Args:
             lines_first: Entries to begin with where there is no position: the newest.
+            follow: Go on with new entries; False: end with those there are.
             directory: Read the journal files of this directory instead of the machine's own.
             command: The program to ask; looked up on PATH.
         """
         self._lines_first = lines_first
+        self._follow = follow
         self._directory = directory
         self._command = command
         self._running = False
@@ -108,17 +119,34 @@ class JournalSource:
                 )
                 cursor = None
                 continue
+            if not self._follow:
+                return
             note(_ended(child))
             stop.wait(pause)
             pause = min(pause * 2, RESTART_SECONDS_MAX)
 
     def _arguments(self, program: str, cursor: bytes | None) -> list[str]:
-        arguments = [program, "--follow", "--output=json", "--all", f"--output-fields={','.join(FIELDS)}"]
+        arguments = [program, "--output=json", "--all", f"--output-fields={','.join(FIELDS)}"]
+        if self._follow:
+            arguments.append("--follow")
         if self._directory is not None:
             arguments.append(f"--directory={self._directory}")
         if cursor is None:
             return [*arguments, f"--lines={self._lines_first}"]
-        return [*arguments, "--no-tail", f"--after-cursor={cursor.decode()}"]
+        return [*arguments, *(["--no-tail"] if self._follow else []), f"--after-cursor={cursor.decode()}"]
+
+
+def journal_is_kept(command: str = "journalctl") -> bool:
+    """Return whether this machine has a journal with entries that this user may read."""
+    program = shutil.which(command)
+    if program is None:
+        return False
+    try:
+        asked = [program, "--lines=1", "--output=cat", "--quiet"]
+        found = subprocess.run(asked, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=ASK_SECONDS)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return bool(found.stdout.strip())
 
 
 def _tell(complaint: str, note: Note) -> None:

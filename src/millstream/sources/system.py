@@ -25,7 +25,7 @@ from millstream.parsers.log_lines import LogParser
 from millstream.parsers.system_event import Severity
 from millstream.records import time_from_us
 from millstream.sources.files import FileSource, program_of, system_files
-from millstream.sources.journal import JournalSource
+from millstream.sources.journal import JournalSource, journal_is_kept
 from millstream.sources.source import Line, Reading, Source
 from millstream.sources.writer import OnceWriter
 
@@ -80,12 +80,20 @@ def follow_system(
     return SystemFollower(topic, sources, clock=opened.clock, notes=notes)
 
 
-def system_sources(*, lines_first: int = 200) -> list[Source]:
-    """Return what this version can follow on this operating system; may be nothing."""
+def system_sources(*, lines_first: int = 200, follow: bool = True) -> list[Source]:
+    """Return what this version can follow on this operating system; may be nothing.
+
+    Args:
+        follow: False: they end when they have read what there is.
+    """
     if sys.platform == "win32":
         return []
-    files = FileSource(system_files(), lines_first=lines_first)
-    return [JournalSource(lines_first=lines_first), files] if sys.platform == "linux" else [files]
+    # What programs say goes to the journal, and from there to the syslog daemon: once is enough.
+    kept = sys.platform == "linux" and journal_is_kept()
+    files = FileSource(system_files(own_only=kept), lines_first=lines_first, follow=follow)
+    if sys.platform != "linux":
+        return [files]
+    return [JournalSource(lines_first=lines_first, follow=follow), files]
 
 
 _UNREAD: Final = {
@@ -131,6 +139,11 @@ class SystemFollower:
     def records(self) -> int:
         """Lines stored since this start."""
         return self._writer.records
+
+    def join(self) -> None:
+        """Wait until all sources have ended by themselves, as those do that do not follow."""
+        for thread in self._threads:
+            thread.join()
 
     def stop(self, timeout: float = 10.0) -> bool:
         """Store what was read, then end; True when that took no longer than `timeout` seconds. May be called twice."""

@@ -1,0 +1,190 @@
+"""When a rule speaks up: what each kind remembers, and what it says of one more event.
+
+All is event time. Events may come out of order, as far as a rule looks back: a late one counts where it belongs.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+
+from millstream.durations import duration_us
+from millstream.logs.alert import Alert
+from millstream.logs.rules import Absence, FirstSeen, Rate, Rule, Steps, Threshold
+from millstream.records import time_from_us, time_to_us
+from millstream.stream import Context
+
+REMEMBERED: Final = 4
+"""Times the count of a rule: so many events of a key are remembered, the newest."""
+
+FORGET_US_MIN: Final = 35 * 86_400_000_000
+"""What is remembered of a key is kept at least so long after its last event, measured by the newest of all events: a
+file that is read for the first time may be weeks behind the journal, and counts by its own times all the same."""
+
+
+class Memory(msgspec.Struct):
+    """What a rule remembers of one key; each kind uses its part of it."""
+
+    times: list[int] = []
+    """Of events, sorted (us)."""
+    told_us: int | None = None
+    """Event time of the last alert."""
+    windows: dict[int, int] = {}
+    """Start of a window (us) -> events in it."""
+    by: dict[str, Any] = {}
+
+
+class Detector:
+    """One rule at work: `event` for each that its condition lets through, `timer` when nothing came."""
+
+    def __init__(self, rule: Rule, *, begun_us: Callable[[], int]) -> None:
+        """Take a rule.
+
+        Args:
+            begun_us: Returns when the log began, for what is learned before the first alert.
+        """
+        self.rule = rule
+        self._one = rule.detection
+        self._begun_us = begun_us
+        self._quiet_us = rule.quiet_us
+
+    @property
+    def ttl_us(self) -> int:
+        """How long what is remembered of a key counts after its last event."""
+        one = self._one
+        spans = [self._quiet_us, FORGET_US_MIN]
+        match one:
+            case Threshold() | Steps() | Absence():
+                spans.append(2 * duration_us(one.within))
+            case FirstSeen():
+                spans.append(duration_us(one.forget))
+            case Rate():
+                spans.append((one.before + 2) * duration_us(one.window))
+        return max(spans)
+
+    @property
+    def has_timer(self) -> bool:
+        return isinstance(self._one, Absence)
+
+    def event(self, memory: Memory, value: Any, context: Context) -> tuple[Memory, Alert | None]:
+        """Return what is remembered after an event, and what is said about it.
+
+        Args:
+            value: A `LogEvent`; for a sequence with `is_then`: whether it meets the second condition.
+        """
+        at_us = time_to_us(value.time)
+        match self._one:
+            case Threshold() as one:
+                return memory, self._threshold(one, memory, value, at_us)
+            case Steps() as one:
+                return memory, self._steps(one, memory, value, at_us)
+            case FirstSeen() as one:
+                return memory, self._first_seen(one, memory, value, at_us)
+            case Rate() as one:
+                return memory, self._rate(one, memory, value, at_us)
+            case Absence() as one:
+                memory.by = {name: _plain(getattr(value, name)) for name in one.by}
+                memory.times = [max([at_us, *memory.times])]
+                context.set_timer(time_from_us(memory.times[0] + duration_us(one.within)))
+                return memory, None
+
+    def timer(self, memory: Memory, context: Context) -> tuple[Memory | None, Alert | None]:
+        """Return what is said when the time of an absence has passed."""
+        assert isinstance(self._one, Absence)
+        if not memory.times:
+            return None, None
+        said = self._alert(context.event_time, memory.by, memory.times[0], 0, memory.by, "")
+        return None, said
+
+    def _threshold(self, one: Threshold, memory: Memory, value: Any, at_us: int) -> Alert | None:
+        within_us = duration_us(one.within)
+        place = self._remember(memory, at_us, one.count, within_us)
+        times = memory.times
+        # Any run of `count` events with this one in it that is short enough.
+        for start in range(max(0, place - one.count + 1), place + 1):
+            end = start + one.count
+            if end <= len(times) and times[end - 1] - times[start] < within_us:
+                return self._say(memory, value, at_us, times[start], one.count)
+        return None
+
+    def _steps(self, one: Steps, memory: Memory, value: Any, at_us: int) -> Alert | None:
+        within_us = duration_us(one.within)
+        if not value.is_then:
+            self._remember(memory, at_us, one.count, within_us)
+            return None
+        before = [time for time in memory.times if at_us - within_us < time <= at_us]
+        if len(before) < one.count:
+            return None
+        memory.times = [time for time in memory.times if time > at_us]  # these have led to what they lead to
+        return self._say(memory, value, at_us, before[-one.count], one.count + 1)
+
+    def _first_seen(self, one: FirstSeen, memory: Memory, value: Any, at_us: int) -> Alert | None:
+        is_new = not memory.times or at_us - memory.times[0] >= duration_us(one.forget)
+        memory.times = [max([at_us, *memory.times])]
+        if not is_new or at_us - self._begun_us() < duration_us(one.learn):
+            return None
+        return self._say(memory, value, at_us, at_us, 1)
+
+    def _rate(self, one: Rate, memory: Memory, value: Any, at_us: int) -> Alert | None:
+        window_us = duration_us(one.window)
+        start = at_us - at_us % window_us
+        memory.windows[start] = memory.windows.get(start, 0) + 1
+        oldest = max(memory.windows) - one.before * window_us
+        memory.windows = {at: count for at, count in memory.windows.items() if at >= oldest}
+        earlier = [count for at, count in memory.windows.items() if at < start]
+        # A key that is new has no usual; windows without an event count as such from its first one on.
+        first = min(memory.windows)
+        passed = (start - first) // window_us
+        count = memory.windows[start]
+        if not earlier or count < one.count or count <= one.factor * sum(earlier) / passed:
+            return None
+        if memory.told_us is not None and memory.told_us >= start:
+            return None  # said of this window already
+        return self._say(memory, value, at_us, start, count)
+
+    def _remember(self, memory: Memory, at_us: int, count: int, within_us: int) -> int:
+        """Add a time to those remembered; return its place among them."""
+        times = memory.times
+        place = bisect.bisect_right(times, at_us)
+        times.insert(place, at_us)
+        oldest_us = times[-1] - 2 * within_us
+        gone = max(bisect.bisect_left(times, oldest_us), len(times) - REMEMBERED * count)
+        gone = min(gone, place)
+        del times[:gone]
+        return place - gone
+
+    def _say(self, memory: Memory, value: Any, at_us: int, first_us: int, count: int) -> Alert | None:
+        """Return the alert, unless it is too soon after the last one."""
+        if memory.told_us is not None and at_us - memory.told_us < max(self._quiet_us, 1):
+            return None
+        memory.told_us = at_us
+        by = {name: _plain(getattr(value, name)) for name in self._one.by}
+        return self._alert(value.time, msgspec.structs.asdict(value), first_us, count, by, value.raw)
+
+    def _alert(
+        self, at: datetime, fields: Mapping[str, Any], first_us: int, count: int, by: dict[str, Any], raw: str
+    ) -> Alert:
+        within = getattr(self._one, "within", None) or getattr(self._one, "window", "")
+        said = {name: "?" if value is None else value for name, value in fields.items()}
+        message = self.rule.message.format_map({**said, "count": count, "within": within, "rule": self.rule.name})
+        return Alert(
+            time=at,
+            rule=self.rule.name,
+            level=self.rule.level,
+            message=message,
+            count=count,
+            first=time_from_us(first_us),
+            by=by,
+            raw=raw,
+        )
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON keeps it."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return value if value is None or isinstance(value, int) else str(value)

@@ -1,0 +1,204 @@
+"""What a rules file may say: TOML, checked when it is read.
+
+    [[rule]]
+    name = "ssh-guessing"
+    where = "kind = 'login' AND NOT success"
+    level = "high"
+    message = "{count} failed logins from {source_ip} within {within}"
+    quiet = "10m"
+
+    [rule.threshold]
+    count = 5
+    within = "1m"
+    by = ["source_ip"]
+
+    [[rule.example]]
+    lines = [...]
+    alerts = 1
+
+A rule has one of `threshold`, `sequence`, `first_seen`, `absence`, `rate`.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from millstream.durations import duration_us
+from millstream.errors import UsageError
+from millstream.logs.alert import Level
+from millstream.logs.where import FIELDS, condition
+
+DEFAULT: Final = Path(__file__).with_name("default.toml")
+RULES_MAX: Final = 500
+NAME_RULE: Final = r"^[a-z0-9][a-z0-9-]{0,63}$"
+COUNT_MAX: Final = 10_000
+"""Of events that a rule remembers by key."""
+
+
+class Threshold(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """So many events within a time."""
+
+    count: int
+    within: str
+    by: list[str] = []
+
+
+class Steps(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """So many events of the rule's `where`, and then one of another condition, within a time."""
+
+    then: str
+    within: str
+    count: int = 1
+    by: list[str] = []
+
+
+class FirstSeen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Values of some fields that no event had before."""
+
+    by: list[str]
+    forget: str = "90d"
+    """A value that was not seen for so long is new again."""
+    learn: str = "0s"
+    """So long after the first event of the log everything is new, and nothing is said."""
+
+
+class Absence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """No event for a time, after there was one."""
+
+    within: str
+    by: list[str] = []
+
+
+class Rate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Many times more events than usual: than the mean of the windows before."""
+
+    factor: float
+    window: str
+    before: int = 12
+    """Windows that make up what is usual."""
+    count: int = 10
+    """Fewer in a window are never too many."""
+    by: list[str] = []
+
+
+class Example(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Lines, and how many alerts of the rule they lead to."""
+
+    lines: list[str]
+    alerts: int
+
+
+class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One rule."""
+
+    name: str
+    message: str
+    where: str = "true"
+    level: Level = Level.MEDIUM
+    quiet: str = "0s"
+    """After an alert, so long nothing of the same `by`."""
+    threshold: Threshold | None = None
+    sequence: Steps | None = None
+    first_seen: FirstSeen | None = None
+    absence: Absence | None = None
+    rate: Rate | None = None
+    example: list[Example] = []
+
+    @property
+    def detection(self) -> Threshold | Steps | FirstSeen | Absence | Rate:
+        """Return the one kind of condition over several events that the rule has."""
+        found = [one for one in (self.threshold, self.sequence, self.first_seen, self.absence, self.rate) if one]
+        assert len(found) == 1  # checked when it was read
+        return found[0]
+
+    @property
+    def quiet_us(self) -> int:
+        return duration_us(self.quiet)
+
+
+class Rules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A rules file."""
+
+    rule: list[Rule] = []
+
+
+def read_rules(path: Path = DEFAULT) -> Sequence[Rule]:
+    """Return the rules of a file.
+
+    Raises:
+        UsageError: It cannot be read, is no TOML, or a rule is wrong; says which, and what it should be.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"the rules file {path} cannot be read: {error}") from error
+    return parse_rules(text, str(path))
+
+
+def parse_rules(text: str, origin: str) -> Sequence[Rule]:
+    """Return the rules of a text; see `read_rules`."""
+    try:
+        found = msgspec.toml.decode(text, type=Rules).rule
+    except (msgspec.DecodeError, ValueError) as error:
+        raise UsageError(f"{origin}: {error}") from error
+    if len(found) > RULES_MAX:
+        raise UsageError(f"{origin} has {len(found)} rules; at most {RULES_MAX} run in one program")
+    seen: set[str] = set()
+    for number, rule in enumerate(found, 1):
+        _check(rule, f"{origin}, rule {number} ({rule.name!r})")
+        if rule.name in seen:
+            raise UsageError(f"{origin}: two rules are called {rule.name!r}; what a rule remembers is kept by its name")
+        seen.add(rule.name)
+    return found
+
+
+def _check(rule: Rule, what: str) -> None:
+    if re.match(NAME_RULE, rule.name) is None:
+        raise UsageError(f"{what}: a name has small letters, digits and dashes, such as ssh-guessing")
+    kinds = [name for name in ("threshold", "sequence", "first_seen", "absence", "rate") if getattr(rule, name)]
+    if len(kinds) != 1:
+        said = " and ".join(kinds) or "none"
+        raise UsageError(f"{what}: give one of threshold, sequence, first_seen, absence, rate; it has {said}")
+    one = rule.detection
+    condition(rule.where, what=f"{what}, where")
+    if isinstance(one, Steps):
+        condition(one.then, what=f"{what}, then")
+    _duration(rule.quiet, f"{what}, quiet")
+    for name in ("within", "window", "forget", "learn"):
+        if hasattr(one, name):
+            _duration(getattr(one, name), f"{what}, {name}", least_us=0 if name == "learn" else 1)
+    for field in one.by:
+        if field not in FIELDS:
+            raise UsageError(f"{what}, by: events have no field {field!r}; they have {', '.join(FIELDS)}")
+    count = getattr(one, "count", 1)
+    if not 1 <= count <= COUNT_MAX:
+        raise UsageError(f"{what}, count: {count} is not from 1 to {COUNT_MAX:,}")
+    if isinstance(one, Rate) and (one.factor <= 1 or not 1 <= one.before <= COUNT_MAX):
+        raise UsageError(f"{what}: factor is more than 1, and before from 1 to {COUNT_MAX:,} windows")
+    _check_message(rule, what)
+
+
+def _check_message(rule: Rule, what: str) -> None:
+    known = {*rule.detection.by, "count", "within", "rule"} if rule.absence else {*FIELDS, "count", "within", "rule"}
+    try:
+        names = [name for _, name, form, _ in string.Formatter().parse(rule.message) if name is not None]
+    except ValueError as error:
+        raise UsageError(f"{what}, message: {error}; write {{field}}, and {{{{ for a brace") from error
+    for name in names:
+        if name not in known:
+            raise UsageError(f"{what}, message: there is no {{{name}}}; there is {', '.join(sorted(known))}")
+
+
+def _duration(text: str, what: str, *, least_us: int = 0) -> None:
+    try:
+        found = duration_us(text)
+    except UsageError as error:
+        raise UsageError(f"{what}: {error}") from error
+    if found < least_us:
+        raise UsageError(f"{what}: {text!r} is too short")
