@@ -124,6 +124,7 @@ if TYPE_CHECKING:
     )
     from millstream.triggers import http
     from millstream.triggers.http.request import Request, Response
+    from millstream.triggers.inbox import File, files
 
 _MODULES = {
     "millstream.app": ("App",),
@@ -224,6 +225,7 @@ _MODULES = {
     ),
     "millstream.triggers": ("http",),
     "millstream.triggers.http.request": ("Request", "Response"),
+    "millstream.triggers.inbox": ("File", "files"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
@@ -238,6 +240,7 @@ __all__ = [
     "DeadLetter",
     "DeadLetters",
     "Empty",
+    "File",
     "ForeignFileError",
     "Full",
     "Group",
@@ -314,6 +317,7 @@ __all__ = [
     "collect",
     "count",
     "current_job",
+    "files",
     "first",
     "global_window",
     "hopping",

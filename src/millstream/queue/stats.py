@@ -18,8 +18,11 @@ from millstream.log.append_time import append_time_us
 from millstream.log.log import Log
 from millstream.queue import capacity
 from millstream.queue.dead import dead_topic_name
-from millstream.queue.presence import WORKERS_TOPIC, Heard, ProcessReport, Sample, hear, sample_of
+from millstream.queue.presence import Heard, ProcessReport, Sample, hear, sample_of
 from millstream.records import time_from_us
+
+OWN_TOPICS: Final = "millstream."
+"""What topics of our own begin with: they hold state of processes and triggers, and no records."""
 
 REDRIVE_GROUP: Final = "redrive"
 """The group of a dead letter topic whose committed records are those that were sent back or thrown away."""
@@ -129,7 +132,7 @@ class QueueWatch:
         return [
             (topic, group)
             for topic in self._log.topics()
-            if topic != WORKERS_TOPIC
+            if not topic.startswith(OWN_TOPICS)
             for group in engine.groups(topic)
             if group != REDRIVE_GROUP
         ]
@@ -201,7 +204,7 @@ def find_queue(log: Log, name: str) -> tuple[str, str]:
     if slash:
         log.engine.describe_group(topic, group)
         return topic, group
-    found = [topic for topic in log.topics() if topic != WORKERS_TOPIC and name in log.engine.groups(topic)]
+    found = [topic for topic in log.topics() if not topic.startswith(OWN_TOPICS) and name in log.engine.groups(topic)]
     if not found:
         raise UsageError(f"no topic has a consumer group {name!r}; `millstream queue` lists those there are")
     if len(found) > 1:

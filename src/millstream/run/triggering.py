@@ -106,7 +106,7 @@ class Triggering(ABC):
         def declare(function: Callable[..., Any]) -> QueueReader:
             events = self._follow(trigger, "on")
             given = self._new_name(events, function, name)
-            handling = trigger.handling(self.log, function, given)
+            handling = trigger.handling(self.log, function, given, batches=coalesce is not None)
             reader = QueueReader(
                 events,
                 handling.function,

@@ -25,6 +25,7 @@ from millstream.errors import UsageError
 from millstream.log.log import Log
 from millstream.log.topic import Topic
 from millstream.records import Record, check_name
+from millstream.triggers.calling import called_with
 
 EVENTS: Final = ".events"
 """What the name of a trigger's topic ends in."""
@@ -117,13 +118,14 @@ class Trigger(ABC):
     def source(self, log: Log) -> EventSource | None:
         """Return what writes the events; None where the server of the app does it."""
 
-    def handling(self, log: Log, function: Callable[..., Any], group: str) -> Handling:
+    def handling(self, log: Log, function: Callable[..., Any], group: str, *, batches: bool) -> Handling:
         """Return how a handler is called.
 
         Args:
             group: The consumer group of the handler.
+            batches: It takes a list of events.
         """
-        return Handling(without_event(function) or function)
+        return Handling(called_with(function))
 
     def check_follower(self, kind: str, others: Sequence[str]) -> None:
         """Raise UsageError where a follower of this kind ("on", "queue", "stream", "batch") cannot come to `others`."""
@@ -139,35 +141,3 @@ def name_of(*parts: str) -> str:
     if not name:
         raise UsageError(f"a trigger of {text!r} needs a name: give name=")
     return name
-
-
-def without_event(function: Callable[..., Any]) -> Callable[..., Any] | None:
-    """Return a handler that takes an event and drops it, for a function without parameters; None for any other."""
-    import inspect
-
-    try:
-        parameters = inspect.signature(function).parameters
-    except (TypeError, ValueError):
-        return None
-    if parameters:
-        return None
-    if inspect.iscoroutinefunction(function):
-
-        async def call_async(event: Any) -> Any:
-            return await function()
-
-        return _named(call_async, function)
-
-    def call(event: Any) -> Any:
-        return function()
-
-    return _named(call, function)
-
-
-def _named(wrapper: Callable[..., Any], function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a wrapper that looks like its function, but for the parameters, which are its own."""
-    import functools
-
-    functools.update_wrapper(wrapper, function)
-    del wrapper.__wrapped__  # type: ignore[attr-defined]
-    return wrapper

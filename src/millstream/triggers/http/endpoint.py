@@ -17,11 +17,12 @@ from millstream.durations import duration_us
 from millstream.errors import LimitExceededError, UsageError
 from millstream.log.log import Log
 from millstream.records import time_from_us
+from millstream.triggers.calling import called_with
 from millstream.triggers.http.desk import Desk
 from millstream.triggers.http.refusal import Refused
 from millstream.triggers.http.request import SECRET_HEADERS, Request
 from millstream.triggers.http.signatures import Verifier
-from millstream.triggers.protocol import EventSource, Handling, Trigger, name_of, without_event
+from millstream.triggers.protocol import EventSource, Handling, Trigger, name_of
 from millstream.triggers.sizes import size_bytes
 
 SIZE: Final = "1MB"
@@ -98,7 +99,9 @@ class HttpTrigger(Trigger):
     def source(self, log: Log) -> EventSource | None:
         return None
 
-    def handling(self, log: Log, function: Callable[..., Any], group: str) -> Handling:
+    def handling(self, log: Log, function: Callable[..., Any], group: str, *, batches: bool) -> Handling:
+        if batches and self.rules.reply != "accepted":
+            raise UsageError(f'{self!r}: coalesce= answers nobody; give the trigger reply="accepted" with it')
         desk = Desk(
             log,
             self.topic_name,
@@ -108,8 +111,7 @@ class HttpTrigger(Trigger):
             window_us=self.rules.window_us if self.keeps_answers else None,
         )
         self._desks[log] = desk
-        called = without_event(function) or function
-        return Handling(called, desk.ended, WORKERS)
+        return Handling(called_with(function), desk.ended, WORKERS)
 
     def desk(self, log: Log) -> Desk | None:
         """Return what knows the answers of the handler; None where nobody waits for them."""
