@@ -1,7 +1,7 @@
 """The words of the log: records, batches of them, positions.
 
-A *record* is what users see. A *record batch* is what engines keep: consecutive records of one partition in one of two
-codings, opaque to the engine that stores it.
+A *record* is what users see. A *record batch* is what engines keep: consecutive records of one partition in one of
+a few codings, opaque to the engine that stores it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import msgspec
 
@@ -31,6 +31,13 @@ class Coding(StrEnum):
 
     COLUMNS = "columns"
     """`data`: one Arrow IPC file, compressed, one column a field; see `millstream.log.columns`."""
+
+    COLD = "cold"
+    """`data`: which rows of which Parquet file hold the records; see `millstream.log.cold`."""
+
+
+ENCODINGS: Final = (Coding.ROWS, Coding.COLUMNS)
+"""Those that hold records; a cold batch says where its records are."""
 
 
 class Position(msgspec.Struct, frozen=True, order=True):

@@ -19,7 +19,7 @@ from millstream.log.batches import RecordCoding, frame_of, frame_schema, join_ro
 from millstream.log.infer import infer, widen
 from millstream.log.schema import Schema, check_evolution
 from millstream.log.types import schema_of
-from millstream.records import Coding, EncodedBatch, StoredBatch
+from millstream.records import ENCODINGS, Coding, EncodedBatch, StoredBatch
 
 
 class Colour(enum.Enum):
@@ -206,7 +206,7 @@ def test_dicts_that_were_read_can_be_appended_again(topic: tuple[Any, list[Any]]
     coding: RecordCoding[Any] = RecordCoding(schema, cls)
     by_schema: RecordCoding[Any] = RecordCoding(schema)
     rows = stored(coding.encode(values, coding=Coding.ROWS))
-    for again in Coding:
+    for again in ENCODINGS:
         copy = stored(by_schema.encode(values_of(by_schema, rows, schema), coding=again))
         assert values_of(coding, copy, schema) == values
 
@@ -249,7 +249,7 @@ EVENTS = st.builds(Event, st.none() | TEXT, st.none() | INSTANTS, INTS)
 PARTS = st.lists(st.lists(st.tuples(EVENTS, META), min_size=1, max_size=4), min_size=1, max_size=5)
 
 
-@given(PARTS, st.lists(st.sampled_from(Coding), min_size=5, max_size=5), st.booleans())
+@given(PARTS, st.lists(st.sampled_from(ENCODINGS), min_size=5, max_size=5), st.booleans())
 @settings(max_examples=200, deadline=None)
 def test_keys_times_and_headers_survive_joining_and_merging(
     parts: list[list[tuple[Event, Any]]], codings: Sequence[Coding], derived: bool
@@ -296,7 +296,7 @@ def test_keys_times_and_headers_survive_joining_and_merging(
     assert lowest == (merged.append_time_us if known is None else known)
 
 
-@given(st.lists(EVENTS, min_size=1, max_size=4), st.sampled_from(Coding))
+@given(st.lists(EVENTS, min_size=1, max_size=4), st.sampled_from(ENCODINGS))
 @settings(max_examples=60, deadline=None)
 def test_records_of_an_older_type_read_as_the_newer_one(events: list[Event], how: Coding) -> None:
     old, new = schema_of(Event, key="name"), schema_of(Newer)
@@ -369,7 +369,7 @@ def test_a_schema_that_was_widened_reads_all_that_came_before(calls: list[list[i
         check_evolution(schema, wider, "events")
         schema = wider
         coding: RecordCoding[Any] = RecordCoding(schema, dict)
-        for how in Coding:
+        for how in ENCODINGS:
             batches.append(stored(coding.encode(objects, coding=how), offset=offset))
             schemas.append(schema)
             wanted += objects
@@ -388,7 +388,7 @@ def test_a_schema_that_was_widened_reads_all_that_came_before(calls: list[list[i
 def test_raw_bytes_come_back(values: list[bytes]) -> None:
     schema = schema_of(None)
     coding: RecordCoding[bytes] = RecordCoding(schema)
-    batches = [stored(coding.encode(values, coding=how), offset=i * len(values)) for i, how in enumerate(Coding)]
+    batches = [stored(coding.encode(values, coding=how), offset=i * len(values)) for i, how in enumerate(ENCODINGS)]
     merged = merge(batches, [schema] * 2, schema, 0)
     assert values_of(coding, batches[0], schema) == values_of(coding, batches[1], schema) == values
     assert values_of(coding, merged, schema) == values + values

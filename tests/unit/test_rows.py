@@ -16,7 +16,7 @@ from millstream.log.batches import BadRecord, RecordCoding, join_rows
 from millstream.log.rows import array_header, decode_meta, encode_meta, join_meta, split
 from millstream.log.schema import Schema
 from millstream.log.types import schema_of
-from millstream.records import Coding, EncodedBatch, Record, StoredBatch
+from millstream.records import ENCODINGS, Coding, EncodedBatch, Record, StoredBatch
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
@@ -112,7 +112,7 @@ def test_what_is_given_with_a_record_wins_over_its_fields() -> None:
         ("v", r"is of type str, and the topic takes Click"),
     ],
 )
-@pytest.mark.parametrize("how", list(Coding))
+@pytest.mark.parametrize("how", ENCODINGS)
 def test_a_bad_value_is_refused_with_its_place_and_field(bad: Any, message: str, how: Coding) -> None:
     with pytest.raises(SchemaError, match=rf"topic 'clicks': record 2 of 4 .*{message}") as caught:
         clicks().encode([*GOOD[:2], bad, GOOD[2]], coding=how)
@@ -123,7 +123,7 @@ def test_a_bad_value_is_refused_with_its_place_and_field(bad: Any, message: str,
 
 def test_a_number_too_large_for_a_duration_is_refused_in_both_codings() -> None:
     coding: RecordCoding[Any] = RecordCoding(schema_of(cls := msgspec.defstruct("Event", [("took", timedelta)])), cls)
-    for how in Coding:
+    for how in ENCODINGS:
         kept = coding.encode([cls(timedelta(days=-99_999_999)), cls(timedelta(days=99_999_999))], coding=how)
         assert len(coding.records(stored(kept), coding.schema)) == 2
         with pytest.raises(SchemaError, match="field 'took'"):
@@ -134,7 +134,7 @@ def test_a_number_too_large_for_a_duration_is_refused_in_both_codings() -> None:
 
 def test_a_time_of_day_with_a_zone_is_refused_in_both_codings() -> None:
     coding: RecordCoding[Any] = RecordCoding(schema_of(cls := msgspec.defstruct("Event", [("at", time)])), cls)
-    for how in Coding:
+    for how in ENCODINGS:
         with pytest.raises(SchemaError, match="field 'at'"):
             coding.encode([cls(time(1, 2, tzinfo=UTC))], coding=how)
 
@@ -145,7 +145,7 @@ def test_what_an_inner_dict_or_union_takes_is_checked_against_the_class() -> Non
         either: int | str = 0
 
     coding: RecordCoding[Any] = RecordCoding(schema_of(Event), Event)
-    for how in Coding:
+    for how in ENCODINGS:
         with pytest.raises(SchemaError, match=r"field 'counts\[...\]': Expected `int`, got `str`"):
             coding.encode([Event({"a": "b"})], coding=how)  # type: ignore[dict-item]
         with pytest.raises(SchemaError, match=r"field 'either': Expected `int \| str`, got `float`"):
@@ -155,7 +155,7 @@ def test_what_an_inner_dict_or_union_takes_is_checked_against_the_class() -> Non
 def test_dicts_are_taken_where_the_topic_has_a_schema_and_no_class() -> None:
     coding = clicks(None, key="visitor", time="moment")
     written = {"visitor": "v", "load_ms": 1, "moment": "2026-01-02T12:00:00+02:00", "price": "2.50"}
-    for how in Coding:
+    for how in ENCODINGS:
         record = coding.records(stored(coding.encode([written], coding=how)), coding.schema)[0]
         moment = datetime(2026, 1, 2, 10, tzinfo=UTC)
         assert record.value == {
@@ -168,7 +168,7 @@ def test_dicts_are_taken_where_the_topic_has_a_schema_and_no_class() -> None:
         assert (record.key, record.event_time) == (b"v", moment)
 
 
-@pytest.mark.parametrize("how", list(Coding))
+@pytest.mark.parametrize("how", ENCODINGS)
 def test_dicts_are_stored_in_the_one_spelling_of_each_type(how: Coding) -> None:
     cls = msgspec.defstruct("Event", [("id", UUID), ("price", Decimal), ("share", float)])
     coding: RecordCoding[Any] = RecordCoding(schema_of(cls, key="id"))
@@ -188,7 +188,7 @@ def test_dicts_are_stored_in_the_one_spelling_of_each_type(how: Coding) -> None:
         (GOOD[0], r"is of type Click, and the topic takes dict"),
     ],
 )
-@pytest.mark.parametrize("how", list(Coding))
+@pytest.mark.parametrize("how", ENCODINGS)
 def test_dicts_that_do_not_fit_are_refused(bad: Any, message: str, how: Coding) -> None:
     with pytest.raises(SchemaError, match=message):
         clicks(None).encode([bad], coding=how)
@@ -208,7 +208,7 @@ def test_keys_are_spelled_the_same_in_rows_and_columns() -> None:
         coding: RecordCoding[Any] = RecordCoding(schema_of(cls, key="key"), cls)
         by_schema: RecordCoding[Any] = RecordCoding(coding.schema)
         assert coding.keys([cls(key)]) == [wanted]
-        for how in Coding:
+        for how in ENCODINGS:
             batch = stored(coding.encode([cls(key)], coding=how))
             assert coding.records(batch, coding.schema)[0].key == wanted
             assert by_schema.records(batch, coding.schema)[0].key == wanted
@@ -246,7 +246,7 @@ class Picky(msgspec.Struct):
             raise LookupError("five is not in the table")
 
 
-@pytest.mark.parametrize("how", list(Coding))
+@pytest.mark.parametrize("how", ENCODINGS)
 def test_a_record_that_the_class_refuses_does_not_hide_the_others(how: Coding) -> None:
     schema = schema_of(cls := msgspec.defstruct("Any", [("number", int)]), key="number")
     writer: RecordCoding[Any] = RecordCoding(schema, cls)
@@ -265,7 +265,7 @@ def test_a_record_that_the_class_refuses_does_not_hide_the_others(how: Coding) -
     assert msgspec.msgpack.decode(third.record.value) == {"number": 11}
 
 
-@pytest.mark.parametrize("how", list(Coding))
+@pytest.mark.parametrize("how", ENCODINGS)
 def test_reading_a_record_that_the_class_refuses_is_a_schema_error(how: Coding) -> None:
     schema = schema_of(cls := msgspec.defstruct("Any", [("number", int)]))
     batch = stored(RecordCoding[Any](schema, cls).encode([cls(1), cls(11)], coding=how))
@@ -273,7 +273,7 @@ def test_reading_a_record_that_the_class_refuses_is_a_schema_error(how: Coding) 
         RecordCoding[Picky](schema, Picky, topic="numbers").records(batch, schema)
 
 
-@pytest.mark.parametrize("how", list(Coding))
+@pytest.mark.parametrize("how", ENCODINGS)
 def test_a_class_that_forbids_unknown_fields_reads_records_that_have_removed_ones(how: Coding) -> None:
     class Strict(msgspec.Struct, forbid_unknown_fields=True):
         visitor: str
@@ -285,7 +285,7 @@ def test_a_class_that_forbids_unknown_fields_reads_records_that_have_removed_one
     assert coding.records_each(batch, written) == coding.records(batch, written)
 
 
-@pytest.mark.parametrize("how", list(Coding))
+@pytest.mark.parametrize("how", ENCODINGS)
 def test_a_class_that_leaves_out_defaults_is_read_with_them(how: Coding) -> None:
     class Sparse(msgspec.Struct, omit_defaults=True):
         number: int = 5
@@ -332,7 +332,7 @@ def test_raw_topics_take_bytes_and_say_so() -> None:
     coding: RecordCoding[Any] = RecordCoding(schema_of(None), topic="pings")
     batch = coding.encode([b"", b"\xff"])
     assert [record.value for record in coding.records(stored(batch), coding.schema)] == [b"", b"\xff"]
-    for how in Coding:
+    for how in ENCODINGS:
         with pytest.raises(
             SchemaError, match="the record is of type str, and the topic takes bytes; encode the text, or"
         ):

@@ -15,7 +15,7 @@ def append_time_us(log: Log, topic: str, partition: int, offset: int) -> int | N
     """Return when a record was appended, by looking at the one batch that holds it; None where it is gone."""
     try:
         header = _header(log, topic, partition, offset)
-        if header is None or header.coding != Coding.COLUMNS:
+        if header is None or header.coding == Coding.ROWS:
             return None if header is None else header.append_time_us
         # A merged batch holds a range of append times, of which the header tells the first.
         frame = log.topic(topic).read_frame(offset, offset + 1, partition=partition, columns=["_append_time"])

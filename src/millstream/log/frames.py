@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     import polars as pl
 
 
+_KEPT = (stored.KEY, stored.EVENT_TIME, stored.APPEND_TIME, stored.HEADERS)
+"""Metadata that is stored; the rest is the place of the batch."""
+
+
 def frame_schema(schema: Schema) -> dict[str, pl.DataType]:
     """Return the names and types of the columns of `frame_of`."""
     return {**dtypes(schema), **metadata_dtypes()}
@@ -92,7 +96,14 @@ def stored_frame(
     if stored.EVENT_TIME in metadata and written.time is not None:
         wanted.add(written.time)
     fields = [name for name in written.names if name in wanted]
-    if batch.coding is Coding.ROWS:
+    if batch.coding is Coding.COLD:
+        from millstream.log.cold.reading import read_part
+
+        there = [name for name in metadata if name in _KEPT]
+        frame = read_part(batch, written, fields, there or [stored.APPEND_TIME])
+        given = {name: frame.get_column(name) for name in there}
+        frame = pl.DataFrame([frame.get_column(name) for name in fields])
+    elif batch.coding is Coding.ROWS:
         frame = stored.frame_of_rows(batch.data, batch.count, written, fields) if fields else pl.DataFrame()
         given = _given_rows(batch) if batch.meta is not None else {}
     else:

@@ -60,7 +60,7 @@ def headers_of(engine: Maintenance, topic: str, partition: int, start: int, end:
 
 
 def is_small(header: BatchHeader) -> bool:
-    return header.coding == "rows" or header.count < SMALL_RECORDS
+    return header.coding == "rows" or (header.coding == "columns" and header.count < SMALL_RECORDS)
 
 
 def _runs(engine: Maintenance, range_: MergeRange) -> Iterator[list[BatchHeader]]:

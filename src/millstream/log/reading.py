@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 from millstream import limits
 from millstream.engines.protocol import BatchHeader, Engine, Maintenance
 from millstream.log.batches import BadRecord, RecordCoding, frame_schema
+from millstream.log.cold.form import reads_alike
+from millstream.log.cold.reference import cold_folder, located
 from millstream.log.row_runs import BatchRun, runs_of
 from millstream.log.schemas import TopicSchemas
-from millstream.records import Record, StoredBatch, time_to_us
+from millstream.records import Coding, Record, StoredBatch, time_to_us
 
 if TYPE_CHECKING:
     import polars as pl
@@ -132,6 +134,11 @@ class BatchReader(Generic[T]):
         self._mutex = threading.Lock()
         self._kept: OrderedDict[tuple[int, int], tuple[StoredBatch, list[Any]]] = OrderedDict()
         self._cut = _CutBatches()
+        self._cold_folder = cold_folder(engine.url)
+
+    def _read(self, partition: int, offset: int, records_max: int) -> list[StoredBatch]:
+        batches = self._engine.read(self._topic, partition, offset, records_max=records_max)
+        return located(batches, self._cold_folder)
 
     def records(self, partition: int, offset: int, records_max: int) -> list[Record[T]]:
         """Return records from an offset on.
@@ -158,6 +165,7 @@ class BatchReader(Generic[T]):
 
     def decode(self, batch: StoredBatch) -> list[Record[T] | BadRecord]:
         """Return the records of a batch; those that the topic's type refuses as `BadRecord`."""
+        [batch] = located([batch], self._cold_folder)
         # First: a schema that was not known yet makes the coding another one.
         written = self._schemas.written(batch.schema_id)
         return self._schemas.coding.records_each(batch, written)
@@ -176,7 +184,7 @@ class BatchReader(Generic[T]):
         if kept:
             return kept
         found: list[Any] = []
-        for batch in self._engine.read(self._topic, partition, offset, records_max=records_max):
+        for batch in self._read(partition, offset, records_max):
             records = decode(batch, self._schemas.written(batch.schema_id))
             if batch.count >= _KEPT_FROM_RECORDS:
                 self._keep(batch, records)
@@ -265,7 +273,7 @@ class BatchReader(Generic[T]):
 
     def _runs(self, partition: int, start: int, end: int) -> Iterator[BatchRun]:
         while start < end:
-            batches = self._engine.read(self._topic, partition, start, records_max=min(end - start, _READ_RECORDS))
+            batches = self._read(partition, start, min(end - start, _READ_RECORDS))
             if not batches:
                 return
             yield from runs_of(batches)
@@ -282,7 +290,7 @@ class BatchReader(Generic[T]):
                 if header.append_time_us >= moment_us:
                     at = header.offset
                     break
-                if header.coding == "columns":
+                if header.coding != "rows":
                     # Merged batches hold a range of append times, of which the header tells the first.
                     frame = self.frame(number, header.offset, header.offset + header.count, ["_append_time"])
                     later = frame.get_column("_append_time") >= moment
@@ -291,6 +299,26 @@ class BatchReader(Generic[T]):
                         break
             offsets[number] = at
         return offsets
+
+    def cold_batches(self, partition: int, start: int, end: int) -> list[StoredBatch]:
+        """Return the cold batches that overlap [start, end); in a partition they come first."""
+        past = start
+        for header in self.headers(partition, start, end) if isinstance(self._engine, Maintenance) else ():
+            if header.coding != Coding.COLD:
+                break
+            past = header.offset + header.count
+        batches: list[StoredBatch] = []
+        while start < past:
+            # A read ends with the batch that reaches the limit: no data of hot batches comes along.
+            batches += self._read(partition, start, min(past - start, limits.READ_RECORDS_MAX))
+            start = batches[-1].end_offset
+        return batches
+
+    def reads_as_written(self, schema_id: int, names: Sequence[str]) -> bool:
+        """Whether a cold file of this schema has these columns as frames have them."""
+        written, current = self._schemas.written(schema_id).by_name, self._schemas.coding.schema.by_name
+        fields = [name for name in names if name in current]
+        return all(written.get(name) == current[name] and reads_alike(current[name].type) for name in fields)
 
     def headers(self, partition: int, start: int, end: int) -> Iterator[BatchHeader]:
         """Yield the headers of the batches that overlap [start, end)."""

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from millstream.engines.protocol import BatchHeader, TopicInfo
+from millstream.engines.protocol import TopicInfo
 from millstream.errors import UsageError
 from millstream.log.addressed import rows_for
 from millstream.log.batches import frame_schema
+from millstream.log.cold.scan import may_hold, split
 from millstream.log.columns import HEADERS
 from millstream.log.ranges import OffsetRange
 from millstream.log.reading import BatchReader
@@ -58,7 +59,36 @@ def scan_ranges(
     times: tuple[int | None, int | None] = (None, None),
     group: str | None = None,
 ) -> pl.LazyFrame:
-    """Return exactly these ranges as a LazyFrame; batches wholly outside the event times may be left out."""
+    """Return exactly these ranges as a LazyFrame; batches wholly outside the event times may be left out.
+
+    Cold files are scanned by Polars itself, which reads the columns and row groups that a query needs.
+    """
+    import polars as pl
+
+    pieces: list[pl.LazyFrame] = []
+    hot: list[OffsetRange] = []
+    for part in ranges:
+        # What is for one group only is told by headers, which are decoded record by record.
+        for piece in [part] if group is not None else split(reader, part, dtypes, times):
+            if isinstance(piece, OffsetRange):
+                hot.append(piece)
+                continue
+            if hot:
+                pieces.append(_scan_batches(reader, hot, dtypes, times, group))
+                hot = []
+            pieces.append(piece)
+    if hot or not pieces:
+        pieces.append(_scan_batches(reader, hot, dtypes, times, group))
+    return pl.concat(pieces) if len(pieces) > 1 else pieces[0]
+
+
+def _scan_batches(
+    reader: BatchReader[Any],
+    ranges: list[OffsetRange],
+    dtypes: dict[str, pl.DataType],
+    times: tuple[int | None, int | None],
+    group: str | None,
+) -> pl.LazyFrame:
     import polars as pl
     from polars.io.plugins import register_io_source
 
@@ -115,20 +145,9 @@ def _pieces(
             yield from reader.frames(part.partition, part.start, part.end, columns)
             continue
         for header in reader.headers(part.partition, part.start, part.end):
-            if _may_hold(header, times):
+            if may_hold(header, times):
                 first, last = max(part.start, header.offset), min(part.end, header.offset + header.count)
                 yield from reader.frames(part.partition, first, last, columns)
-
-
-def _may_hold(header: BatchHeader, times: tuple[int | None, int | None]) -> bool:
-    """Whether a batch can have an event time within the bounds: records without one have the append time."""
-    low = high = header.append_time_us
-    if header.event_time_min_us is not None and header.event_time_max_us is not None:
-        merged = header.coding == "columns"
-        low = header.event_time_min_us if merged else min(low, header.event_time_min_us)
-        high = header.event_time_max_us if merged else max(high, header.event_time_max_us)
-    start, end = times
-    return (start is None or high >= start) and (end is None or low < end)
 
 
 def _bounds(first: int, past: int, start: int | datetime | None, end: int | datetime | None) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from millstream.engines.sqlite.transaction import OFFSET_BITS, Transaction, firs
 from millstream.errors import UsageError
 from millstream.records import StoredBatch
 
-_CODINGS = ("rows", "columns")
+_CODINGS = ("rows", "columns", "cold")
 _OFFSET_MASK = (1 << OFFSET_BITS) - 1
 _BACKUP_PAGES = 4096
 

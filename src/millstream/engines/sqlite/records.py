@@ -11,7 +11,7 @@ from millstream.engines.sqlite.transaction import OFFSET_BITS, Transaction, firs
 from millstream.errors import LimitExceededError, OffsetOutOfRangeError, QueueFullError, TopicNotFoundError, UsageError
 from millstream.records import Coding, EncodedBatch, Position, StoredBatch
 
-_CODINGS = (Coding.ROWS, Coding.COLUMNS)
+_CODINGS = (Coding.ROWS, Coding.COLUMNS, Coding.COLD)
 _NO_META = b"\x93\xc0\xc0\xc0"
 """The meta of a record that has none, beside others that have: [nil, nil, nil]."""
 

@@ -32,7 +32,7 @@ CREATE TABLE schema (
 CREATE TABLE batch (
     id                INTEGER PRIMARY KEY,
     count             INTEGER NOT NULL,
-    coding            INTEGER NOT NULL,                    -- 0 rows, 1 columns
+    coding            INTEGER NOT NULL,                    -- 0 rows, 1 columns, 2 cold: data names a file
     schema_id         INTEGER NOT NULL,
     append_us         INTEGER NOT NULL,
     event_min_us      INTEGER,                             -- NULL: the append time

@@ -1,0 +1,226 @@
+"""Where the files lie: the folder beside the log, another folder, or an object store."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from millstream.engines.protocol import Engine
+from millstream.errors import StorageError, UsageError
+from millstream.log.cold.lock import folder_lock
+from millstream.log.cold.reference import Reference, cold_folder
+
+PARTIAL: Final = ".partial"
+_NAME: Final = re.compile(r"\d{16}-\d{16}-[0-9a-f]{16}\.parquet(\.partial)?\Z")
+"""What we name our files; anything else in the folder is somebody else's, and stays."""
+
+_READ_BYTES: Final = 1024 * 1024
+
+
+class Place(Protocol):
+    """Files by name, such as `clicks/0/0000000000000000-0000000000065536-5f0c8a1b2d3e4f60.parquet`."""
+
+    def publish(self, file: Path, name: str) -> str:
+        """Make a complete file appear under a name, durably; return its location as references have it."""
+        ...
+
+    def delete(self, name: str) -> None:
+        """Delete a file; nothing where it is gone already."""
+        ...
+
+    def locations(self) -> Iterator[tuple[str, str]]:
+        """Yield the name and the location of each of our files."""
+        ...
+
+
+class FolderPlace:
+    """A folder of this machine.
+
+    Args:
+        beside: It is the folder beside the log: locations are relative, so that both can be moved together.
+    """
+
+    def __init__(self, folder: Path, *, beside: bool) -> None:
+        self._folder = folder
+        self._beside = beside
+
+    def publish(self, file: Path, name: str) -> str:
+        target = self._folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(file, target)
+        # The name is durable once its folder is, and the folder once its parents are.
+        for folder in (target.parent, target.parent.parent, self._folder, self._folder.parent):
+            sync_folder(folder)
+        return name if self._beside else str(target)
+
+    def delete(self, name: str) -> None:
+        (self._folder / name).unlink(missing_ok=True)
+
+    def locations(self) -> Iterator[tuple[str, str]]:
+        for path in sorted(self._folder.glob("*/*/*")):
+            if _NAME.match(path.name):
+                name = path.relative_to(self._folder).as_posix()
+                yield name, name if self._beside else str(path)
+
+
+class ObjectPlace:
+    """A prefix of an object store, by its URL.
+
+    Credentials, region and endpoint come from the environment (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT_URL`, ...).
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url.rstrip("/")
+        self._objects: Any = open_objects(self._url)
+
+    def publish(self, file: Path, name: str) -> str:
+        self._objects.put(name, file)
+        file.unlink()
+        return f"{self._url}/{name}"
+
+    def delete(self, name: str) -> None:
+        try:
+            self._objects.delete(name)
+        except FileNotFoundError:
+            pass
+
+    def locations(self) -> Iterator[tuple[str, str]]:
+        for chunk in self._objects.list():
+            for entry in chunk:
+                if _NAME.match(entry["path"].rpartition("/")[2]):
+                    yield entry["path"], f"{self._url}/{entry['path']}"
+
+
+class ColdStore:
+    """The cold files of one log in one place.
+
+    Args:
+        folder: The one beside the log; files are written there first, and it holds the lock.
+        location: As `Cold.location`.
+    """
+
+    def __init__(self, folder: Path, location: str | None = None) -> None:
+        self.folder = folder
+        self.location = location
+        if location is None:
+            self._place: Place = FolderPlace(folder, beside=True)
+        elif "://" in location and not location.startswith("file://"):
+            self._place = ObjectPlace(location)
+        else:
+            self._place = FolderPlace(Path(location.removeprefix("file://")).resolve(), beside=False)
+
+    @classmethod
+    def of(cls, engine: Engine, location: str | None = None) -> ColdStore:
+        """Return the store of an engine's log.
+
+        Raises:
+            UsageError: The log is no file: there is nothing to lie beside.
+        """
+        folder = cold_folder(engine.url)
+        if not folder:
+            raise UsageError(f"the log {engine.url} is not a file, so its records cannot become cold")
+        return cls(Path(folder), location)
+
+    @contextmanager
+    def exclusive(self, *, wait: bool) -> Iterator[bool]:
+        """Hold the one lock of the log's cold files: while it is held, nobody else writes or removes any.
+
+        Yields:
+            False where another process holds it and `wait` is False.
+        """
+        with folder_lock(self.folder, wait=wait) as held:
+            yield held
+
+    def new_name(self, topic: str, partition: int, start: int, end: int) -> str:
+        """Return a name that no file ever had."""
+        return f"{topic}/{partition}/{start:016d}-{end:016d}-{secrets.token_hex(8)}.parquet"
+
+    def partial(self, name: str) -> Path:
+        """Return where a file is written before it is complete, in a folder that exists."""
+        path = self.folder / (name + PARTIAL)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def publish(self, file: Path, name: str) -> str:
+        return self._place.publish(file, name)
+
+    def delete(self, name: str) -> None:
+        self._place.delete(name)
+
+    def locations(self) -> Iterator[tuple[str, str]]:
+        """Yield name and location of all our files, partial ones too."""
+        yield from self._place.locations()
+        if not (isinstance(self._place, FolderPlace) and self.location is None):
+            for name, location in FolderPlace(self.folder, beside=True).locations():
+                if name.endswith(PARTIAL):
+                    yield name, location
+
+    def delete_partial(self, name: str) -> None:
+        (self.folder / name).unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Put a folder's names onto the disk; Windows keeps them with the files."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def open_objects(url: str) -> Any:
+    """Return what reads and writes the objects below a URL.
+
+    Raises:
+        UsageError: The package for it is not installed, or the URL means nothing to it.
+    """
+    try:
+        # By name: type checkers take every option of every store for a stub of ours.
+        from_url = importlib.import_module("obstore.store").from_url
+    except ImportError as error:
+        raise UsageError(f"cold files at {url} need the package obstore: install millstream[objects]") from error
+    options = {"allow_http": True} if os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://") else {}
+    try:
+        return from_url(url, client_options=options)
+    except (ValueError, OSError) as error:
+        raise UsageError(f"{url} is no place for cold files: {error}") from error
+
+
+def checksum_of(reference: Reference) -> tuple[int, str]:
+    """Return the size and the SHA-256 of a file, read whole.
+
+    Raises:
+        FileNotFoundError: It is not there.
+        StorageError: It cannot be read.
+    """
+    digest = hashlib.sha256()
+    size_bytes = 0
+    try:
+        for data in _bytes_of(reference):
+            digest.update(data)
+            size_bytes += len(data)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise StorageError(f"the cold file {reference.location} cannot be read: {error}") from error
+    return size_bytes, digest.hexdigest()
+
+
+def _bytes_of(reference: Reference) -> Iterator[bytes]:
+    if reference.remote:
+        url, _, name = reference.location.rpartition("/")
+        for data in open_objects(url).get(name).stream(min_chunk_size=_READ_BYTES):
+            yield bytes(data)
+        return
+    with open(reference.location, "rb") as file:
+        while data := file.read(_READ_BYTES):
+            yield data
