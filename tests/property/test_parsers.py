@@ -89,7 +89,7 @@ access = st.builds(
 
 @given(st.lists(access.map(str.encode) | st.binary(max_size=8), max_size=8))
 def test_access_columns_say_what_the_exact_expression_says(data: list[bytes]) -> None:
-    rows = AccessParser().parse(data, now=NOW).to_dicts()
+    rows = AccessParser().columns(data, now=NOW).to_dicts()
     assert [row["raw"] for row in rows] == [text_of(line)[0] for line in data]
     for row in rows:
         exact = parse_line(row["raw"])

@@ -19,7 +19,7 @@ START = "203.0.113.7 - - [10/Oct/2026:13:55:36 +0200]"
 
 
 def parse(*lines: str | bytes) -> list[dict[str, Any]]:
-    frame = AccessParser().parse([line if isinstance(line, bytes) else line.encode() for line in lines], now=NOW)
+    frame = AccessParser().columns([line if isinstance(line, bytes) else line.encode() for line in lines], now=NOW)
     return frame.to_dicts()
 
 
@@ -138,7 +138,7 @@ def test_bytes_that_are_not_utf8_are_shown_and_kept() -> None:
 
 
 def test_columns_are_those_of_the_event() -> None:
-    frame = AccessParser().parse([f'{START} "GET / HTTP/1.1" 200 1'.encode()], now=NOW)
+    frame = AccessParser().columns([f'{START} "GET / HTTP/1.1" 200 1'.encode()], now=NOW)
     expected = frame_schema(schema_of(AccessEvent, time="time"))
     assert dict(frame.schema) == {name: kind for name, kind in expected.items() if name not in METADATA_COLUMNS}
     assert isinstance(frame, pl.DataFrame)

@@ -153,5 +153,5 @@ def test_an_address_without_a_host_is_loopback(text: str, address: tuple[str, in
 
 @pytest.mark.parametrize("text", ["", "localhost", "localhost:", "localhost:http", "localhost:65536", "x:y"])
 def test_an_address_without_a_port_is_refused(text: str) -> None:
-    with pytest.raises(SettingsError, match="no address"):
+    with pytest.raises(SettingsError, match="give an address such as"):
         address_of(text)

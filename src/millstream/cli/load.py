@@ -90,6 +90,9 @@ class Loader:
         totals.blank = totals.lines - totals.stored - totals.bad
         totals.first_bad += bad[: BAD_SHOWN - len(totals.first_bad)]
 
+    def close(self) -> None:
+        """All is stored when `store` returns."""
+
     def _values(self, block: Block) -> tuple[list[Any], list[BadLine]]:
         """Return what the lines say, and the lines that say nothing; raises where the loader is strict."""
         if block.too_long:

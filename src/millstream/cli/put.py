@@ -23,9 +23,11 @@ from millstream.errors import ConflictError, SchemaError, SettingsError
 
 if TYPE_CHECKING:
     from millstream.cli.lines import Block, FileReader, PipeReader
-    from millstream.cli.load import Totals
+    from millstream.cli.load import Loader, Totals
+    from millstream.cli.load_format import FormatLoader
     from millstream.log.log import Log
     from millstream.log.topic import Topic
+    from millstream.parsers.formats import Format
 
 
 def put(
@@ -44,6 +46,10 @@ def put(
     ] = None,
     time_field: Annotated[
         str | None, typer.Option("--time", metavar="FIELD", help="The field of a new topic that is the event time.")
+    ] = None,
+    format: Annotated[
+        str | None,
+        typer.Option("--format", metavar="FORMAT", help="Lines are no JSON but of this format: access, syslog."),
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first bad line.")] = False,
     skip: Annotated[int, typer.Option("--skip", metavar="LINES", min=0, help="Leave out the first lines.")] = 0,
@@ -65,7 +71,13 @@ def put(
         raise SettingsError("a --raw topic has no fields; --key and --time name one")
     if skip and values:
         raise SettingsError("--skip counts lines of --file or standard input; there are none")
+    if format is not None and (values or raw or time_field or strict):
+        raise SettingsError("--format says what lines are: leave out values, --raw, --time and --strict")
+    known = None if format is None else _format(format)
     with shell.open(create=True) as log, without_collector():
+        if known is not None:
+            found = log.topic(topic, known.type, key=key, time="time")
+            raise typer.Exit(_put_format(shell, log, found, known, file, skip))
         if values:
             _put_values(shell, log, topic, values, raw, key, time_field)
         elif file is None or str(file) == "-":
@@ -73,6 +85,25 @@ def put(
             raise typer.Exit(code)
         else:
             raise typer.Exit(_put_file(shell, log, topic, file, raw, key, time_field, strict, skip))
+
+
+def _format(name: str) -> Format:
+    from millstream.parsers.formats import format_of
+
+    return format_of(name)
+
+
+def _put_format(shell: Shell, log: Log, topic: Topic[Any], format: Format, file: Path | None, skip: int) -> int:
+    """Store lines as what a parser makes of them."""
+    from millstream.cli.lines import PipeReader, open_file
+    from millstream.cli.load_format import FormatLoader
+
+    source = "standard input" if file is None or str(file) == "-" else str(file)
+    loader = FormatLoader(topic, format.parser(source))
+    if file is None or str(file) == "-":
+        return _load(shell, loader, topic, PipeReader(sys.stdin.buffer), source=source, skip=skip)
+    with open_file(file) as reader:
+        return _load(shell, loader, topic, reader, source=file.name, skip=skip)
 
 
 def _topic(
@@ -157,7 +188,10 @@ def _put_stdin(shell: Shell, log: Log, topic: Topic[Any], strict: bool, skip: in
         kind = "a value" if topic.schema.raw else "a JSON object"
         print(f"reading from the terminal, {kind} a line; Ctrl-D ends", file=sys.stderr)
     reader = PipeReader(sys.stdin.buffer)
-    return _load(shell, log, topic, reader, source="standard input", strict=strict, skip=skip)
+    from millstream.cli.load import Loader
+
+    loader = Loader(log, topic, source="standard input", strict=strict)
+    return _load(shell, loader, topic, reader, source="standard input", skip=skip)
 
 
 def _put_file(
@@ -172,19 +206,25 @@ def _put_file(
     skip: int,
 ) -> int:
     from millstream.cli.lines import open_file
+    from millstream.cli.load import Loader
 
     with open_file(file) as reader:
         topic = _topic(log, name, raw, key, time_field, file=file)
-        return _load(shell, log, topic, reader, source=file.name, strict=strict, skip=skip)
+        loader = Loader(log, topic, source=file.name, strict=strict)
+        return _load(shell, loader, topic, reader, source=file.name, skip=skip)
 
 
 def _load(
-    shell: Shell, log: Log, topic: Topic[Any], reader: FileReader | PipeReader, *, source: str, strict: bool, skip: int
+    shell: Shell,
+    loader: Loader | FormatLoader,
+    topic: Topic[Any],
+    reader: FileReader | PipeReader,
+    *,
+    source: str,
+    skip: int,
 ) -> int:
     from millstream.cli.lines import blocks, without_first
-    from millstream.cli.load import Loader
 
-    loader = Loader(log, topic, source=source, strict=strict)
     started = time.monotonic()
     interrupt = Interrupt()
     with interrupt.watched(), progress(f"{source} to {topic.name}") as advance:
@@ -195,6 +235,8 @@ def _load(
                 advance(reader.done_bytes, reader.size_bytes, count_text(loader.totals.stored, "record"))
         except KeyboardInterrupt:
             pass
+        finally:
+            loader.close()
     _print_totals(shell, topic.name, loader.totals, skip, time.monotonic() - started, interrupted=interrupt.came)
     if interrupt.came:
         return EXIT_INTERRUPTED

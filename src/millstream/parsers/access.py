@@ -94,13 +94,10 @@ class AccessEvent(msgspec.Struct, frozen=True, kw_only=True):
 class AccessParser:
     """Parses the lines of one access log, in order."""
 
-    name = "access"
-    type = AccessEvent
-
     def __init__(self) -> None:
         self._time_before: datetime | None = None
 
-    def parse(self, lines: Sequence[bytes], *, now: datetime) -> pl.DataFrame:
+    def columns(self, lines: Sequence[bytes], *, now: datetime) -> pl.DataFrame:
         """Return the columns of `AccessEvent`, a row for each line, in their order. Never fails on a line.
 
         Args:
@@ -124,7 +121,7 @@ class AccessParser:
         """Return which share of some lines this parser understands."""
         if not lines:
             return 0.0
-        parsed = AccessParser().parse(lines, now=datetime.now(UTC))["parsed"]
+        parsed = AccessParser().columns(lines, now=datetime.now(UTC))["parsed"]
         return float(parsed.mean() or 0.0)  # type: ignore[arg-type]
 
 

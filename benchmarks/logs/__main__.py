@@ -1,0 +1,10 @@
+"""Run the benchmarks of logs named on the command line, or all."""
+
+from __future__ import annotations
+
+from benchmarks.command import run
+
+NAMES = ("access", "sshd")
+
+if __name__ == "__main__":
+    run("benchmarks.logs", NAMES)

@@ -1,0 +1,79 @@
+"""`millstream put --format`: lines of a known format become typed records."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from millstream import App
+from millstream.cli.application import run
+from millstream.cli.lines import Block
+from millstream.cli.load_format import FormatLoader
+from millstream.errors import TopicNotFoundError
+from millstream.parsers.access import AccessEvent, AccessParser
+
+LINE = '10.0.0.{} - - [10/Oct/2026:13:55:36 +0200] "GET /{} HTTP/1.1" 200 5\n'
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MILLSTREAM_URL", raising=False)
+    return tmp_path
+
+
+def test_every_line_becomes_a_record_and_empty_ones_are_counted(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "".join(LINE.format(n, n) for n in range(3))
+    (folder / "access.log").write_text(text + "\n" + text.replace("\n", "\r\n") + "no access log")
+    assert run(["put", "access", "--file", "access.log", "--format", "access", "--json"]) == 0
+    assert '"lines":8,"stored":7,"bad":0,"blank":1' in capsys.readouterr().out
+    with App("millstream.db") as app:
+        events = [record.value for record in app.topic("access", AccessEvent, time="time").read()]
+    assert [event.url for event in events] == ["/0", "/1", "/2", "/0", "/1", "/2", None]
+    assert events[-1].raw == "no access log"
+    assert not events[-1].parsed
+
+
+def test_syslog_is_read_from_standard_input(folder: Path) -> None:
+    line = "2026-03-01T10:00:00+00:00 web sshd[1]: Accepted password for ann from 203.0.113.9 port 4000 ssh2\n"
+    command = [sys.executable, "-m", "millstream", "put", "auth", "--format", "syslog", "--key", "user"]
+    done = subprocess.run(command, input=line, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "stored 1 record in auth\n"), done.stderr
+    with App("millstream.db") as app:
+        [record] = app.topic("auth").read()
+    assert (record.key, record.value["kind"], record.value["source_ip"]) == (b"ann", "login", "203.0.113.9")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--format", "morse"], "access, syslog"),
+        (["--format", "access", "--raw"], "--format"),
+        (["--format", "access", '{"a": 1}'], "--format"),
+        (["--format", "access", "--strict"], "--format"),
+    ],
+)
+def test_what_does_not_go_together_is_said(
+    folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    assert run(["put", "t", *arguments]) == 2
+    assert words in capsys.readouterr().err
+    assert not (folder / "millstream.db").exists()
+
+
+def test_what_cannot_be_stored_is_raised_and_not_counted() -> None:
+    with App("memory://") as app:
+        topic = app.topic("access", AccessEvent, time="time")
+        loader = FormatLoader(topic, AccessParser())
+        app.log.engine.delete_topic("access")
+        with pytest.raises(TopicNotFoundError, match="access"):
+            for number in range(3):
+                loader.store(Block(number + 1, LINE.format(number, number).encode()))
+            loader.close()
+        loader.close()
+        assert loader.totals.lines == loader.totals.stored == 0
