@@ -5,7 +5,8 @@ General layout, in the order of a request:
     signatures   is it from who it says? GitHub, Stripe, HMAC
     request      a request as the log keeps it, and what a handler may answer
     desk         where a request waits for the answer of its handler
-    uploads      files, streamed to disk; multipart: their form
+    uploads      files, streamed to disk
+    multipart    a form with files, taken apart as it comes; receiving: a file on its way to disk; safe_name: its name
     cloudevents  CloudEvents 1.0, in and out
     site         the endpoints of an app as one ASGI application
     server       the reader that serves it
@@ -16,12 +17,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
+from millstream.triggers.http.cloudevents import CloudEvent, CloudEventTrigger, batched, to_cloudevent
 from millstream.triggers.http.endpoint import METHODS, SIZE, HttpTrigger, Replies, rules_of
 from millstream.triggers.http.request import Request, Response
+from millstream.triggers.http.uploads import Upload, UploadTrigger
+from millstream.triggers.protocol import name_of
 
-__all__ = ["HttpTrigger", "Request", "Response", "any", "delete", "get", "patch", "post", "put"]
+__all__ = [
+    "CloudEvent",
+    "HttpTrigger",
+    "Request",
+    "Response",
+    "Upload",
+    "any",
+    "batched",
+    "cloudevents",
+    "delete",
+    "get",
+    "patch",
+    "post",
+    "put",
+    "to_cloudevent",
+    "upload",
+]
 
 Secret = str | bytes | Sequence[str | bytes] | None
 
@@ -103,6 +124,87 @@ def get(path: str, **settings: Any) -> HttpTrigger:
 def any(path: str, **settings: Any) -> HttpTrigger:
     """Take GET, POST, PUT, PATCH and DELETE requests; see `post` for the settings."""
     return _of(METHODS, path, settings)
+
+
+def upload(
+    path: str,
+    *,
+    to: str | Path,
+    size_max: int | str = "1GB",
+    reply: Replies = "handler",
+    wait: timedelta | str | float = "30s",
+    public: bool = False,
+    rate: float | None = None,
+    name: str | None = None,
+) -> UploadTrigger:
+    """Take files sent to a path by POST or PUT: `@app.on(http.upload("/files", to="uploads/"))`.
+
+    A body of `multipart/form-data` has files in it, any other is a file: its name is `{name}` of the path, that of
+    Content-Disposition, or `?name=`. They are streamed to disk with bounded memory and synced; only then they get their
+    names and their events. A name keeps no parts of a path and no name of a device; where it is taken, a number is put
+    behind it. The handler gets an `Upload`; for a request with several files the answer is 202.
+
+    Args:
+        to: The folder, made if it is missing.
+        size_max: Of a request in all.
+        reply, wait, public, rate, name: As for `post`.
+
+    Raises:
+        UsageError: A setting is out of range.
+    """
+    rules = rules_of(
+        ("POST", "PUT"),
+        secret=None,
+        signature=None,
+        idempotency=None,
+        window="1d",
+        size_max=size_max,
+        reply=reply,
+        wait=wait,
+        public=public,
+        rate=rate,
+        streamed=True,
+    )
+    return UploadTrigger(path, rules, Path(to), name=name or name_of("upload", path))
+
+
+def cloudevents(
+    path: str,
+    *,
+    secret: Secret = None,
+    signature: str | None = None,
+    window: timedelta | str | float = "1d",
+    size_max: int | str = SIZE,
+    reply: Replies = "handler",
+    wait: timedelta | str | float = "30s",
+    public: bool = False,
+    rate: float | None = None,
+    name: str | None = None,
+) -> CloudEventTrigger:
+    """Take CloudEvents 1.0 sent to a path by POST, structured, binary or batched; the handler gets a `CloudEvent`.
+
+    An event with the source and id of one that came within `window` is the same: it is not written again, and gets the
+    answer of the first. A batch is written in one transaction and answered with 202.
+
+    Args:
+        secret, signature, size_max, reply, wait, public, rate, name: As for `post`.
+
+    Raises:
+        UsageError: A setting is out of range, or two do not go together.
+    """
+    rules = rules_of(
+        ("POST",),
+        secret=secret,
+        signature=signature,
+        idempotency=None,
+        window=window,
+        size_max=size_max,
+        reply=reply,
+        wait=wait,
+        public=public,
+        rate=rate,
+    )
+    return CloudEventTrigger(path, rules, name=name or name_of("cloudevents", path))
 
 
 def _of(methods: tuple[str, ...], path: str, settings: dict[str, Any]) -> HttpTrigger:

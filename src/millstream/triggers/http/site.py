@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -20,6 +20,7 @@ from millstream.triggers.http.desk import Desk, place_text
 from millstream.triggers.http.endpoint import Entry, HttpTrigger, Incoming
 from millstream.triggers.http.refusal import Refused
 from millstream.triggers.http.request import Reply, json_reply
+from millstream.triggers.http.uploads import UploadTrigger
 
 LOOK_S_MIN: Final = 0.02
 LOOK_S_MAX: Final = 1.0
@@ -64,7 +65,12 @@ class Site:
 
     def _guarded(self, log: Log, trigger: HttpTrigger, access: Access, port: int) -> ASGIApp:
         rules = trigger.rules
-        app = Endpoint(log, trigger, self.stopping)
+        streamed = isinstance(trigger, UploadTrigger)
+        app: Endpoint
+        if isinstance(trigger, UploadTrigger):
+            app = UploadEndpoint(log, trigger, self.stopping)
+        else:
+            app = Endpoint(log, trigger, self.stopping)
         rate = None if rules.rate is None else Rate(rules.rate, max(1, round(rules.rate * 3)))
         is_open = rules.public or rules.verifier is not None
         return Guard(
@@ -74,7 +80,7 @@ class Site:
             port=port,
             read_rate=rate,
             write_rate=rate,
-            body_bytes_max=rules.size_max,
+            body_bytes_max=None if streamed else rules.size_max,
             body_seconds_max=BODY_SECONDS_MAX + rules.size_max / BODY_BYTES_PER_S_MIN,
             origins=not is_open,
         )
@@ -92,11 +98,8 @@ class Endpoint:
         self._stopping = stopping
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        message = await receive()
         try:
-            incoming = incoming_of(scope, message.get("body", b""), self._clock)
-            self._trigger.check(incoming)
-            reply = await self.answer(self._trigger.entries(incoming))
+            reply = await self._reply(scope, receive)
         except Refused as error:
             refused = RequestError(error.status, error.code, str(error), where=error.where)
             await refused.response()(scope, receive, send)
@@ -105,8 +108,17 @@ class Endpoint:
         else:
             await send_reply(reply, send)
 
-    async def answer(self, entries: Sequence[Entry]) -> Reply:
+    async def _reply(self, scope: Scope, receive: Receive) -> Reply:
+        message = await receive()
+        incoming = incoming_of(scope, message.get("body", b""), self._clock)
+        self._trigger.check(incoming)
+        return await self.answer(self._trigger.entries(incoming))
+
+    async def answer(self, entries: Sequence[Entry], written: Callable[[], None] = lambda: None) -> Reply:
         """Write events, then return the answer: the handler's for a single one, else that they are in the log.
+
+        Args:
+            written: Called when they are in the log.
 
         Raises:
             MillstreamError: They were not written.
@@ -114,11 +126,13 @@ class Endpoint:
         desk = self._desk
         if desk is None or len(entries) != 1:
             positions = await self._append(entries)
+            written()
             return accepted(self._trigger.topic_name, positions)
         [entry] = entries
         future = desk.expect(entry.id)
         try:
             [position] = await self._append(entries)
+            written()
             # A repeated one may have been done long ago.
             known = await asyncio.to_thread(desk.look, position) if entry.unique and not future.done() else None
             reply = known if known is not None and not future.done() else await self._wait(desk, future, position)
@@ -161,6 +175,24 @@ class Endpoint:
             if known is not None and not future.done():
                 return known
             look_s = min(look_s * 1.5, LOOK_S_MAX)
+
+
+class UploadEndpoint(Endpoint):
+    """Takes files as they come, then writes the events of all of them."""
+
+    def __init__(self, log: Log, trigger: UploadTrigger, stopping: asyncio.Event) -> None:
+        super().__init__(log, trigger, stopping)
+        self._uploads = trigger
+
+    async def _reply(self, scope: Scope, receive: Receive) -> Reply:
+        incoming = incoming_of(scope, b"", self._clock)
+        taking = await self._uploads.receive(incoming, receive)
+        kept = asyncio.Event()
+        try:
+            return await self.answer(self._uploads.uploads(incoming, taking), kept.set)
+        finally:
+            if not kept.is_set():
+                await asyncio.shield(asyncio.to_thread(taking.discard))
 
 
 def incoming_of(scope: Scope, body: bytes, clock: Clock) -> Incoming:
