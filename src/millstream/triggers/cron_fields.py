@@ -20,8 +20,8 @@ SHORTHANDS: Final = {
     "@annually": "0 0 1 1 *",
 }
 
-_MONTHS: Final = tuple(["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"])
-_DAYS: Final = tuple(["sun", "mon", "tue", "wed", "thu", "fri", "sat"])
+_MONTHS: Final = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_DAYS: Final = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 
 
 class _Field(NamedTuple):
