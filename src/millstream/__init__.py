@@ -63,6 +63,7 @@ if TYPE_CHECKING:
         TopicNotFoundError,
         UsageError,
     )
+    from millstream.log.cold.policy import Cold
     from millstream.log.group import Group
     from millstream.log.log import Log
     from millstream.log.ranges import OffsetRange
@@ -167,6 +168,7 @@ _MODULES = {
     "millstream.log.group": ("Group",),
     "millstream.log.log": ("Log",),
     "millstream.log.ranges": ("OffsetRange",),
+    "millstream.log.cold.policy": ("Cold",),
     "millstream.log.retention": ("Retention",),
     "millstream.log.topic": ("Topic",),
     "millstream.log.transaction": ("Transaction",),
@@ -234,6 +236,7 @@ __all__ = [
     "Batch",
     "CapabilityError",
     "ClosedError",
+    "Cold",
     "CommitConflictError",
     "ConflictError",
     "Context",

@@ -13,6 +13,7 @@ from millstream.clock import Clock, SystemClock
 from millstream.engines.connect import connect
 from millstream.engines.protocol import Durability
 from millstream.errors import ClosedError, SettingsError, UsageError
+from millstream.log.cold.policy import Cold
 from millstream.log.log import Log
 from millstream.log.retention import Retention
 from millstream.log.topic import Topic
@@ -104,6 +105,7 @@ class App(Readers):
         *,
         partitions: int | None = None,
         retention: Retention | None = None,
+        cold: Cold | None = None,
     ) -> Topic[Any]: ...
 
     @overload
@@ -116,6 +118,7 @@ class App(Readers):
         time: str | None = None,
         partitions: int | None = None,
         retention: Retention | None = None,
+        cold: Cold | None = None,
     ) -> Topic[T]: ...
 
     def topic(
@@ -127,9 +130,10 @@ class App(Readers):
         time: str | None = None,
         partitions: int | None = None,
         retention: Retention | None = None,
+        cold: Cold | None = None,
     ) -> Topic[Any]:
         """Return a topic, created if it is missing; see `Log.topic`."""
-        return self.log.topic(name, type, key=key, time=time, partitions=partitions, retention=retention)
+        return self.log.topic(name, type, key=key, time=time, partitions=partitions, retention=retention, cold=cold)
 
     def transaction(self) -> AbstractContextManager[Transaction]:
         """Begin a transaction of the program's own: rows in its tables and records appear together, or not at all.

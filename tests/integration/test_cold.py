@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,14 @@ import msgspec
 import polars as pl
 import pytest
 
+from millstream.engines.memory import MemoryEngine
 from millstream.engines.protocol import Maintenance, Outcome, Settlement
 from millstream.engines.sqlite import SqliteEngine
-from millstream.errors import StorageCorruptError
-from millstream.log import Log, Topic
+from millstream.errors import OffsetOutOfRangeError, StorageCorruptError, UsageError
+from millstream.log import Cold, Log, Retention, Topic
+from millstream.log.cold.checking import check_cold
 from millstream.log.cold.compaction import ColdRange, Compacted, compact
+from millstream.log.cold.copying import backup
 from millstream.log.cold.store import ColdStore
 from millstream.testing import FakeClock
 
@@ -178,3 +181,166 @@ def test_a_missing_or_damaged_file_is_named(log: Log) -> None:
             look()
     file.write_bytes(data)
     assert again(log).read(10, records_max=1)[0].value == reading(10)
+
+
+# --- what becomes cold, and what goes --------------------------------------------------------------------------------
+
+
+def test_old_records_become_cold_in_the_background(log: Log, clock: FakeClock) -> None:
+    topic = filled(log, 2000)
+    clock.advance("8d")
+    topic.extend([reading(i) for i in range(2000, 2500)])
+    frame = topic.frame().collect()
+    log.topic("readings", cold=Cold(after="7d"))
+    log.keep_house()
+    [file] = files_of(log)
+    assert pl.read_parquet(file)["_offset"].to_list() == list(range(2000))
+    assert topic.frame().collect().equals(frame)
+    log.keep_house()
+    assert files_of(log) == [file]
+
+
+def test_what_is_beyond_a_size_becomes_cold(log: Log) -> None:
+    topic = filled(log, 20_000)
+    frame = topic.frame().collect()
+    log.keep_house()
+    size_bytes = topic.info().size_bytes
+    log.topic("readings", cold=Cold(size_bytes=size_bytes // 2))
+    topic.extend([reading(i) for i in range(20_000, 25_000)])
+    log.keep_house()
+    assert files_of(log)
+    assert topic.frame(0, 20_000).collect().equals(frame)
+
+
+def test_retention_by_age_and_by_size_deletes_cold_files(log: Log, clock: FakeClock) -> None:
+    topic = filled(log, 2000)
+    make_cold(log, 2000)
+    clock.advance("8d")
+    topic.extend([reading(i) for i in range(2000, 3000)])
+    make_cold(log, 3000)
+    _old, new = files_of(log)
+    log.topic("readings", retention=Retention(age="7d"))
+    log.keep_house()
+    assert files_of(log) == [new]
+    assert topic.info().partitions[0].start_offset == 2000
+    with pytest.raises(OffsetOutOfRangeError):
+        again(log).read(10)
+    assert again(log).frame().collect()["_offset"].to_list() == list(range(2000, 3000))
+    log.topic("readings", retention=Retention(size_bytes=new.stat().st_size // 2))
+    log.keep_house()
+    assert files_of(log) == []
+    assert topic.info().records == 0
+
+
+def test_records_that_a_group_needs_stay_cold_for_it(log: Log, clock: FakeClock) -> None:
+    topic = filled(log, 1000)
+    topic.group("slow")
+    make_cold(log, 1000)
+    clock.advance("8d")
+    log.topic("readings", retention=Retention(age="7d"))
+    log.keep_house()
+    assert topic.info().records == 1000
+    assert len(files_of(log)) == 1
+
+
+def test_leftovers_of_ours_are_removed_and_nothing_else(log: Log) -> None:
+    filled(log, 1000)
+    make_cold(log, 1000)
+    [file] = files_of(log)
+    leftovers = [
+        file.with_name("0000000000001000-0000000000002000-0123456789abcdef.parquet"),
+        file.with_name("0000000000001000-0000000000002000-0123456789abcdef.parquet.partial"),
+    ]
+    others = [file.with_name("mine.parquet"), file.with_name("0-1.parquet")]
+    for path in [*leftovers, *others]:
+        path.write_bytes(b"?")
+    log.keep_house()
+    assert files_of(log) == sorted([file, *others])
+
+
+def test_files_of_a_deleted_topic_go_with_it(log: Log) -> None:
+    topic = filled(log, 1000)
+    make_cold(log, 1000)
+    topic.delete()
+    log.keep_house()
+    assert files_of(log) == []
+
+
+def test_cold_files_can_lie_in_another_folder_where_only_ours_are_removed(
+    log: Log, tmp_path: Path, clock: FakeClock
+) -> None:
+    topic = filled(log, 1000)
+    frame = topic.frame().collect()
+    clock.advance("8d")
+    topic.append(reading(0))
+    place = tmp_path / "archive"
+    log.topic("readings", cold=Cold(after="7d", location=str(place)))
+    log.keep_house()
+    [file] = place.glob("*/*/*")
+    strange = file.with_name("0000000000001000-0000000000002000-0123456789abcdef.parquet")
+    strange.write_bytes(b"another log's")
+    assert topic.frame(0, 1000).collect().equals(frame)
+    assert again(log).read(10, records_max=1)[0].value == reading(10)
+    log.topic("readings", retention=Retention(age="7d"))
+    log.keep_house()
+    assert list(place.glob("*/*/*")) == [strange]
+
+
+def test_a_batch_that_changed_meanwhile_is_left_as_it_is(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    topic = filled(log, 1000)
+    frame = topic.frame().collect()
+    store = ColdStore.of(log.engine)
+    publish = store.publish
+
+    def publish_late(file: Path, name: str) -> None:
+        Log(log.engine, clock=log.clock, housekeeping=False).keep_house()
+        publish(file, name)
+
+    monkeypatch.setattr(store, "publish", publish_late)
+    monkeypatch.setattr("millstream.log.cold.sweeping.ColdStore.leftovers", lambda *_: iter(()))
+    for i in range(20):
+        topic.append(reading(i))
+    made = compact(log.engine, store, ColdRange("readings", 0, 1020))
+    assert made.files == 0
+    assert files_of(log) == []
+    assert topic.frame(0, 1000).collect().equals(frame)
+
+
+def test_a_backup_takes_the_cold_files_along(log: Log, tmp_path: Path) -> None:
+    topic = filled(log)
+    make_cold(log, 3000)
+    frame = topic.frame().collect()
+    assert backup(log.engine, str(tmp_path / "copy.db")) == []
+    for file in files_of(log):
+        file.unlink()
+    copy = Log(SqliteEngine(tmp_path / "copy.db"), housekeeping=False)
+    assert copy.topic("readings").frame().collect().drop("more").equals(frame.drop("more"))
+    assert check_cold(copy.engine) == []
+    copy.close()
+    assert [finding.problem.endswith("is missing") for finding in check_cold(log.engine)] == [True]
+
+
+def test_doctor_finds_a_changed_byte(log: Log) -> None:
+    filled(log)
+    make_cold(log, 3000)
+    assert check_cold(log.engine) == []
+    [file] = files_of(log)
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    [finding] = check_cold(log.engine)
+    assert finding.where == "readings/0"
+    assert file.name in finding.problem
+    assert "SHA-256" in finding.problem
+
+
+def test_a_log_in_memory_says_that_it_has_no_files() -> None:
+    log = Log(MemoryEngine(), housekeeping=False)
+    with pytest.raises(UsageError, match="not a file"):
+        log.topic("t", cold=Cold(after="7d"))
+
+
+@pytest.mark.parametrize("make", [lambda: Cold(), lambda: Cold(size_bytes=-1), lambda: Cold(after="soon")])
+def test_settings_that_mean_nothing_are_refused(make: Callable[[], Cold]) -> None:
+    with pytest.raises(UsageError):
+        _ = make().after_us

@@ -24,11 +24,12 @@ def doctor(
     json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Check the whole log: structure, offsets, counters, orphaned state.
+    """Check the whole log: structure, offsets, counters, orphaned state, checksums of cold files.
 
     Exits with 0 when all is well and with 1 when something was found. Reads everything, changes nothing.
     """
     from millstream.engines.protocol import Maintenance
+    from millstream.log.cold.checking import check_cold
 
     shell = Shell.of(context, url, data, json, debug)
     if not shell.json:
@@ -39,6 +40,8 @@ def doctor(
             raise CapabilityError(engine.capabilities.name, "be checked from outside")
         with progress("checking") as advance:
             findings = engine.check(lambda done, total: advance(done, total, ""))
+            if not findings:
+                findings = check_cold(engine, lambda done, total: advance(done, total, ""))
         infos = [log.engine.describe_topic(name) for name in log.topics()]
     path = file_of(shell.place())
     report: dict[str, Any] = {

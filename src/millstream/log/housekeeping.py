@@ -1,4 +1,5 @@
-"""Keeping a log small in the background: merging small batches, deleting what retention says, giving space back.
+"""Keeping a log small in the background: merging small batches, making old ones cold, deleting what retention says,
+giving space back.
 
 Any number of processes may do so at once: each step is one transaction that does nothing when another was faster.
 """
@@ -18,6 +19,11 @@ from millstream.clock import Clock
 from millstream.engines.protocol import BatchHeader, Engine, GroupInfo, Maintenance, PartitionInfo, TopicInfo
 from millstream.errors import ClosedError, GroupNotFoundError, MillstreamError
 from millstream.log.batches import frame_of
+from millstream.log.cold.compaction import ColdRange
+from millstream.log.cold.files import bytes_of, cold_batches
+from millstream.log.cold.reference import reference_of
+from millstream.log.cold.sweeping import condemn, sweep
+from millstream.log.cold.upkeep import ColdUpkeep, make_cold
 from millstream.log.merging import BATCHES_MIN, MergeRange, headers_of, is_small, merge_range
 from millstream.log.merging_process import MergingProcess, can_start
 from millstream.log.schema import RAW, Schema
@@ -71,6 +77,8 @@ class Housekeeping:
         self._ends: dict[tuple[str, int], tuple[int, int]] = {}
         """Of partitions: their end offset, and when it was first seen."""
         self._patience = 1.0 + SPREAD * random.random()
+        self.cold = ColdUpkeep(engine, clock, eager=eager)
+        self._swept = False
         self._merging: MergingProcess | None = None
         self._alone = not can_start()
         """No other process can merge for this one."""
@@ -116,7 +124,10 @@ class Housekeeping:
         """
         engine = self._engine
         assert isinstance(engine, Maintenance)
-        due: list[MergeRange] = []
+        due: list[MergeRange | ColdRange] = []
+        if not self._swept:
+            self._swept = True
+            self._sweep()
         for name in self._engine.topics():
             try:
                 info = self._engine.describe_topic(name)
@@ -125,10 +136,13 @@ class Housekeeping:
             for partition in info.partitions:
                 self._trim(engine, info, partition)
                 range_ = self._due(engine, info, partition, idle_us)
+                cold = self._due_cold(engine, name, partition)
                 if range_ is not None and self._merges_itself():
                     merge_range(self._engine, range_, self._wake.is_set)
-                elif range_ is not None:
-                    due.append(range_)
+                if cold is not None and self._merges_itself():
+                    make_cold(self._engine, cold, self._wake.is_set)
+                if not self._merges_itself():
+                    due += [found for found in (range_, cold) if found is not None]
                 if self._wake.is_set():
                     return
         self._delegate(due)
@@ -141,7 +155,12 @@ class Housekeeping:
     def _trim(self, engine: Maintenance, info: TopicInfo, partition: PartitionInfo) -> bool:
         spec = info.spec
         before = partition.start_offset
-        excess = 0 if spec.retention_bytes is None else partition.size_bytes - spec.retention_bytes
+        cold_bytes: dict[int, int] = {}
+        excess = 0
+        if spec.retention_bytes is not None:
+            batches = cold_batches(self._engine, spec.name, partition.partition)
+            cold_bytes = {batch.offset: bytes_of(batch) for batch in batches}
+            excess = partition.size_bytes + sum(cold_bytes.values()) - spec.retention_bytes
         oldest_us = None if spec.retention_age_us is None else self._clock.now_us() - spec.retention_age_us
         if oldest_us is not None:
             self._end_seen_us(spec.name, partition.partition, partition.end_offset)
@@ -156,15 +175,27 @@ class Housekeeping:
             if not (too_old or excess > 0):
                 break
             before = header.offset + header.count
-            excess -= header.size_bytes
+            excess -= header.size_bytes + cold_bytes.get(header.offset, 0)
         if before == partition.start_offset:
             return False
-        return engine.trim(spec.name, partition.partition, before) > partition.start_offset
+        has_cold = condemn(self._engine, spec.name, partition.partition, before)
+        trimmed = engine.trim(spec.name, partition.partition, before) > partition.start_offset
+        if has_cold and trimmed:
+            self._sweep()
+        return trimmed
+
+    def _sweep(self) -> None:
+        """Remove cold files that the log does not refer to any more, or never did."""
+        if self._engine.url.startswith("sqlite:"):
+            sweep(self._engine, wait=self._eager)
 
     def _appended_until(self, topic: str, header: BatchHeader, following: BatchHeader | None) -> int:
         """Return a time at which all records of a batch had been appended; a header tells only the first append."""
         if header.coding == Coding.ROWS:
             return header.append_time_us  # all at once: only merged batches are of several times
+        if header.coding == Coding.COLD:
+            [batch] = self._engine.read(topic, header.partition, header.offset, records_max=1)
+            return reference_of(batch).append_time_max_us
         if following is not None:
             return max(header.append_time_us, following.append_time_us)
         if not self._merges_itself():
@@ -189,7 +220,7 @@ class Housekeeping:
         """Merging takes Polars: 0.2 s, and 50 MB that stay. Where it is not there yet, another process does it."""
         return self._eager or self._alone or "polars" in sys.modules
 
-    def _delegate(self, due: list[MergeRange]) -> None:
+    def _delegate(self, due: list[MergeRange | ColdRange]) -> None:
         """Have a process merge, one at a time."""
         if self._merging is not None:
             if self._merging.running:
@@ -206,6 +237,14 @@ class Housekeeping:
             except OSError as error:
                 self._alone = True
                 _logger.warning("no process to merge batches, this one does it from now on: %s", error)
+
+    def _due_cold(self, engine: Maintenance, topic: str, partition: PartitionInfo) -> ColdRange | None:
+        return self.cold.due(
+            engine,
+            topic,
+            partition,
+            lambda: self._unread_from(topic, partition.partition, partition.end_offset),
+        )
 
     def _due(self, engine: Maintenance, info: TopicInfo, partition: PartitionInfo, idle_us: int) -> MergeRange | None:
         """Return what of a partition should be merged now."""

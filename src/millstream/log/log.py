@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from millstream.clock import Clock, SystemClock
 from millstream.engines.protocol import Engine, TopicSpec
 from millstream.errors import TopicNotFoundError
+from millstream.log.cold.policy import Cold
+from millstream.log.cold.store import ColdStore
 from millstream.log.housekeeping import Housekeeping
 from millstream.log.retention import Retention
 from millstream.log.topic import Topic
@@ -27,6 +29,9 @@ class Log:
         self.engine = engine
         self.clock: Clock = clock or SystemClock()
         self._housekeeping = Housekeeping(engine, self.clock) if housekeeping else None
+        self._cold: dict[str, Cold] = {}
+        if self._housekeeping is not None:
+            self._housekeeping.cold.policies = self._cold
 
     def topic(
         self,
@@ -37,6 +42,7 @@ class Log:
         time: str | None = None,
         partitions: int | None = None,
         retention: Retention | None = None,
+        cold: Cold | None = None,
     ) -> Topic[Any]:
         """Return a topic; made where there is none of that name.
 
@@ -47,6 +53,7 @@ class Log:
             time: The field whose value is the event time of a record; without one it is the append time.
             partitions: 1 unless asked for; cannot be changed later.
             retention: What is kept; None leaves it as it is (a new topic keeps everything).
+            cold: When old records move into Parquet files; done by the processes that say so.
 
         Raises:
             SchemaError: The type cannot be a schema, or cannot follow the one that the topic has.
@@ -65,6 +72,9 @@ class Log:
             existing = self.engine.create_topic(
                 TopicSpec(name, spec.partitions if partitions is None else partitions, *keeps)
             )
+        if cold is not None:
+            ColdStore.of(self.engine, cold.location)  # a place that cannot be is refused here
+            self._cold[name] = cold
         if self._housekeeping is not None:
             self._housekeeping.start()
         return Topic(self, existing, type, key=key, time=time)
@@ -87,8 +97,10 @@ class Log:
         return open_transaction(self)
 
     def keep_house(self) -> None:
-        """Merge and trim now what is due, instead of in the background."""
-        Housekeeping(self.engine, self.clock, eager=True).run_once(idle_us=0)
+        """Merge, make cold and trim now what is due, instead of in the background."""
+        housekeeping = Housekeeping(self.engine, self.clock, eager=True)
+        housekeeping.cold.policies = self._cold
+        housekeeping.run_once(idle_us=0)
 
     def leave_house(self) -> None:
         """Leave merging and retention to other processes that have the log open."""

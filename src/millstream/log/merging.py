@@ -23,7 +23,7 @@ _HEADERS_AT_ONCE: Final = 4096
 _MERGE_BYTES: Final = 16 * 1024 * 1024
 
 
-class MergeRange(msgspec.Struct, frozen=True):
+class MergeRange(msgspec.Struct, frozen=True, tag="merge"):
     """Offsets [start, end) of a partition, the small batches of which are to be merged."""
 
     topic: str

@@ -1,4 +1,4 @@
-"""Merging in a process of its own, for one that has not imported Polars, which would keep 50 MB of it for good."""
+"""Merging and compacting in a process of its own, for one without Polars, which would keep 50 MB of it for good."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from typing import Final
 import msgspec
 
 from millstream.engines.protocol import Engine
+from millstream.log.cold.compaction import ColdRange
+from millstream.log.cold.upkeep import make_cold
 from millstream.log.merging import MergeRange, merge_range
 
 RANGES_MAX: Final = 100
@@ -19,13 +21,13 @@ RANGES_MAX: Final = 100
 
 
 class MergingProcess:
-    """One short-lived process that merges some ranges of an engine's log.
+    """One short-lived process that merges some ranges of an engine's log, or makes them cold.
 
     Raises:
         OSError: It could not be started.
     """
 
-    def __init__(self, url: str, ranges: Sequence[MergeRange]) -> None:
+    def __init__(self, url: str, ranges: Sequence[MergeRange | ColdRange]) -> None:
         work = msgspec.json.encode(list(ranges[:RANGES_MAX])).decode()
         # -P: a queue.py in the folder of the program must not be taken for the standard library's. A session of its
         # own: Ctrl-C is for the program, which ends this one when it is done.
@@ -61,15 +63,18 @@ def can_start() -> bool:
 
 
 def main(url: str, work: str) -> None:
-    """Merge, in the process that was started for it."""
+    """Do the work, in the process that was started for it."""
     from millstream.engines.connect import connect
 
     stop = threading.Event()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     engine: Engine = connect(url)
     try:
-        for range_ in msgspec.json.decode(work, type=list[MergeRange]):
-            merge_range(engine, range_, stop.is_set)
+        for range_ in msgspec.json.decode(work, type=list[MergeRange | ColdRange]):
+            if isinstance(range_, MergeRange):
+                merge_range(engine, range_, stop.is_set)
+            else:
+                make_cold(engine, range_, stop.is_set)
     finally:
         engine.close()
 

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 from millstream import limits
 from millstream.engines.protocol import BatchHeader, Engine, Maintenance
 from millstream.log.batches import BadRecord, RecordCoding, frame_schema
+from millstream.log.cold.files import cold_batches
 from millstream.log.cold.form import reads_alike
 from millstream.log.cold.reference import cold_folder, located
 from millstream.log.row_runs import BatchRun, runs_of
 from millstream.log.schemas import TopicSchemas
-from millstream.records import Coding, Record, StoredBatch, time_to_us
+from millstream.records import Record, StoredBatch, time_to_us
 
 if TYPE_CHECKING:
     import polars as pl
@@ -302,17 +303,7 @@ class BatchReader(Generic[T]):
 
     def cold_batches(self, partition: int, start: int, end: int) -> list[StoredBatch]:
         """Return the cold batches that overlap [start, end); in a partition they come first."""
-        past = start
-        for header in self.headers(partition, start, end) if isinstance(self._engine, Maintenance) else ():
-            if header.coding != Coding.COLD:
-                break
-            past = header.offset + header.count
-        batches: list[StoredBatch] = []
-        while start < past:
-            # A read ends with the batch that reaches the limit: no data of hot batches comes along.
-            batches += self._read(partition, start, min(past - start, limits.READ_RECORDS_MAX))
-            start = batches[-1].end_offset
-        return batches
+        return located(cold_batches(self._engine, self._topic, partition, start, end), self._cold_folder)
 
     def reads_as_written(self, schema_id: int, names: Sequence[str]) -> bool:
         """Whether a cold file of this schema has these columns as frames have them."""

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+from itertools import chain, pairwise
 from typing import Final
 
 import msgspec
 
 from millstream.engines.protocol import BatchHeader, Engine, Maintenance
 from millstream.errors import CapabilityError, StorageError
+from millstream.log import columns
 from millstream.log.cold.reference import Reference
 from millstream.log.cold.store import ColdStore
 from millstream.log.cold.writing import Stopped, WrittenFile, write_file
 from millstream.log.merging import headers_of
 from millstream.log.schema import RAW, Schema
-from millstream.records import Coding, StoredBatch
-
-_logger = logging.getLogger("millstream.cold")
+from millstream.records import Coding, StoredBatch, time_to_us
 
 FILE_RECORDS: Final = 64 * 65_536
 """A file ends here: large enough that readers spend their time inside of files, small enough to be deleted one by
@@ -82,7 +82,7 @@ def compact(
         raise CapabilityError(engine.capabilities.name, "put old records into files")
     done = Compacted()
     start = hot_start(engine, engine, range_.topic, range_.partition)
-    for headers in _files(engine, range_, start):
+    for headers in _files(engine, engine, range_, start):
         if stopping():
             break
         made = _compact_file(engine, engine, store, range_, headers, stopping)
@@ -104,20 +104,11 @@ def hot_start(engine: Engine, storage: Maintenance, topic: str, partition: int) 
     return end
 
 
-def cold_headers(engine: Engine, storage: Maintenance, topic: str, partition: int) -> Iterator[BatchHeader]:
-    """Yield the headers of a partition's cold batches."""
-    info = engine.describe_topic(topic).partitions[partition]
-    for header in headers_of(storage, topic, partition, info.start_offset, info.end_offset):
-        if header.coding != Coding.COLD:
-            return
-        yield header
-
-
-def _files(storage: Maintenance, range_: ColdRange, start: int) -> Iterator[list[BatchHeader]]:
+def _files(engine: Engine, storage: Maintenance, range_: ColdRange, start: int) -> Iterator[list[BatchHeader]]:
     """Yield the batches of one file after the other."""
     run: list[BatchHeader] = []
     records = size_bytes = 0
-    for header in _old(storage, range_, start):
+    for header in old_headers(storage, range_, start, lambda header: _newest_us(engine, range_, header)):
         full = records + header.count > FILE_RECORDS or size_bytes + header.size_bytes > FILE_BYTES
         if run and (full or len(run) >= FILE_BATCHES):
             yield run
@@ -129,33 +120,36 @@ def _files(storage: Maintenance, range_: ColdRange, start: int) -> Iterator[list
         yield run
 
 
-def _old(storage: Maintenance, range_: ColdRange, start: int) -> Iterator[BatchHeader]:
-    """Yield the batches, all records of which are old enough.
+def old_headers(
+    storage: Maintenance, range_: ColdRange, start: int, newest_us: Callable[[BatchHeader], int | None]
+) -> Iterator[BatchHeader]:
+    """Yield the batches from an offset on, all records of which are old enough.
 
-    A header tells the first append of a merged batch, and that of the next one bounds its last. Of the last batch of
-    the log nothing does, so it waits for the next one.
+    A header tells the first append of a merged batch, and that of the next one bounds its last.
+
+    Args:
+        newest_us: Tells the last append of the last batch of the log, which nothing bounds; None: not known.
     """
-    info = storage.batch_headers(range_.topic, range_.partition, range_.end, range_.end + 1, headers_max=1)
-    following = info[0] if info else None
-    before: BatchHeader | None = None
-    for header in headers_of(storage, range_.topic, range_.partition, start, range_.end):
-        if before is not None:
-            if not _older(before, header, range_.before_us):
+    headers = headers_of(storage, range_.topic, range_.partition, start, range_.end)
+    for header, following in pairwise(chain(headers, [None])):
+        assert header is not None
+        if header.offset + header.count > range_.end:
+            return
+        if range_.before_us is not None:
+            if header.append_time_us >= range_.before_us:
                 return
-            yield before
-        before = header if header.offset + header.count <= range_.end else None
-    if before is not None and _older(before, following, range_.before_us):
-        yield before
+            if header.coding != Coding.ROWS:
+                last_us = newest_us(header) if following is None else following.append_time_us
+                if last_us is None or last_us > range_.before_us:
+                    return
+        yield header
 
 
-def _older(header: BatchHeader, following: BatchHeader | None, before_us: int | None) -> bool:
-    if before_us is None:
-        return True
-    if header.append_time_us >= before_us:
-        return False
-    if header.coding == Coding.ROWS:
-        return True
-    return following is not None and following.append_time_us <= before_us
+def _newest_us(engine: Engine, range_: ColdRange, header: BatchHeader) -> int:
+    [batch] = engine.read(range_.topic, range_.partition, header.offset, records_max=1)
+    appended = columns.read(batch.data, [columns.APPEND_TIME])
+    newest = appended.to_series().max() if appended.width else None
+    return time_to_us(newest) if isinstance(newest, datetime) else batch.append_time_us
 
 
 def _compact_file(
@@ -178,13 +172,13 @@ def _compact_file(
         )
         if written.rows != end - start:
             return None
-        location = store.publish(partial, name)
+        store.publish(partial, name)
     except (Stopped, StorageError):
         partial.unlink(missing_ok=True)
         raise
-    new = [*_references(partition, start, target_id, location, written)]
+    new = [*_references(partition, start, target_id, store.location(name), written)]
     if not storage.replace(topic, partition, headers, new):
-        store.delete(name)
+        store.delete(store.location(name))
         return None
     return Compacted(1, end - start, sum(header.size_bytes for header in headers), written.size_bytes)
 

@@ -7,7 +7,8 @@ import importlib
 import os
 import re
 import secrets
-from collections.abc import Iterator
+import shutil
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -21,22 +22,20 @@ PARTIAL: Final = ".partial"
 _NAME: Final = re.compile(r"\d{16}-\d{16}-[0-9a-f]{16}\.parquet(\.partial)?\Z")
 """What we name our files; anything else in the folder is somebody else's, and stays."""
 
+_MARKS: Final = "marks"
+
 _READ_BYTES: Final = 1024 * 1024
 
 
 class Place(Protocol):
     """Files by name, such as `clicks/0/0000000000000000-0000000000065536-5f0c8a1b2d3e4f60.parquet`."""
 
-    def publish(self, file: Path, name: str) -> str:
-        """Make a complete file appear under a name, durably; return its location as references have it."""
+    def location(self, name: str) -> str:
+        """Return a file's location as references have it."""
         ...
 
-    def delete(self, name: str) -> None:
-        """Delete a file; nothing where it is gone already."""
-        ...
-
-    def locations(self) -> Iterator[tuple[str, str]]:
-        """Yield the name and the location of each of our files."""
+    def publish(self, file: Path, name: str) -> None:
+        """Make a complete file appear under a name, durably."""
         ...
 
 
@@ -51,23 +50,19 @@ class FolderPlace:
         self._folder = folder
         self._beside = beside
 
-    def publish(self, file: Path, name: str) -> str:
+    def location(self, name: str) -> str:
+        return name if self._beside else str(self._folder / name)
+
+    def publish(self, file: Path, name: str) -> None:
         target = self._folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(file, target)
+        if self._beside:
+            os.replace(file, target)
+        else:
+            _move(file, target)
         # The name is durable once its folder is, and the folder once its parents are.
         for folder in (target.parent, target.parent.parent, self._folder, self._folder.parent):
             sync_folder(folder)
-        return name if self._beside else str(target)
-
-    def delete(self, name: str) -> None:
-        (self._folder / name).unlink(missing_ok=True)
-
-    def locations(self) -> Iterator[tuple[str, str]]:
-        for path in sorted(self._folder.glob("*/*/*")):
-            if _NAME.match(path.name):
-                name = path.relative_to(self._folder).as_posix()
-                yield name, name if self._beside else str(path)
 
 
 class ObjectPlace:
@@ -80,35 +75,31 @@ class ObjectPlace:
         self._url = url.rstrip("/")
         self._objects: Any = open_objects(self._url)
 
-    def publish(self, file: Path, name: str) -> str:
-        self._objects.put(name, file)
-        file.unlink()
+    def location(self, name: str) -> str:
         return f"{self._url}/{name}"
 
-    def delete(self, name: str) -> None:
+    def publish(self, file: Path, name: str) -> None:
         try:
-            self._objects.delete(name)
-        except FileNotFoundError:
-            pass
-
-    def locations(self) -> Iterator[tuple[str, str]]:
-        for chunk in self._objects.list():
-            for entry in chunk:
-                if _NAME.match(entry["path"].rpartition("/")[2]):
-                    yield entry["path"], f"{self._url}/{entry['path']}"
+            self._objects.put(name, file)
+        except Exception as error:  # obstore raises errors of its own, without a common base that it names
+            raise StorageError(f"{self.location(name)} was not written: {error}") from error
+        file.unlink()
 
 
 class ColdStore:
     """The cold files of one log in one place.
 
+    A file elsewhere than beside the log is marked in the folder beside it before it is written, and before it is
+    deleted: what lies there may be another log's, so only what has a mark is ever removed.
+
     Args:
-        folder: The one beside the log; files are written there first, and it holds the lock.
+        folder: The one beside the log; files are written there first, and it holds the lock and the marks.
         location: As `Cold.location`.
     """
 
     def __init__(self, folder: Path, location: str | None = None) -> None:
         self.folder = folder
-        self.location = location
+        self.beside = location is None
         if location is None:
             self._place: Place = FolderPlace(folder, beside=True)
         elif "://" in location and not location.startswith("file://"):
@@ -148,22 +139,62 @@ class ColdStore:
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
-    def publish(self, file: Path, name: str) -> str:
-        return self._place.publish(file, name)
+    def location(self, name: str) -> str:
+        return self._place.location(name)
 
-    def delete(self, name: str) -> None:
-        self._place.delete(name)
+    def publish(self, file: Path, name: str) -> None:
+        """Make a complete file appear under a name, durably; it is a leftover until the log refers to it."""
+        if not self.beside:
+            self.mark(self.location(name))
+        self._place.publish(file, name)
 
-    def locations(self) -> Iterator[tuple[str, str]]:
-        """Yield name and location of all our files, partial ones too."""
-        yield from self._place.locations()
-        if not (isinstance(self._place, FolderPlace) and self.location is None):
-            for name, location in FolderPlace(self.folder, beside=True).locations():
-                if name.endswith(PARTIAL):
-                    yield name, location
+    # --- leftovers ------------------------------------------------------------------------------------------------
 
-    def delete_partial(self, name: str) -> None:
-        (self.folder / name).unlink(missing_ok=True)
+    def mark(self, location: str) -> None:
+        """Remember, durably, that a file elsewhere is to be removed unless the log refers to it."""
+        folder = self.folder / _MARKS
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / hashlib.sha256(location.encode()).hexdigest()[:32]
+        path.write_text(location, encoding="utf-8")
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())
+        sync_folder(folder)
+
+    def leftovers(self, referenced: Container[str]) -> Iterator[tuple[str, Path | None]]:
+        """Yield the location of each file of ours that is not referenced, and its mark if it has one."""
+        for path in sorted(self.folder.glob("*/*/*")):
+            name = path.relative_to(self.folder).as_posix()
+            if _NAME.match(path.name) and name not in referenced:
+                yield name, None
+        for mark in sorted((self.folder / _MARKS).glob("*")):
+            location = mark.read_text(encoding="utf-8")
+            if location in referenced or not location:
+                mark.unlink()  # it has become part of the log; or the mark was never finished
+            else:
+                yield location, mark
+
+    def delete(self, location: str) -> None:
+        """Delete a file; nothing where it is gone already."""
+        if "://" not in location:
+            Path(self.folder, location).unlink(missing_ok=True)
+            return
+        url, _, name = location.rpartition("/")
+        try:
+            open_objects(url).delete(name)
+        except FileNotFoundError:
+            pass
+        except Exception as error:  # as above
+            raise StorageError(f"{location} was not deleted: {error}") from error
+
+
+def _move(file: Path, target: Path) -> None:
+    """Move a file, to another file system if need be; it appears there when it is complete."""
+    partial = target.with_name(target.name + PARTIAL)
+    shutil.copyfile(file, partial)
+    with partial.open("rb+") as copied:
+        os.fsync(copied.fileno())
+    os.replace(partial, target)
+    file.unlink()
 
 
 def sync_folder(folder: Path) -> None:
