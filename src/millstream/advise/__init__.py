@@ -10,8 +10,10 @@ General layout:
     choice.py       the answer, its reasons, and what would change it
     questions.py    the facts that a person knows: the questionnaire
     starting.py     the code to start from
+    demand.py       what a queue will have to do: arrivals and service times, recorded or assumed
     formulas.py     M/M/c, M/G/c, Little's law
     simulation.py   the same question, answered by playing recorded arrivals
     plan.py         how many workers a latency or a deadline needs, by formula and by simulation
-    chart.py        a plan as a picture: SVG
+    picture.py      a plan as a picture: SVG
+    wording.py      numbers as people say them
 """

@@ -10,6 +10,7 @@ from typing import Annotated, Final
 import typer
 from typer.exceptions import TyperException
 
+from millstream.cli.advise import advise
 from millstream.cli.backup import backup
 from millstream.cli.dead import dead
 from millstream.cli.demo import demo
@@ -29,7 +30,23 @@ from millstream.cli.topics import topics
 from millstream.errors import MillstreamError
 from millstream.version import __version__
 
-COMMANDS: Final = (demo, logs, topics, put, tail, sql, run_command, queue, stream, dead, replay, top, doctor, backup)
+COMMANDS: Final = (
+    demo,
+    logs,
+    topics,
+    put,
+    tail,
+    sql,
+    run_command,
+    queue,
+    stream,
+    dead,
+    replay,
+    advise,
+    top,
+    doctor,
+    backup,
+)
 """In the order a newcomer needs them; `--help` and docs/command-line.md keep it."""
 
 application: Final = typer.Typer(
