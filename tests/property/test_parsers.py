@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from millstream.parsers.access import AccessParser, parse_line
+from millstream.parsers.formats import FORMATS
 from millstream.parsers.log_lines import LogParser
 from millstream.parsers.messages.tables import TABLES
 from millstream.parsers.syslog import LineParser
@@ -96,3 +97,22 @@ def test_access_columns_say_what_the_exact_expression_says(data: list[bytes]) ->
         assert row["parsed"] == (exact is not None)
         if exact is not None:
             assert {name: row[name] for name in exact} == exact
+
+
+pieces = st.sampled_from(
+    [
+        '{"', '":', '"msg":"x"', "}", "level=info", 'msg="', '"', "\\", "CEF:0|", "|", "src=", "a='b'", " ", "\x00", "ä",
+        "type=A msg=audit(1.1:1): ", "[Sun Mar 01 10:00:00 2026] [error] ", "2026-03-01 10:00:00 UTC [1] ",
+        "LOG:  ", "#Fields: date time",
+        "[Note] ", "7F", "2026/03/01 10:00:00 [crit] 7#9: ", ", client: ", "9" * 30, "1e999",
+        "NaN", "[" * 40, "LEEF:2.0|", "x09|",
+    ]
+)  # fmt: skip
+
+
+@given(st.sampled_from(sorted(FORMATS)), st.lists(st.lists(pieces | words, max_size=12).map("".join), max_size=5))
+def test_no_line_is_too_odd_for_a_format(name: str, texts: list[str]) -> None:
+    lines = [text.encode() for text in texts]
+    frame = FORMATS[name].parser("x").columns(lines, now=NOW)
+    assert frame["raw"].to_list() == [text_of(line)[0] for line in lines]
+    assert frame["time"].null_count() == 0

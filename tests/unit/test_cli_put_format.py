@@ -39,6 +39,13 @@ def test_every_line_becomes_a_record_and_empty_ones_are_counted(
     assert not events[-1].parsed
 
 
+def test_format_of_a_file_is_seen(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "app.log").write_text('ts=2026-03-01T10:00:00Z level=warn msg="late"\n')
+    assert run(["put", "app", "--file", "app.log", "--format", "auto"]) == 0
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("stored 1 record in app\n", "app.log is read as logfmt\n")
+
+
 def test_syslog_is_read_from_standard_input(folder: Path) -> None:
     line = "2026-03-01T10:00:00+00:00 web sshd[1]: Accepted password for ann from 203.0.113.9 port 4000 ssh2\n"
     command = [sys.executable, "-m", "millstream", "put", "auth", "--format", "syslog", "--key", "user"]
@@ -52,7 +59,8 @@ def test_syslog_is_read_from_standard_input(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--format", "morse"], "access, syslog"),
+        (["--format", "morse"], "access"),
+        (["--format", "auto"], "--file"),
         (["--format", "access", "--raw"], "--format"),
         (["--format", "access", '{"a": 1}'], "--format"),
         (["--format", "access", "--strict"], "--format"),
@@ -71,9 +79,7 @@ def test_what_cannot_be_stored_is_raised_and_not_counted() -> None:
         topic = app.topic("access", AccessEvent, time="time")
         loader = FormatLoader(topic, AccessParser())
         app.log.engine.delete_topic("access")
+        loader.store(Block(1, LINE.format(1, 1).encode()))
         with pytest.raises(TopicNotFoundError, match="access"):
-            for number in range(3):
-                loader.store(Block(number + 1, LINE.format(number, number).encode()))
             loader.close()
-        loader.close()
         assert loader.totals.lines == loader.totals.stored == 0

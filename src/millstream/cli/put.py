@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from millstream.log.topic import Topic
     from millstream.parsers.formats import Format
 
+SAMPLE_BYTES = 256 * 1024
+"""Of a file, to see which format it is in."""
+
 
 def put(
     context: typer.Context,
@@ -73,7 +76,7 @@ def put(
         raise SettingsError("--skip counts lines of --file or standard input; there are none")
     if format is not None and (values or raw or time_field or strict):
         raise SettingsError("--format says what lines are: leave out values, --raw, --time and --strict")
-    known = None if format is None else _format(format)
+    known = None if format is None else _format(format, file)
     with shell.open(create=True) as log, without_collector():
         if known is not None:
             found = log.topic(topic, known.type, key=key, time="time")
@@ -87,10 +90,20 @@ def put(
             raise typer.Exit(_put_file(shell, log, topic, file, raw, key, time_field, strict, skip))
 
 
-def _format(name: str) -> Format:
+def _format(name: str, file: Path | None) -> Format:
     from millstream.parsers.formats import format_of
 
-    return format_of(name)
+    if name != "auto":
+        return format_of(name)
+    if file is None or str(file) == "-":
+        raise SettingsError("--format auto looks at a --file before it is read; name the format of standard input")
+    from millstream.cli.lines import open_file
+    from millstream.parsers.choose import choose_format
+
+    with open_file(file) as reader:
+        chosen = choose_format(reader.read(SAMPLE_BYTES).split(b"\n")[:-1])
+    print(f"{file.name} is read as {chosen}", file=sys.stderr)
+    return format_of(chosen)
 
 
 def _put_format(shell: Shell, log: Log, topic: Topic[Any], format: Format, file: Path | None, skip: int) -> int:

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from millstream.parsers.pattern import MATCHED, Pattern
+from millstream.parsers.system_event import text_of
 from millstream.parsers.texts import columns_of
 
 if TYPE_CHECKING:
@@ -117,12 +118,9 @@ class AccessParser:
             self._time_before = found["time"][-1]
         return found.with_columns(raw, raw_bytes)
 
-    def fits(self, lines: Sequence[bytes]) -> float:
-        """Return which share of some lines this parser understands."""
-        if not lines:
-            return 0.0
-        parsed = AccessParser().columns(lines, now=datetime.now(UTC))["parsed"]
-        return float(parsed.mean() or 0.0)  # type: ignore[arg-type]
+    def fits(self, line: bytes, *, now: datetime) -> bool:
+        """Return whether a line is of this format."""
+        return parse_line(text_of(line)[0]) is not None
 
 
 def parse_line(text: str) -> dict[str, Any] | None:

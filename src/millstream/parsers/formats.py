@@ -13,8 +13,16 @@ import msgspec
 
 from millstream.errors import UsageError
 from millstream.parsers.access import AccessEvent, AccessParser
+from millstream.parsers.audit import audit_reader
+from millstream.parsers.databases import mysql_reader, postgres_reader
+from millstream.parsers.event_parser import EventParser, ReadLine
+from millstream.parsers.json_lines import json_reader
+from millstream.parsers.key_values import logfmt_reader
 from millstream.parsers.log_event import LogEvent
 from millstream.parsers.log_lines import LogParser
+from millstream.parsers.security_messages import security_reader
+from millstream.parsers.server_errors import error_reader
+from millstream.parsers.w3c import w3c_reader
 
 if TYPE_CHECKING:
     import polars as pl
@@ -32,6 +40,10 @@ class Parser(Protocol):
         """
         ...
 
+    def fits(self, line: bytes, *, now: datetime) -> bool:
+        """Return whether a line is of this format; asked for a few, in their order."""
+        ...
+
 
 class Format(msgspec.Struct, frozen=True):
     """One format."""
@@ -43,8 +55,20 @@ class Format(msgspec.Struct, frozen=True):
     about: str
 
 
-FORMATS: Final = {
+def _events(reader: Callable[[], ReadLine], about: str) -> Format:
+    return Format(LogEvent, lambda source: EventParser(source, reader()), about)
+
+
+FORMATS: Final = {  # the narrow ones first: see `choose_format`
     "access": Format(AccessEvent, lambda source: AccessParser(), "access logs of web servers, common and combined"),
+    "error": _events(error_reader, "error logs of Apache and nginx"),
+    "audit": _events(audit_reader, "auditd"),
+    "cef": _events(security_reader, "CEF and LEEF, alone or behind a syslog header"),
+    "postgres": _events(postgres_reader, "PostgreSQL"),
+    "mysql": _events(mysql_reader, "MySQL and MariaDB"),
+    "w3c": _events(w3c_reader, "W3C extended logs: IIS"),
+    "json": _events(json_reader, "JSON lines: bunyan, pino, zap, slog, structlog, Log4j, MongoDB, ..."),
+    "logfmt": _events(logfmt_reader, 'names and values: level=info msg="it works"'),
     "syslog": Format(LogEvent, LogParser, "logs such as auth.log: RFC 3164, RFC 5424, ISO times, and what they mean"),
 }
 
@@ -56,5 +80,5 @@ def format_of(name: str) -> Format:
         UsageError: There is none of that name.
     """
     if name not in FORMATS:
-        raise UsageError(f"there is no format {name!r}; there is {', '.join(FORMATS)}")
+        raise UsageError(f"there is no format {name!r}; there is {', '.join(FORMATS)}, and auto for a file")
     return FORMATS[name]

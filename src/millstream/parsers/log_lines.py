@@ -52,6 +52,10 @@ class LogParser:
         """
         return [self._event(line, now) for line in lines]
 
+    def fits(self, line: bytes, *, now: datetime) -> bool:
+        """Return whether a line begins as this format has it."""
+        return self._lines.header(text_of(line)[0], now).time is not None
+
     def _event(self, line: bytes, now: datetime) -> LogEvent:
         text, exact = text_of(line)
         header = self._lines.header(text, now)

@@ -1,0 +1,124 @@
+"""Logs of PostgreSQL, MySQL and MariaDB.
+
+| written by | example |
+|---|---|
+| PostgreSQL | `2026-03-01 10:00:00.123 UTC [7] ann@shop FATAL:  password authentication failed for user "ann"` |
+| MySQL 8 | `2026-03-01T10:00:00.123456Z 8 [Note] [MY-010926] [Server] Access denied for user 'ann'@'10.0.0.1' ...` |
+| MariaDB | `2026-03-01 10:00:00 8 [Warning] Access denied for user 'ann'@'10.0.0.1' (using password: YES)` |
+
+A refused login is a `login` with `success` false. What follows a line of PostgreSQL (DETAIL, STATEMENT, more lines)
+comes as events of its own.
+
+Source: postgresql.org/docs/current/runtime-config-logging.html; dev.mysql.com/doc/refman/8.4/en/error-log-format.html.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime, tzinfo
+from typing import Any, Final
+
+from millstream.parsers.levels import severity_from
+from millstream.parsers.log_event import Kind
+from millstream.parsers.times import parse_time
+
+_POSTGRES: Final = re.compile(
+    r"(?P<time>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d{1,6})?(?: (?:[A-Z]{1,5}|[+-]\d\d(?::?\d\d)?))?) "
+    r"\[(?P<pid>\d{1,10})(?:-\d{1,10})?\] (?P<prefix>(?:(?:[^ ]{1,256} ){0,4}?))"
+    r"(?P<level>[A-Z]{3,9}\d?): {1,2}(?P<message>.*)",
+    re.DOTALL,
+)
+_WHO: Final = re.compile(r"(?:user=)?(?P<user>[^@,\s]{1,128})(?:@|,db=)(?P<database>[^@,\s]{1,128})")
+_POSTGRES_LEVELS: Final = frozenset(
+    {
+        "DEBUG",
+        "INFO",
+        "NOTICE",
+        "WARNING",
+        "ERROR",
+        "LOG",
+        "FATAL",
+        "PANIC",
+        "DETAIL",
+        "HINT",
+        "CONTEXT",
+        "STATEMENT",
+        "QUERY",
+    }
+)
+_POSTGRES_LOGIN: Final = re.compile(
+    r'(?:\w+ authentication failed for user "(?P<failed>[^"]*)"|connection authorized: user=(?P<opened>[^ ]+).*'
+    r'|no pg_hba\.conf entry for host "(?P<address>[^"]*)", user "(?P<refused>[^"]*)".*'
+    r"|disconnection: session time: .* user=(?P<closed>[^ ]+).*)",
+    re.DOTALL,
+)
+_MYSQL: Final = re.compile(
+    r"(?P<time>\d{4}-\d\d-\d\d[T ] ?\d{1,2}:\d\d:\d\d(?:\.\d{1,6})?(?:Z|[+-]\d\d:\d\d)?) (?P<thread>\d{1,20}) "
+    r"\[(?P<level>[A-Za-z]{4,7})\] (?:\[(?P<code>MY-\d{1,8})\] )?(?:\[(?P<part>\w{1,32})\] )?(?P<message>.*)",
+    re.DOTALL,
+)
+_MYSQL_LOGIN: Final = re.compile(r"Access denied for user '(?P<user>[^']*)'@'(?P<host>[^']*)'.*", re.DOTALL)
+_ADDRESS: Final = re.compile(r"[0-9.]+|[0-9a-fA-F:]*:[0-9a-fA-F:.]*")
+
+
+def postgres_reader(zone: tzinfo | None = None) -> Any:
+    """Return what reads one line; see `EventParser`."""
+
+    def read(text: str, now: datetime) -> Mapping[str, Any] | None:
+        match = _POSTGRES.fullmatch(text)
+        if match is None or match["level"].rstrip("12345") not in _POSTGRES_LEVELS:
+            return None
+        who = _WHO.search(match["prefix"])
+        said: dict[str, Any] = {
+            "time": parse_time(match["time"], now=now, zone=zone),
+            "program": "postgres",
+            "pid": int(match["pid"]),
+            "severity": severity_from(match["level"]),
+            "message": match["message"].strip(),
+            "user": who["user"] if who else None,
+            "fields": {"level": match["level"], **({"database": who["database"]} if who else {})},
+        }
+        login = _POSTGRES_LOGIN.fullmatch(said["message"])
+        return said if login is None else said | _postgres_login(login)
+
+    return read
+
+
+def _postgres_login(match: re.Match[str]) -> dict[str, Any]:
+    if match["closed"]:
+        return {"kind": Kind.LOGOUT, "action": "session_closed", "user": match["closed"]}
+    if match["opened"]:
+        return {"kind": Kind.LOGIN, "action": "login", "success": True, "user": match["opened"]}
+    said = {"kind": Kind.LOGIN, "action": "login_failed", "success": False, "user": match["failed"] or match["refused"]}
+    return said | ({"source_ip": match["address"]} if match["address"] else {})
+
+
+def mysql_reader(zone: tzinfo | None = None) -> Any:
+    """Return what reads one line; see `EventParser`."""
+
+    def read(text: str, now: datetime) -> Mapping[str, Any] | None:
+        match = _MYSQL.fullmatch(text)
+        if match is None:
+            return None
+        fields = {name: match[name] for name in ("thread", "code", "part") if match[name]}
+        said: dict[str, Any] = {
+            "time": parse_time(match["time"], now=now, zone=zone),
+            "program": "mysqld",
+            "severity": severity_from(match["level"]),
+            "message": match["message"].strip(),
+            "fields": fields,
+        }
+        login = _MYSQL_LOGIN.fullmatch(said["message"])
+        if login is not None:
+            where = "source_ip" if _ADDRESS.fullmatch(login["host"]) else "source_name"
+            said |= {
+                "kind": Kind.LOGIN,
+                "action": "login_failed",
+                "success": False,
+                "user": login["user"],
+                where: login["host"],
+            }
+        return said
+
+    return read

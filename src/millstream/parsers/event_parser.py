@@ -1,0 +1,78 @@
+"""A parser whose format is read line by line: what all of those share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from millstream.parsers.log_event import LogEvent
+from millstream.parsers.system_event import text_of
+
+if TYPE_CHECKING:
+    import polars as pl
+
+ReadLine = Callable[[str, datetime], Mapping[str, Any] | None]
+"""Takes a line and the time of reading; returns the fields of a `LogEvent` that it says, `time` None where it has none;
+None for a line of another shape."""
+
+
+class EventParser:
+    """Parses the lines of one source, in order, each by itself.
+
+    A line of another shape is the message, whole. A line without a time has that of the last line before it that had
+    one, else the time of its reading.
+    """
+
+    def __init__(self, source: str, read: ReadLine) -> None:
+        self._source = source
+        self._read = read
+        self._time_before: datetime | None = None
+
+    def events(self, lines: Iterable[bytes], *, now: datetime) -> list[LogEvent]:
+        """Return the event of each line, in their order. Never fails on a line."""
+        return [self._event(line, now) for line in lines]
+
+    def columns(self, lines: Sequence[bytes], *, now: datetime) -> pl.DataFrame:
+        """Return the same as columns."""
+        return event_columns(self.events(lines, now=now))
+
+    def fits(self, line: bytes, *, now: datetime) -> bool:
+        """Return whether a line is of this format."""
+        return self._read(text_of(line)[0], now) is not None
+
+    def _event(self, line: bytes, now: datetime) -> LogEvent:
+        text, exact = text_of(line)
+        said = self._read(text, now)
+        fields: dict[str, Any] = {"message": text.strip()} if said is None else dict(said)
+        time: datetime | None = fields.pop("time", None)
+        if time is not None:
+            self._time_before = time
+        return LogEvent(
+            time=time or self._time_before or now.astimezone(UTC),
+            source=self._source,
+            raw=text,
+            raw_bytes=exact,
+            **fields,
+        )
+
+
+def event_columns(events: Sequence[LogEvent]) -> pl.DataFrame:
+    """Return events as the columns of their topic."""
+    import msgspec
+    import polars as pl
+
+    from millstream.log.schema import METADATA_COLUMNS
+    from millstream.log.storage import dtypes
+    from millstream.log.types import schema_of
+
+    kinds = {name: kind for name, kind in dtypes(schema_of(LogEvent)).items() if name not in METADATA_COLUMNS}
+    columns: dict[str, list[Any]] = {name: [getattr(event, name) for event in events] for name in kinds}
+    columns["fields"] = [None if value is None else msgspec.json.encode(value).decode() for value in columns["fields"]]
+    return pl.DataFrame(
+        {name: [_plain(value) for value in values] for name, values in columns.items()}, schema=kinds, strict=True
+    )
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, str) else value

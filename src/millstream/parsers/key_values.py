@@ -1,0 +1,51 @@
+"""logfmt, and other pairs of a name and a value: `level=info msg="it works" took=3ms`.
+
+Source: brandur.org/logfmt; the grammar of github.com/kr/logfmt.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime, tzinfo
+from typing import Any, Final
+
+from millstream.parsers.named import event_fields
+
+_PAIR: Final = re.compile(
+    r'\s*(?P<name>[^\s="]{1,256})(?:=(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<plain>[^\s"]*))(?=\s|$))?'
+)
+_ESCAPE: Final = re.compile(r"\\(.)", re.DOTALL)
+_CONTROL: Final = {"n": "\n", "r": "\r", "t": "\t"}
+
+
+def pairs_of(text: str) -> dict[str, str] | None:
+    """Return names and values; None where the text is anything else. A name alone is true, as in logfmt."""
+    found: dict[str, str] = {}
+    place, values = 0, 0
+    text = text.rstrip()
+    while place < len(text):
+        match = _PAIR.match(text, place)
+        if match is None or match.end() == place:
+            return None
+        quoted, plain = match["quoted"], match["plain"]
+        values += quoted is not None or plain is not None
+        value = "true" if quoted is None and plain is None else _unescaped(quoted) if quoted is not None else plain
+        found.setdefault(match["name"], value)
+        place = match.end()
+    # A sentence has names alone; so has a line with one `=` in it.
+    return found if values and 2 * values > len(found) else None
+
+
+def logfmt_reader(zone: tzinfo | None = None) -> Any:
+    """Return what reads one line; see `EventParser`."""
+
+    def read(text: str, now: datetime) -> Mapping[str, Any] | None:
+        named = pairs_of(text)
+        return None if named is None else event_fields(named, now=now, zone=zone)
+
+    return read
+
+
+def _unescaped(text: str) -> str:
+    return _ESCAPE.sub(lambda match: _CONTROL.get(match[1], match[1]), text)

@@ -1,0 +1,35 @@
+"""How programs say how bad something is, as one of syslog's eight levels."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from millstream.parsers.system_event import Severity, severity_of
+
+WORDS: Final = {
+    "emerg": Severity.EMERG, "emergency": Severity.EMERG, "panic": Severity.EMERG,
+    "alert": Severity.ALERT,
+    "crit": Severity.CRIT, "critical": Severity.CRIT, "fatal": Severity.CRIT, "f": Severity.CRIT,
+    "severe": Severity.CRIT,
+    "err": Severity.ERR, "error": Severity.ERR, "e": Severity.ERR, "failure": Severity.ERR,
+    "warn": Severity.WARNING, "warning": Severity.WARNING, "w": Severity.WARNING,
+    "notice": Severity.NOTICE, "note": Severity.NOTICE, "n": Severity.NOTICE,
+    "info": Severity.INFO, "information": Severity.INFO, "informational": Severity.INFO, "i": Severity.INFO,
+    "log": Severity.INFO, "system": Severity.INFO, "default": Severity.INFO,
+    "debug": Severity.DEBUG, "trace": Severity.DEBUG, "d": Severity.DEBUG, "verbose": Severity.DEBUG,
+    "fine": Severity.DEBUG,
+}  # fmt: skip
+
+_BUNYAN: Final = {10: "trace", 20: "debug", 30: "info", 40: "warn", 50: "error", 60: "fatal"}
+
+
+def severity_from(value: Any) -> Severity | None:
+    """Return the severity of a word, of a syslog level (0 to 7), or of a level of bunyan and pino (10 to 60)."""
+    if isinstance(value, bool) or value is None:
+        return None
+    if isinstance(value, (int, float)) or str(value).isdecimal():
+        number = int(value)
+        return WORDS[_BUNYAN[number]] if number in _BUNYAN else severity_of(number)
+    word = str(value).strip().lower()
+    # debug1 to debug5 (PostgreSQL), info3.
+    return WORDS.get(word) or WORDS.get(word.rstrip("0123456789"))

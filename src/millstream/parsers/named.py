@@ -1,0 +1,90 @@
+"""Named fields (of JSON, logfmt, CSV, ...) to a `LogEvent`: which of them are the time, the message, the level.
+
+| of the event | names, in any case, the first that is there |
+|---|---|
+| time | @timestamp, timestamp, time, ts, datetime, date, eventTime, t, instant |
+| message | message, msg, log, event, text, short_message, body |
+| severity | level, lvl, severity, log.level, loglevel, levelname, s |
+| host | host, hostname, host.name, nodename |
+| program | program, app, application, service, service.name, syslog_identifier, logger, name, process, component |
+| pid | pid, process.pid, process_id |
+| user, source_ip | user, username, user.name; source.ip, src_ip, client_ip, remote_addr, remoteAddr, remote_ip |
+
+All others are in `fields`, nested ones as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, tzinfo
+from typing import Any, Final
+
+from millstream.parsers.levels import severity_from
+from millstream.parsers.times import parse_time
+
+TIMES: Final = ("@timestamp", "timestamp", "time", "ts", "datetime", "date", "eventtime", "t", "instant")
+MESSAGES: Final = ("message", "msg", "log", "event", "text", "short_message", "body")
+LEVELS: Final = ("level", "lvl", "severity", "log.level", "loglevel", "levelname", "s")
+HOSTS: Final = ("host", "hostname", "host.name", "nodename")
+PROGRAMS: Final = (
+    "program", "app", "application", "service", "service.name", "syslog_identifier", "logger", "name", "process",
+    "component",
+)  # fmt: skip
+PIDS: Final = ("pid", "process.pid", "process_id")
+USERS: Final = ("user", "username", "user.name")
+ADDRESSES: Final = ("source.ip", "src_ip", "client_ip", "remote_addr", "remoteaddr", "remote_ip")
+
+FIELDS_MAX: Final = 1000
+"""Of one line; more are kept in `raw` only."""
+
+
+def event_fields(named: Mapping[str, Any], *, now: datetime, zone: tzinfo | None) -> dict[str, Any]:
+    """Return the fields of a `LogEvent` that named fields say; `time` is None where none of them is one."""
+    lower: dict[str, str] = {}
+    for name in named:
+        lower.setdefault(name.lower(), name)
+    taken: set[str] = set()
+
+    def first(names: tuple[str, ...], accept: Any) -> Any:
+        for name in names:
+            written = lower.get(name)
+            if written is not None and (found := accept(named[written])) is not None:
+                taken.add(written)
+                return found
+        return None
+
+    said = {
+        "time": first(TIMES, lambda value: _time(value, now, zone)),
+        "message": first(MESSAGES, _text) or "",
+        "severity": first(LEVELS, severity_from),
+        "host": first(HOSTS, _text),
+        "program": first(PROGRAMS, _text),
+        "pid": first(PIDS, _number),
+        "user": first(USERS, _text),
+        "source_ip": first(ADDRESSES, _text),
+    }
+    rest = {name: value for name, value in named.items() if name not in taken}
+    said["fields"] = dict(list(rest.items())[:FIELDS_MAX]) or None
+    return said
+
+
+def _time(value: Any, now: datetime, zone: tzinfo | None) -> datetime | None:
+    if isinstance(value, Mapping):
+        # {"$date": ...} of MongoDB; {"epochSecond": ..., "nanoOfSecond": ...} of Log4j.
+        if "epochSecond" in value:
+            seconds, nanos = _number(value["epochSecond"]), _number(value.get("nanoOfSecond", 0))
+            return None if seconds is None else parse_time(seconds * 10**9 + (nanos or 0), now=now, zone=zone)
+        value = value.get("$date")
+    return parse_time(value, now=now, zone=zone)
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _number(value: Any) -> int | None:
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return value if 0 <= value < 2**31 * 1000 else None
+    return int(value) if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 12 else None
