@@ -284,7 +284,7 @@ def test_a_queue_that_ran_tells_its_service_times(millstream: Command, folder: P
 
         until = time.monotonic() + PATIENCE_S
         with app.start():
-            while not (queues := observe(app.log, "jobs").queues) or not queues[0].services_us:
+            while not (queues := observe(app.log, "jobs").queues) or not queues[0].services_s:
                 assert time.monotonic() < until
                 jobs.extend([{"n": 1}] * 5)
                 time.sleep(0.05)

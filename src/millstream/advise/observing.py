@@ -12,7 +12,7 @@ from millstream.batch.runs import runs_topic_name
 from millstream.engines.protocol import GroupInfo
 from millstream.log.log import Log
 from millstream.log.topic import Topic
-from millstream.queue.service_times import service_times_us
+from millstream.queue.service_times import served
 from millstream.queue.stats import REDRIVE_GROUP, QueueStats, QueueWatch
 from millstream.stream.info import reader_groups
 
@@ -37,15 +37,10 @@ class QueueFacts(msgspec.Struct, frozen=True):
 
     name: str
     stats: QueueStats
-    services_us: list[int]
-    """A sample of what single deliveries took."""
-
-    @property
-    def service_s(self) -> float | None:
-        """Mean time of work; None where no worker has told."""
-        if self.services_us:
-            return sum(self.services_us) / len(self.services_us) / 1e6
-        return self.stats.service_s
+    services_s: list[float]
+    """A sample of what single deliveries took, with the mean of all."""
+    service_s: float | None
+    """Mean time of work; None where no worker has told."""
 
     @property
     def backlog(self) -> int:
@@ -124,8 +119,13 @@ def _readers(log: Log, topic: Topic[Any]) -> tuple[tuple[ReaderFacts, ...], tupl
         if approach is Approach.QUEUE:
             queue_names.append((topic.name, name))
     stats = QueueWatch(log).look(queue_names)
-    queues = [QueueFacts(one.group, one, service_times_us(log, one.topic, one.group)) for one in stats]
-    return tuple(readers), tuple(queues)
+    return tuple(readers), tuple(_queue(log, one) for one in stats)
+
+
+def _queue(log: Log, stats: QueueStats) -> QueueFacts:
+    told = served(log, stats.topic, stats.group)
+    mean_s = stats.service_s if told.mean_s is None else told.mean_s
+    return QueueFacts(stats.group, stats, told.times_s, mean_s)
 
 
 def _approach(info: GroupInfo, streams: set[tuple[str, str]], topics: set[str]) -> Approach:

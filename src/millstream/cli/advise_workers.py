@@ -55,7 +55,7 @@ def advise_workers(observed: Observed | None, wishes: Wishes, *, as_json: bool) 
     queue = None if observed is None else _queue(observed, wishes.group)
     said = wishes.said
     mean_s = None if said.service is None else duration_us(said.service) / 1e6
-    measured = [] if queue is None else [took_us / 1e6 for took_us in queue.services_us]
+    measured = [] if queue is None else queue.services_s
     if mean_s is None and not measured and queue is not None:
         mean_s = queue.service_s
     demand = demand_of(
