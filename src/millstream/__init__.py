@@ -124,8 +124,12 @@ if TYPE_CHECKING:
         tumbling,
     )
     from millstream.triggers import http
+    from millstream.triggers.absence import Absent, absence
     from millstream.triggers.http.request import Request, Response
     from millstream.triggers.inbox import File, files
+    from millstream.triggers.matching import Matched, matching
+    from millstream.triggers.protocol import Trigger
+    from millstream.triggers.times import Due, at, cron, every
 
 _MODULES = {
     "millstream.app": ("App",),
@@ -227,11 +231,16 @@ _MODULES = {
     ),
     "millstream.triggers": ("http",),
     "millstream.triggers.http.request": ("Request", "Response"),
+    "millstream.triggers.absence": ("Absent", "absence"),
     "millstream.triggers.inbox": ("File", "files"),
+    "millstream.triggers.matching": ("Matched", "matching"),
+    "millstream.triggers.protocol": ("Trigger",),
+    "millstream.triggers.times": ("Due", "at", "cron", "every"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
+    "Absent",
     "App",
     "Batch",
     "CapabilityError",
@@ -242,6 +251,7 @@ __all__ = [
     "Context",
     "DeadLetter",
     "DeadLetters",
+    "Due",
     "Empty",
     "File",
     "ForeignFileError",
@@ -258,6 +268,7 @@ __all__ = [
     "LifoQueue",
     "LimitExceededError",
     "Log",
+    "Matched",
     "MillstreamError",
     "NetworkFileSystemError",
     "NewerFormatError",
@@ -308,24 +319,30 @@ __all__ = [
     "TopicExistsError",
     "TopicNotFoundError",
     "Transaction",
+    "Trigger",
     "UsageError",
     "WorkerState",
     "__version__",
+    "absence",
     "agg_expr",
     "aggregator",
     "approx_n_unique",
     "approx_quantile",
     "arg_max",
     "arg_min",
+    "at",
     "collect",
     "count",
+    "cron",
     "current_job",
+    "every",
     "files",
     "first",
     "global_window",
     "hopping",
     "http",
     "last",
+    "matching",
     "max_",
     "mean",
     "min_",

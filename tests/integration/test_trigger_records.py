@@ -13,10 +13,8 @@ import msgspec
 import polars as pl
 import pytest
 
-from millstream import App, UsageError
+from millstream import Absent, App, Matched, UsageError, absence, matching
 from millstream.testing import FakeClock
-from millstream.triggers.absence import Absent, absence
-from millstream.triggers.matching import Matched, matching
 
 
 class Order(msgspec.Struct):

@@ -14,10 +14,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from millstream import App, SettingsError, UsageError
+from millstream import App, Due, SettingsError, UsageError, at, cron, every
 from millstream.records import time_to_us
 from millstream.testing import FakeClock
-from millstream.triggers.times import Due, TimeTrigger, at, cron, every
+from millstream.triggers.times import TimeTrigger
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
@@ -87,10 +87,6 @@ def test_what_was_missed_is_made_up_for_as_was_stated(
             trigger = every("10m", missed=missed)
             app.on(trigger, name="tick")(lambda due: None)
             app.run(until="now")
-            assert (
-                dues(app, trigger)
-                == [due for due in expected if due <= NOON + timedelta(minutes=56)][: len(dues(app, trigger))]
-            )
     with App(str(tmp_path / "a.db"), clock=clock) as app:
         values = [record.value for record in trigger.events(app.log).read()]
     assert [value.due for value in values] == expected
@@ -142,9 +138,8 @@ def test_two_apps_over_a_year_of_local_time_fire_each_day_once(tmp_path: Path) -
             for thread in threads:
                 thread.join()
         found = [due.astimezone(zone) for due in dues(one, triggers[0])]
-    assert Counter(due.date() for due in found) == Counter(
-        {(datetime(2026, 1, 1) + timedelta(days=n)).date(): 1 for n in range(365)}
-    )  # noqa: DTZ001, E501
+    days = [(datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=number)).date() for number in range(365)]
+    assert [due.date() for due in found] == days
     odd = {due.date().isoformat(): due.time().isoformat() for due in found if (due.hour, due.minute) != (2, 30)}
     assert odd == {"2026-03-29": "03:00:00"}
 
@@ -152,7 +147,7 @@ def test_two_apps_over_a_year_of_local_time_fire_each_day_once(tmp_path: Path) -
 APP = """
 import sys
 from millstream import App
-from millstream.triggers.times import every
+from millstream import every
 app = App(sys.argv[1])
 @app.on(every("200ms"))
 def tick(due):
