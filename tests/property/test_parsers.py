@@ -101,7 +101,8 @@ def test_access_columns_say_what_the_exact_expression_says(data: list[bytes]) ->
 
 pieces = st.sampled_from(
     [
-        '{"', '":', '"msg":"x"', "}", "level=info", 'msg="', '"', "\\", "CEF:0|", "|", "src=", "a='b'", " ", "\x00", "ä",
+        '{"', '":', '"msg":"x"', "}", "level=info", 'msg="', '"', "\\", "CEF:0|", "|", "src=", "a='b'", " ",
+        "\x00", "ä",
         "type=A msg=audit(1.1:1): ", "[Sun Mar 01 10:00:00 2026] [error] ", "2026-03-01 10:00:00 UTC [1] ",
         "LOG:  ", "#Fields: date time",
         "[Note] ", "7F", "2026/03/01 10:00:00 [crit] 7#9: ", ", client: ", "9" * 30, "1e999",
