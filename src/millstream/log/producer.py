@@ -53,9 +53,11 @@ class Extras:
     @classmethod
     def of_columns(cls, keys: pl.Series | None, times: pl.Series | None) -> Extras:
         """Return what is given as columns `_key` and `_event_time`."""
+        import polars as pl
+
         extras = cls()
         extras.keys = None if keys is None or keys.null_count() == keys.len() else keys.to_list()
-        extras.times = None if times is None else times.to_physical().to_list()
+        extras.times = None if times is None else times.cast(pl.Int64).to_list()
         return extras
 
     @property

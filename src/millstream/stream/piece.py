@@ -103,6 +103,8 @@ class Piece:
         """Return the records for which the mask is true."""
         if mask.all(ignore_nulls=False):
             return self
+        if not mask.any():
+            return self.slice(0, 0)
         values = self._values
         if values is not None:
             values = [value for value, keep in zip(values, mask, strict=True) if keep]
@@ -145,8 +147,7 @@ class Piece:
             frame.get_column(name) if name in frame.columns else _nothing(name, frame.height) for name in CARRIED
         ]
         carried += [frame.get_column(name) for name in ORIGIN if name in frame.columns]
-        columns = frame.drop([name for name in frame.columns if name.startswith("_")])
-        return cls(pl.DataFrame(carried), columns=columns)
+        return cls(pl.DataFrame(carried), columns=own_columns(frame))
 
     def slice(self, start: int, count: int) -> Piece:
         """Return some records in a row."""
@@ -170,6 +171,15 @@ def _nothing(name: str, height: int) -> pl.Series:
 
     dtype = pl.Binary() if name == "_key" else pl.Int64()
     return pl.Series(name, [None], dtype=dtype).new_from_index(0, height)
+
+
+def own_columns(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return the columns that are fields of the value; made of series, because to drop the others would be a query."""
+    import polars as pl
+
+    fields = [column for column in frame if not column.name.startswith("_")]
+    # A frame without columns has a height all the same, if it is made of one that has.
+    return pl.DataFrame(fields) if fields else frame.drop(frame.columns)
 
 
 def concat(pieces: Sequence[Piece]) -> Piece:

@@ -40,7 +40,7 @@ def write_value(frame: pl.DataFrame, schema: int) -> bytes:
         schema: The number under which its schema is stored; `read_value` is given the schemas by number.
     """
     if frame.height <= SMALL_ROWS_MAX and all(map(_is_plain, frame.dtypes)):
-        columns = [column.to_physical().to_list() for column in frame.get_columns()]
+        columns = [_physical(column).to_list() for column in frame.get_columns()]
         try:
             return _SMALL + msgspec.msgpack.encode(SmallValue(schema, frame.height, columns))
         except OverflowError:
@@ -90,6 +90,15 @@ def _is_plain(dtype: pl.DataType) -> bool:
     if dtype.is_integer():
         return True
     return dtype.is_float() or dtype.is_temporal() or dtype in (pl.String, pl.Binary, pl.Boolean)
+
+
+def _physical(column: pl.Series) -> pl.Series:
+    """Return the numbers of a column of times; by a cast, because `to_physical` is a query."""
+    import polars as pl
+
+    if not column.dtype.is_temporal():
+        return column
+    return column.cast(pl.Int32 if column.dtype == pl.Date else pl.Int64)
 
 
 def _series(name: str, values: list[Any], dtype: pl.DataType) -> pl.Series:

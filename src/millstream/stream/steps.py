@@ -12,7 +12,7 @@ from millstream.stream.chunks import chunks_of
 from millstream.stream.keyed.awaiting import AsyncCaller
 from millstream.stream.keyed.failing import Guard
 from millstream.stream.needs import Needs, names_of, roots_of, union
-from millstream.stream.piece import CARRIED, Piece
+from millstream.stream.piece import Piece, own_columns
 
 if TYPE_CHECKING:
     import polars as pl
@@ -104,6 +104,15 @@ class Select(msgspec.Struct, frozen=True):
     on_values = False
 
     def run(self, piece: Piece, guard: Guard) -> Piece:
+        import polars as pl
+
+        if (
+            self.exprs
+            and not self.named
+            and all(isinstance(name, str) and name in piece.columns().columns for name in self.exprs)
+        ):
+            # For a few records a query costs more than they do.
+            return Piece(piece.carried, columns=pl.DataFrame([piece.columns().get_column(n) for n in self.exprs]))
         return _with(piece, piece.frame().select(*self.exprs, **self.named), "select")
 
     def needs(self, out: Needs) -> Needs:
@@ -241,7 +250,7 @@ class Merge(msgspec.Struct, frozen=True):
 
 def _with(piece: Piece, frame: pl.DataFrame, step: str) -> Piece:
     _same_height(frame.height, piece, step)
-    return Piece(piece.carried, columns=_own_columns(frame))
+    return Piece(piece.carried, columns=own_columns(frame))
 
 
 def _mapped(frame: pl.DataFrame) -> Piece:
@@ -253,10 +262,6 @@ def _mapped(frame: pl.DataFrame) -> Piece:
     if "_event_time" not in frame.columns:
         raise UsageError("map_batches: the frame returned has no _event_time; keep that column with the records")
     return Piece.of(frame)
-
-
-def _own_columns(frame: pl.DataFrame) -> pl.DataFrame:
-    return frame.drop([name for name in frame.columns if name in CARRIED or name.startswith("_")])
 
 
 def _same_height(height: int, piece: Piece, step: str) -> None:

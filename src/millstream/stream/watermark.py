@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -69,8 +69,9 @@ class Watermarks:
         import polars as pl
 
         if event_time.len() <= _FEW:
-            return pl.Series("_watermark", self._take_few(partition, event_time, append_time), dtype=pl.Int64)
-        times, appended = event_time.to_physical(), append_time.to_physical()
+            times_us = zip(event_time.cast(pl.Int64).to_list(), append_time.cast(pl.Int64).to_list(), strict=True)
+            return pl.Series("_watermark", self._take_few(partition, times_us), dtype=pl.Int64)
+        times, appended = event_time.cast(pl.Int64), append_time.cast(pl.Int64)
         known = pl.Series([self.partition_us(partition)], dtype=pl.Int64)
         newest_us, appended_us = _int(times.max()), _int(appended.max())
         if newest_us > _int(appended.min()) + self._future_us:
@@ -81,11 +82,10 @@ class Watermarks:
         self._advance(partition, newest_us, appended_us)
         return running.fill_null(strategy="forward").alias("_watermark")
 
-    def _take_few(self, partition: int, event_time: pl.Series, append_time: pl.Series) -> list[int | None]:
+    def _take_few(self, partition: int, times_us: Iterable[tuple[int, int]]) -> list[int | None]:
         """Do the same in Python: for a few records a query costs more than they do."""
         before: list[int | None] = []
-        times = event_time.to_physical().to_list()
-        for event_us, append_us in zip(times, append_time.to_physical().to_list(), strict=True):
+        for event_us, append_us in times_us:
             before.append(self.partition_us(partition))
             self._advance(partition, min(event_us, append_us + self._future_us), append_us)
         return before

@@ -150,7 +150,7 @@ class WindowOperator:
             for (name, dtype), own in zip(self._keys.items(), self._by, strict=True)
         ]
         made += [columns.get_column(name) for name in self._plan.columns]
-        made.append(piece.carried.get_column("_event_time").to_physical().alias(TIME))
+        made.append(piece.carried.get_column("_event_time").cast(pl.Int64).alias(TIME))
         if self._plan.ordered or isinstance(self.step.window, Sliding):
             first = self._info.sequence
             self._info.sequence += piece.height

@@ -18,6 +18,9 @@ LEAVE: Final = "_leave"
 BOUNDS: Final = frozenset(("_start", "_end", "_pane", "_from", LEAVE))
 """Group columns that are numbers of a window, and often the same in all rows."""
 
+FEW_ROWS: Final = 64
+"""Rows for which Python takes less time than the thread pool of Polars does to begin."""
+
 GROUPS_COUNTED: Final = 4096
 """Rows among which groups are told apart to be counted: 0.1 ms with every commit."""
 
@@ -136,6 +139,8 @@ class Store:
             return self.main.height
         # Series by series: to select columns would be a query for each run.
         rows = [pl.DataFrame([rows.get_column(column) for column in self.group]) for rows in frames]
+        if self.main.height <= FEW_ROWS:
+            return len({row for some in rows for row in some.iter_rows()})
         return pl.concat(rows, how="vertical_relaxed").n_unique()
 
     @property
@@ -176,7 +181,9 @@ def _apart(
     if not fixed or (not others and not isinstance(getattr(function, "__self__", None), FoldTable)):
         return function(frame.with_columns(columns) if fixed else frame, group)
     made = function(frame, others)
-    return None if made is None else made.with_columns(columns)
+    if made is None or made.height > FEW_ROWS:
+        return None if made is None else made.with_columns(columns)
+    return made.hstack([pl.Series(name, [fixed[name]] * made.height, dtype=pl.Int64) for name in fixed])
 
 
 def _only(rows: pl.DataFrame, column: str) -> int | None:
