@@ -28,7 +28,8 @@ def run(
         str, typer.Argument(metavar="APP", help="app.py or package.module, with :name where it holds several Apps.")
     ],
     only: Annotated[
-        list[str] | None, typer.Option("--only", metavar="NAME", help="Only this queue, stream or batch; repeatable.")
+        list[str] | None,
+        typer.Option("--only", metavar="NAME", help="Only this queue, stream, batch, trigger."),
     ] = None,
     until: Annotated[
         str | None, typer.Option("--until", metavar="now", help="now: handle all there is, then stop.")
@@ -40,6 +41,16 @@ def run(
     grace: Annotated[
         str | None,
         typer.Option("--grace", metavar="TIME", help="When stopped, give back what takes longer, such as 30s. [never]"),
+    ] = None,
+    host: Annotated[
+        str | None, typer.Option("--host", metavar="HOST", help="Where http triggers are answered. [127.0.0.1]")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option("--port", metavar="PORT", help="The same; 0 takes any free one. [8080]")
+    ] = None,
+    token: Annotated[
+        str | None,
+        typer.Option("--token", metavar="TOKEN", help="Requests need it; made up where others reach the host."),
     ] = None,
     metrics: Annotated[
         str | None,
@@ -58,7 +69,7 @@ def run(
     json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Run an application's queues and streams until Ctrl-C.
+    """Run an application's queues, streams and triggers until Ctrl-C.
 
     Ctrl-C and SIGTERM finish what was begun. --url and --data are for an App that names no log itself.
     """
@@ -82,6 +93,7 @@ def run(
 
     with load_app(app) as loaded:
         _keep(loaded, only or [])
+        loaded.serve_at(host, port, token)
         stop = threading.Event()
         try:
             _announce(loaded, shell, app)
@@ -138,22 +150,26 @@ def _told(app: App, shell: Shell, until: str | None) -> AbstractContextManager[N
 
 
 def _keep(app: App, names: list[str]) -> None:
-    """Leave only the named readers in an application."""
+    """Leave only the named readers in an application, and the triggers that are named or that one of them follows."""
     readers = {**app.queues, **app.streams, **app.batches}
-    unknown = [name for name in names if name not in readers]
+    unknown = [name for name in names if name not in readers and name not in app.triggers]
     if unknown:
-        known = ", ".join(sorted(readers)) or "nothing"
+        known = ", ".join(sorted({*readers, *app.triggers})) or "nothing"
         raise UsageError(f"--only {unknown[0]}: the application declares {known}")
     for kind in (app.queues, app.streams, app.batches):
         for name in [name for name in kind if names and name not in names]:
             del kind[name]
+    if names:
+        app.keep_triggers(names)
 
 
 def _announce(app: App, shell: Shell, place: str) -> None:
+    triggers = [*app.triggers]
     if shell.json:
-        print_json({"app": place, "queues": [*app.queues], "streams": [*app.streams], "batches": [*app.batches]})
+        kinds = {"queues": [*app.queues], "streams": [*app.streams], "batches": [*app.batches], "triggers": triggers}
+        print_json({"app": place, **kinds})
     else:
-        kinds = (("queue", app.queues), ("stream", app.streams), ("batch", app.batches))
-        readers = ", ".join(f"{kind} {name}" for kind, names in kinds for name in names)
+        declared = (("queue", app.queues), ("stream", app.streams), ("batch", app.batches), ("trigger", triggers))
+        readers = ", ".join(f"{kind} {name}" for kind, names in declared for name in names)
         print(f"running {place}: {readers or 'nothing'}", flush=True)
     sys.stdout.flush()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
 from typing import Any, Final, Literal
 
+from millstream.batch.batch import Batch
 from millstream.engines.protocol import StateChange
 from millstream.errors import UsageError
 from millstream.log.log import Log
@@ -20,6 +21,7 @@ from millstream.queue.rate import RateLimit
 from millstream.queue.reader import QueueReader
 from millstream.queue.retry import Retry
 from millstream.records import Record
+from millstream.stream.reader import StreamReader, topic_of
 from millstream.triggers.http.endpoint import HttpTrigger
 from millstream.triggers.http.server import Address, HttpServer
 from millstream.triggers.protocol import Ended, EndedHook, Ending, EventSource, Trigger
@@ -60,9 +62,16 @@ class Triggering(ABC):
         """The kinds of those that follow each trigger."""
         self._server: HttpServer | None = None
 
+    streams: dict[str, StreamReader]
+    batches: dict[str, Batch]
+
     @property
     @abstractmethod
     def log(self) -> Log: ...
+
+    @property
+    @abstractmethod
+    def queues(self) -> dict[str, QueueReader]: ...
 
     @abstractmethod
     def _add_queue(self, reader: QueueReader) -> None:
@@ -140,6 +149,18 @@ class Triggering(ABC):
         events = trigger.events(self.log)
         followers.append(kind)
         return events
+
+    def keep_triggers(self, names: Collection[str]) -> None:
+        """Leave only the triggers that are named, or that a reader of the app follows."""
+        for trigger in tuple(self.triggers.values()):
+            if trigger.name not in names and not self._is_followed(trigger):
+                del self.triggers[trigger.name]
+
+    def _is_followed(self, trigger: Trigger) -> bool:
+        topics = {queue.topic.name for queue in self.queues.values()}
+        topics |= {topic_of(source).name for stream in self.streams.values() for source in stream.sources}
+        # What a batch is started by is not what it reads.
+        return trigger.topic_name in topics or ("batch" in self._followers[trigger.name] and bool(self.batches))
 
     @property
     def http_url(self) -> str | None:

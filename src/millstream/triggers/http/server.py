@@ -43,6 +43,8 @@ class HttpServer:
         self._listener: socket.socket | None = None
         self.token = address.token
         self.url = ""
+        self._made_up = False
+        """Nobody knows the token yet: it has to be told."""
 
     def __repr__(self) -> str:
         return f"<http {self.url or self._address.host}>"
@@ -57,6 +59,7 @@ class HttpServer:
         from millstream.serving.server import listen
 
         self.token = Access.on(self._address.host, self._address.token).token
+        self._made_up = self._made_up or self.token != self._address.token
         self._listener = listen(self._address.host, self._address.port)
         taken: int = self._listener.getsockname()[1]
         # Started again after a failure, it is where it was.
@@ -88,6 +91,8 @@ class HttpServer:
         thread = threading.Thread(target=serve, name="http-server", daemon=True)
         thread.start()
         _log.info("answering at %s: %s", self.url, ", ".join(trigger.path for trigger in self._triggers))
+        if self._made_up:
+            _log.info("requests need the header Authorization: Bearer %s", self.token)
         try:
             while thread.is_alive() and not stop.wait(0.2):
                 pass
