@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import msgspec
 import polars as pl
 import pytest
 
-from millstream import App, Context, UsageError, count, sum_, table, tumbling
+from millstream import App, Context, UsageError, count, sinks, sum_, table, tumbling
 from millstream.stream import Stream, StreamReader
 from millstream.testing import CRASH, StreamTest
 
@@ -121,3 +122,82 @@ def test_streams_of_several_topics_are_pushed_to_by_name(app: App) -> None:
         assert len(test.records("pages")) == 1
         with pytest.raises(UsageError, match=r"'page'.*clicks, pages"):
             test.push(Click("/", 1), topic="page")
+
+
+# --- sinks ------------------------------------------------------------------------------------------------------------
+
+
+def to_files_and_function(app: App, folder: Path, called: list[pl.DataFrame]) -> StreamReader:
+    @app.stream(app.topic("clicks", Click))
+    def kept(s: Stream) -> None:
+        s.to(sinks.files(folder, "ndjson"))
+        s.filter(pl.col("load_ms") > 100).to(sinks.function(called.append))
+
+    return kept
+
+
+def test_sinks_are_recorded_and_not_written_to(app: App, tmp_path: Path) -> None:
+    called: list[pl.DataFrame] = []
+    with StreamTest(to_files_and_function(app, tmp_path / "out", called)) as test:
+        test.push(Click("/", 120), Click("/a", 80))
+        assert test.sink("files in") == test.sink() == [{"page": "/", "load_ms": 120}, {"page": "/a", "load_ms": 80}]
+        assert test.sink(1) == [{"page": "/", "load_ms": 120}]
+        assert test.info().lag == 0
+    assert called == []
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("batch", [1, 2, 1000])
+@pytest.mark.parametrize("place", range(4))
+def test_a_crash_keeps_the_promise_of_each_sink(app: App, tmp_path: Path, batch: int, place: int) -> None:
+    values = [Click("/", 500), Click("/", 501), Click("/", 502)]
+    with StreamTest(to_files_and_function(app, tmp_path, []), batch=batch) as test:
+        test.push(*values[:place], CRASH, *values[place:])
+        test.restart()
+        assert [row["load_ms"] for row in test.sink(0)] == [500, 501, 502]
+        again = [row["load_ms"] for row in test.sink(1)]
+        assert again == [*[500, 501, 502][:place], 500, 501, 502]
+
+
+def test_a_crash_after_a_commit_shows_nothing_twice(app: App, tmp_path: Path) -> None:
+    with StreamTest(to_files_and_function(app, tmp_path, [])) as test:
+        for number in range(3):
+            test.push(Click("/", number), CRASH)
+            test.crash()
+        assert [row["load_ms"] for row in test.sink(0)] == [0, 1, 2]
+
+
+def test_windows_that_close_by_the_clock_reach_a_sink(app: App, tmp_path: Path) -> None:
+    @app.stream(app.topic("clicks", Click))
+    def counted(s: Stream) -> None:
+        s.window(tumbling("1m"), by="page").agg(n=count()).to(sinks.files(tmp_path / "out", "csv"))
+
+    with StreamTest(counted, now=NOON) as test:
+        test.push(Click("/", 1))
+        assert test.sink("csv") == []
+        test.advance("2m")
+        assert [(row["page"], row["window_start"], row["n"]) for row in test.sink("csv")] == [("/", NOON, 1)]
+
+
+def test_json_objects_reach_a_sink_as_they_are(app: App, tmp_path: Path) -> None:
+    @app.stream(app.topic("objects", dict))
+    def objects(s: Stream) -> None:
+        s.to(sinks.files(tmp_path / "out"))
+
+    with StreamTest(objects) as test:
+        test.push({"a": 1}, {"b": [2]})
+        assert test.sink() == [{"a": 1}, {"b": [2]}]
+
+
+@pytest.mark.parametrize("which", [2, -1, "parquet", "n"])
+def test_a_sink_that_is_not_there_is_named_with_those_that_are(app: App, tmp_path: Path, which: str | int) -> None:
+    with (
+        StreamTest(to_files_and_function(app, tmp_path, [])) as test,
+        pytest.raises(UsageError, match=r"give its number.* 0: ndjson files in .*; 1: function"),
+    ):
+        test.sink(which)
+
+
+def test_a_stream_without_sinks_says_so(per_minute: StreamReader) -> None:
+    with StreamTest(per_minute) as test, pytest.raises(UsageError, match=r"no sink of the stream is 0.*: none"):
+        test.sink()

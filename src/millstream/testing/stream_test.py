@@ -21,6 +21,7 @@ from millstream.stream.info import StreamInfo
 from millstream.stream.reader import StreamReader, topic_of
 from millstream.stream.run import StreamRun
 from millstream.testing.fake_clock import FakeClock
+from millstream.testing.sink_recorder import record_sinks, recorder_of
 
 RECORDS_MAX: Final = 1_000
 _READ_MAX: Final = 1_000_000
@@ -48,8 +49,8 @@ class StreamTest:
             test.advance("2m")
             assert test.outputs("page_views") == [...]
 
-    Everything is as in production but the engine and the clock: micro-batches, watermarks, state that is stored and
-    loaded, commits.
+    Everything is as in production but the engine, the clock and what is outside: micro-batches, watermarks, state that
+    is stored and loaded, commits. Sinks are not opened: recorders that keep their promises stand for them (`sink`).
 
     Args:
         stream: As `@app.stream` returned it; its topics are made anew in memory, with their types, keys and times.
@@ -69,6 +70,7 @@ class StreamTest:
         for node in self._stream.graph.nodes:
             if isinstance(node.step, ToTopic) and isinstance(node.step.target, Topic):
                 node.step = ToTopic(self._twin(node.step.target))
+        self._sinks = record_sinks(self._stream.graph)
         self._batch = batch
         self._run: StreamRun | None = None
 
@@ -124,6 +126,21 @@ class StreamTest:
             for partition in range(found.partitions)
             for record in found.read(0, partition=partition, records_max=_READ_MAX)
         ]
+
+    def sink(self, which: str | int = 0) -> list[Any]:
+        """Return the rows that a sink of the stream shows, in order: dicts, or JSON objects as they are.
+
+        Nothing is written to the sink itself. Of one that is exactly once, each row shows once, after its commit. Any
+        other shows rows as they are written: after a crash some of them again, as the outside would see it.
+
+        Args:
+            which: Its number in the description, from 0 on, or a part of its name that no other's has, as `explain()`
+                prints it.
+
+        Raises:
+            UsageError: There is no such sink, or several are meant.
+        """
+        return list(recorder_of(self._sinks, which).rows)
 
     def info(self) -> StreamInfo:
         """Return how far the stream came, what was late, what is open."""
