@@ -20,6 +20,7 @@ from millstream.log.cold.checking import check_cold
 from millstream.log.cold.compaction import ColdRange, Compacted, compact
 from millstream.log.cold.copying import backup
 from millstream.log.cold.store import ColdStore
+from millstream.log.cold.sweeping import sweep
 from millstream.testing import FakeClock
 
 
@@ -344,3 +345,23 @@ def test_a_log_in_memory_says_that_it_has_no_files() -> None:
 def test_settings_that_mean_nothing_are_refused(make: Callable[[], Cold]) -> None:
     with pytest.raises(UsageError):
         _ = make().after_us
+
+
+def test_a_file_that_retention_deletes_while_it_is_read_is_out_of_range(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = filled(log, 1000)
+    make_cold(log, 1000)
+    engine: Any = log.engine
+    read = engine.read
+
+    def read_then_lose(*args: Any, **kwargs: Any) -> Any:
+        found = read(*args, **kwargs)
+        monkeypatch.undo()
+        assert engine.trim("readings", 0, 1000) == 1000
+        assert sweep(engine) == 1
+        return found
+
+    monkeypatch.setattr(engine, "read", read_then_lose)
+    with pytest.raises(OffsetOutOfRangeError):
+        topic.read(10)

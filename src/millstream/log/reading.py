@@ -6,18 +6,20 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from millstream import limits
 from millstream.engines.protocol import BatchHeader, Engine, Maintenance
+from millstream.errors import StorageCorruptError
 from millstream.log.batches import BadRecord, RecordCoding, frame_schema
 from millstream.log.cold.files import cold_batches
 from millstream.log.cold.form import reads_alike
 from millstream.log.cold.reference import cold_folder, located
 from millstream.log.row_runs import BatchRun, runs_of
 from millstream.log.schemas import TopicSchemas
-from millstream.records import Record, StoredBatch, time_to_us
+from millstream.records import Coding, Record, StoredBatch, time_to_us
 
 if TYPE_CHECKING:
     import polars as pl
@@ -141,6 +143,17 @@ class BatchReader(Generic[T]):
         batches = self._engine.read(self._topic, partition, offset, records_max=records_max)
         return located(batches, self._cold_folder)
 
+    @contextmanager
+    def _still_there(self, batch: StoredBatch) -> Iterator[None]:
+        """Tell a cold file that is missing from one that retention deleted after the log was asked where it is."""
+        try:
+            yield
+        except StorageCorruptError:
+            if batch.coding is Coding.COLD:
+                # Raises OffsetOutOfRangeError where the record is gone.
+                self._engine.read(self._topic, batch.partition, batch.end_offset - 1, records_max=1)
+            raise
+
     def records(self, partition: int, offset: int, records_max: int) -> list[Record[T]]:
         """Return records from an offset on.
 
@@ -186,7 +199,8 @@ class BatchReader(Generic[T]):
             return kept
         found: list[Any] = []
         for batch in self._read(partition, offset, records_max):
-            records = decode(batch, self._schemas.written(batch.schema_id))
+            with self._still_there(batch):
+                records = decode(batch, self._schemas.written(batch.schema_id))
             if batch.count >= _KEPT_FROM_RECORDS:
                 self._keep(batch, records)
             first = max(0, offset - batch.offset)
@@ -229,7 +243,8 @@ class BatchReader(Generic[T]):
 
         def decode(run: BatchRun) -> _Decoded:
             batch = run.batch
-            frame = coding.frame(run, self._schemas.written(batch.schema_id), columns)
+            with self._still_there(batch):
+                frame = coding.frame(run, self._schemas.written(batch.schema_id), columns)
             return _Decoded(batch.offset, frame, batch.count)
 
         for piece in self._pieces(view, start, end, decode, in_threads=end - start > _READ_RECORDS):
@@ -246,7 +261,8 @@ class BatchReader(Generic[T]):
 
         def decode(run: BatchRun) -> _Decoded:
             batch = run.batch
-            values, metadata = coding.values(run, self._schemas.written(batch.schema_id))
+            with self._still_there(batch):
+                values, metadata = coding.values(run, self._schemas.written(batch.schema_id))
             return _Decoded(batch.offset, metadata, batch.count, values)
 
         for piece in self._pieces(_View(coding, None, partition, True), start, end, decode, in_threads=False):
