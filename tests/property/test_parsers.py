@@ -54,7 +54,8 @@ iso = st.builds(
     st.integers(1, 12), st.integers(1, 31), st.integers(0, 24), st.integers(0, 59), st.integers(0, 60),
     st.sampled_from(["", ".1", ".123456", ".123456789"]), zones, tags,
 )  # fmt: skip
-lines = st.one_of(usual, usual, iso, iso, traditional, words).map(str.encode) | st.binary(max_size=8)
+headed = st.builds("{}{}".format, st.sampled_from(["", "", "<13>", "<0>", "<191>", "<999>", "<1"]), usual | iso)
+lines = st.one_of(headed, headed, headed, traditional, words).map(str.encode) | st.binary(max_size=8)
 
 
 @given(

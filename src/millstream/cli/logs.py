@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
+from contextlib import suppress
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from millstream.logs.alert import Alert
     from millstream.logs.application import LogsApplication
     from millstream.logs.rules import Rule
+    from millstream.sources.syslog_server import SyslogServer
 
 READ_RECORDS: Final = 5000
 WAIT_S: Final = 0.5
@@ -61,6 +64,10 @@ def logs(
         Path | None, typer.Option("--rules", metavar="FILE", help="Alerts by these rules. [those that come along]")
     ] = None,
     follow: Annotated[bool, typer.Option("--follow/--no-follow", help="Go on until Ctrl-C.")] = True,
+    listen: Annotated[
+        list[str] | None,
+        typer.Option("--listen", metavar="ADDRESS", help="Also syslog from the network: udp:5514, tcp:0.0.0.0:601."),
+    ] = None,
     data: Annotated[
         Path, typer.Option("--data", metavar="DIR", help="Where its log is kept; a second start goes on there.")
     ] = Path("millstream-logs"),
@@ -82,7 +89,31 @@ def logs(
         raise UsageError("FILE is for check; give rules with --rules FILE")
     shown = _filter(only, where, everything=everything)
     found = read_rules(rules or DEFAULT)
-    raise typer.Exit(_show(data, found, since, shown, follow=follow, as_json=as_json))
+    if listen and not follow:
+        raise UsageError("--listen waits for what is sent; leave out --no-follow")
+    with _listening(listen or []) as servers:
+        raise typer.Exit(_show(data, found, since, shown, servers, follow=follow, as_json=as_json))
+
+
+@contextlib.contextmanager
+def _listening(addresses: Sequence[str]) -> Iterator[list[SyslogServer]]:
+    """Listen for syslog at addresses such as `udp:5514` or `tcp:0.0.0.0:601`."""
+    from millstream.sources.syslog_server import SyslogServer
+
+    with contextlib.ExitStack() as opened:
+        servers: list[SyslogServer] = []
+        for text in addresses:
+            transport, _, address = text.partition(":")
+            host, _, port = address.rpartition(":")
+            if transport not in ("udp", "tcp") or not port.isdecimal() or not 0 <= int(port) <= 65535:
+                raise UsageError(
+                    f"--listen is {text!r}; give udp or tcp and a port, such as udp:5514 or tcp:0.0.0.0:601"
+                )
+            place = (host.strip("[]") or "127.0.0.1", int(port))
+            server = SyslogServer(udp=place) if transport == "udp" else SyslogServer(tcp=place)
+            opened.callback(server.close)
+            servers.append(server)
+        yield servers
 
 
 def _check(rules: Sequence[Rule], *, as_json: bool) -> int:
@@ -126,10 +157,20 @@ def _filter(only: str | None, where: str | None, *, everything: bool) -> pl.Expr
     return found.fill_null(value=False)
 
 
-def _show(data: Path, rules: Sequence[Rule], since: str, shown: pl.Expr, *, follow: bool, as_json: bool) -> int:
+def _show(
+    data: Path,
+    rules: Sequence[Rule],
+    since: str,
+    shown: pl.Expr,
+    servers: Sequence[SyslogServer],
+    *,
+    follow: bool,
+    as_json: bool,
+) -> int:
     from millstream.app import App
     from millstream.cli.tail import place_of
     from millstream.logs.application import LogsApplication
+    from millstream.run.signals import stopped_by_signals
 
     place = place_of(since, now=datetime.now(UTC))
     if not isinstance(place, datetime):
@@ -144,17 +185,15 @@ def _show(data: Path, rules: Sequence[Rule], since: str, shown: pl.Expr, *, foll
             printer.print_events()
             _note(follower.notes, as_json=as_json)
             return 0
-        with logs.following() as follower:
-            stop = threading.Event()
-            try:
+        stop = threading.Event()
+        # Polars has an own look at Ctrl-C, and raises it where a query runs: then the event is set as well.
+        with stopped_by_signals(stop), logs.following(more=servers) as follower, suppress(KeyboardInterrupt):
+            printer.print_alerts()
+            while not stop.is_set():
+                printer.print_events()
                 printer.print_alerts()
-                while not stop.is_set():
-                    printer.print_events()
-                    printer.print_alerts()
-                    _note(follower.notes, as_json=as_json, seen=printer.notes)
-                    printer.wait()
-            except KeyboardInterrupt:
-                return 0
+                _note(follower.notes, as_json=as_json, seen=printer.notes)
+                printer.wait(stop)
     return 0
 
 
@@ -195,8 +234,8 @@ class _Printer:
                 print_json({"alert": asdict(alert)}) if self._as_json else print(alert_line(alert, color=self._color))
         sys.stdout.flush()
 
-    def wait(self) -> None:
-        self._logs.events.wait({0: self._events}, WAIT_S)
+    def wait(self, stop: threading.Event) -> None:
+        self._logs.events.wait({0: self._events}, WAIT_S, until=stop.is_set)
 
     def _new_alerts(self) -> Iterator[Alert]:
         while records := self._logs.alerts.read(self._alerts, records_max=READ_RECORDS):

@@ -56,9 +56,16 @@ class LogsApplication:
             app.stream(self.events, name=READER, delay=OUT_OF_ORDER, changed="drop")(describe)
 
     @contextlib.contextmanager
-    def following(self, sources: Sequence[Source] | None = None) -> Iterator[SystemFollower]:
-        """Follow the machine and run the rules meanwhile; at the end, what was read is handled."""
-        found = system_sources(lines_first=LINES_FIRST) if sources is None else sources
+    def following(
+        self, sources: Sequence[Source] | None = None, *, more: Sequence[Source] = ()
+    ) -> Iterator[SystemFollower]:
+        """Follow the machine and run the rules meanwhile; at the end, what was read is handled.
+
+        Args:
+            sources: What to follow; None: what this machine has.
+            more: Further sources, such as a `SyslogServer`.
+        """
+        found = [*(system_sources(lines_first=LINES_FIRST) if sources is None else sources), *more]
         with contextlib.ExitStack() as running:
             if self.rules:
                 running.enter_context(self.app.start())

@@ -14,7 +14,7 @@ from millstream.parsers.log_event import LogEvent
 from millstream.parsers.messages.tables import read_message, read_messages
 from millstream.parsers.pattern import Pattern
 from millstream.parsers.syslog import LEVEL, LEVELS, LineParser, time_without_year
-from millstream.parsers.system_event import text_of
+from millstream.parsers.system_event import severity_of, text_of
 from millstream.parsers.texts import columns_of
 
 if TYPE_CHECKING:
@@ -26,9 +26,11 @@ _TAG: Final = (
     r"(?P<host>[!-~]+) (?P<program>[!-9;-Z^-~]{1,128})(?:\[(?P<pid>[0-9]{1,10})\])?: "
     r"(?P<message>[^ \x1c-\x1f][^\x1c-\x1f]*)"
 )
-_TRADITIONAL: Final = Pattern(rf"(?P<time>[A-Z][a-z]{{2}} [ 0-9][0-9] {_CLOCK}) {_TAG}")
+_PRIORITY: Final = r"(?:<(?P<priority>[0-9]{1,3})>)?"
+_TRADITIONAL: Final = Pattern(rf"{_PRIORITY}(?P<time>[A-Z][a-z]{{2}} [ 0-9][0-9] {_CLOCK}) {_TAG}")
 _ISO: Final = Pattern(
-    rf"(?P<time>[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}T{_CLOCK}(?:\.[0-9]{{1,9}})?(?:Z|[+-][0-9]{{2}}:[0-9]{{2}})) {_TAG}"
+    rf"{_PRIORITY}(?P<time>[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}T{_CLOCK}(?:\.[0-9]{{1,9}})?"
+    rf"(?:Z|[+-][0-9]{{2}}:[0-9]{{2}})) {_TAG}"
 )
 _LAST_SECOND: Final = timedelta(seconds=3599)
 
@@ -162,7 +164,11 @@ def _severity() -> pl.Expr:
     words = pl.col("message").str.extract_groups(rf"(?s)^{LEVEL}")
     word = pl.coalesce(words.struct.field(name) for name in ("in_brackets", "before_colon", "capitals"))
     levels = {name: level.value for name, level in LEVELS.items()}
-    return word.str.to_lowercase().replace_strict(levels, default=None, return_dtype=pl.String)
+    said = word.str.to_lowercase().replace_strict(levels, default=None, return_dtype=pl.String)
+    # The priority of RFC 3164 and 5424 comes first, whatever the message says.
+    numbers = {number: level.value for number in range(8) if (level := severity_of(number)) is not None}
+    given = (pl.col("priority").cast(pl.Int64) % 8).replace_strict(numbers, default=None, return_dtype=pl.String)
+    return pl.when(pl.col("priority").is_null()).then(said).otherwise(given)
 
 
 def _put(column: pl.Series, rows: pl.Series, values: pl.Series) -> pl.Series:

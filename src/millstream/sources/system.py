@@ -20,6 +20,7 @@ from millstream.errors import ConflictError, MillstreamError
 from millstream.log.log import Log
 from millstream.log.topic import Topic
 from millstream.parsers import journal as journal_parser
+from millstream.parsers.event_parser import event_columns
 from millstream.parsers.log_event import LogEvent
 from millstream.parsers.log_lines import LogParser
 from millstream.parsers.system_event import Severity
@@ -38,7 +39,8 @@ GROUP: Final = "system-follower"
 NOTES_MAX: Final = 100
 """A note is for a person; more than this many are not read."""
 COLUMNS_FROM: Final = 500
-"""Lines of one file, read at once: from here on they are parsed as columns, which costs milliseconds to begin with."""
+"""Lines of a reading: from here on it is stored as columns."""
+FEW_LINES: Final = 100
 _PAUSE_SECONDS: Final = 2.0
 """Before trying again after a full disk, or after another process was faster: it does the work meanwhile."""
 
@@ -210,11 +212,22 @@ class SystemFollower:
 
     def _parse(self, reading: Reading, parsers: dict[str, LogParser]) -> list[LogEvent] | pl.DataFrame:
         now = time_from_us(self._clock.now_us())
-        origin = reading.lines[0].origin if reading.lines else ""
-        is_one_file = origin != journal_parser.SOURCE and all(line.origin == origin for line in reading.lines)
-        if len(reading.lines) >= COLUMNS_FROM and is_one_file:
-            return _parser_of(origin, parsers).columns([line.data for line in reading.lines], now=now)
-        return [_event(line, parsers, now) for line in reading.lines]
+        if len(reading.lines) < COLUMNS_FROM:
+            return [_event(line, parsers, now) for line in reading.lines]
+        import polars as pl
+
+        by_origin: dict[str, list[bytes]] = {}
+        for line in reading.lines:
+            by_origin.setdefault(line.origin, []).append(line.data)
+        return pl.concat([_columns(origin, lines, parsers, now) for origin, lines in by_origin.items()])
+
+
+def _columns(origin: str, lines: list[bytes], parsers: dict[str, LogParser], now: datetime) -> pl.DataFrame:
+    if origin == journal_parser.SOURCE:
+        return event_columns([journal_parser.parse_entry(line, now=now) for line in lines])
+    parser = _parser_of(origin, parsers)
+    # Columns take milliseconds to begin with: a few lines are faster one by one.
+    return parser.columns(lines, now=now) if len(lines) >= FEW_LINES else event_columns(parser.events(lines, now=now))
 
 
 def _event(line: Line, parsers: dict[str, LogParser], now: datetime) -> LogEvent:
