@@ -25,6 +25,7 @@ from millstream.stream.reader import StreamReader, topic_of
 from millstream.triggers.http.endpoint import HttpTrigger
 from millstream.triggers.http.server import Address, HttpServer
 from millstream.triggers.protocol import Ended, EndedHook, Ending, EventSource, Trigger
+from millstream.triggers.quiet import QuietTrigger
 
 _ENDINGS: Final = {
     QueueEventKind.DONE: Ending.DONE,
@@ -89,6 +90,7 @@ class Triggering(ABC):
         retry: Retry | None = None,
         timeout: timedelta | str | float | None = None,
         rate: RateLimit | str | None = None,
+        debounce: timedelta | str | float | None = None,
         coalesce: timedelta | str | float | None = None,
         kind: Literal["threads", "async", "processes"] | None = None,
     ) -> Callable[[Callable[..., Any]], QueueReader]:
@@ -102,6 +104,8 @@ class Triggering(ABC):
             name: Of the consumer group; None: the function's name.
             workers: Events handled at the same time in each process; None: as many as suit the trigger.
             rate: So many events in a time at most, such as "10/s"; the others wait in the log.
+            debounce: Of events that follow one another within this time only the last one is handled, when none came
+                for so long; a storm that does not end is interrupted after ten times that.
             coalesce: Events that come within this time of the first are handled in one call: the function takes a list.
             retry, timeout, kind: As for `App.queue`.
 
@@ -113,9 +117,15 @@ class Triggering(ABC):
         )
 
         def declare(function: Callable[..., Any]) -> QueueReader:
-            events = self._follow(trigger, "on")
+            followed = trigger
+            if debounce is not None:
+                events = self._follow(trigger, "queue")
+                followed = QuietTrigger(trigger, debounce, name=f"{self._new_name(events, function, name)}-quiet")
+            events = self._follow(followed, "on")
             given = self._new_name(events, function, name)
-            handling = trigger.handling(self.log, function, given, batches=coalesce is not None)
+            handling = trigger.handling(
+                self.log, function, given, batches=coalesce is not None, later=debounce is not None
+            )
             reader = QueueReader(
                 events,
                 handling.function,
@@ -159,6 +169,9 @@ class Triggering(ABC):
     def _is_followed(self, trigger: Trigger) -> bool:
         topics = {queue.topic.name for queue in self.queues.values()}
         topics |= {topic_of(source).name for stream in self.streams.values() for source in stream.sources}
+        # What is waited for in a storm is written by another trigger.
+        quiet = [one for one in self.triggers.values() if isinstance(one, QuietTrigger) and one.topic_name in topics]
+        topics |= {one.other.topic_name for one in quiet}
         # What a batch is started by is not what it reads.
         return trigger.topic_name in topics or ("batch" in self._followers[trigger.name] and bool(self.batches))
 

@@ -4,7 +4,10 @@ General layout:
     protocol    what a trigger is: a description, its events in a topic, who follows
     schedule    when something is due: cron, intervals, a moment; pure
     times       cron, every, at: what is due, each once however many processes look
-    matching    records of a topic that match, or so many of them; absence: records that do not come
+    following   what follows a topic: matching (records that match, or so many), absence (records that do not come)
+    quiet       the last event of a storm
+    memory      what a trigger remembers, in the transaction that writes its events
+    calling     how the function behind @app.on is called
     http/       requests, signed or not; uploads; CloudEvents
     inbox/      files, once they are completely written
 """

@@ -118,12 +118,16 @@ class Trigger(ABC):
     def source(self, log: Log) -> EventSource | None:
         """Return what writes the events; None where the server of the app does it."""
 
-    def handling(self, log: Log, function: Callable[..., Any], group: str, *, batches: bool) -> Handling:
+    def handling(self, log: Log, function: Callable[..., Any], group: str, *, batches: bool, later: bool) -> Handling:
         """Return how a handler is called.
 
         Args:
             group: The consumer group of the handler.
             batches: It takes a list of events.
+            later: It is called for the last event of a storm, when that is over.
+
+        Raises:
+            UsageError: The trigger's events cannot be handled so.
         """
         return Handling(called_with(function))
 

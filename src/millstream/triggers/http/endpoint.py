@@ -99,9 +99,12 @@ class HttpTrigger(Trigger):
     def source(self, log: Log) -> EventSource | None:
         return None
 
-    def handling(self, log: Log, function: Callable[..., Any], group: str, *, batches: bool) -> Handling:
-        if batches and self.rules.reply != "accepted":
-            raise UsageError(f'{self!r}: coalesce= answers nobody; give the trigger reply="accepted" with it')
+    def handling(self, log: Log, function: Callable[..., Any], group: str, *, batches: bool, later: bool) -> Handling:
+        if self.rules.reply == "accepted":
+            return Handling(called_with(function))
+        if batches or later:
+            what = "coalesce" if batches else "debounce"
+            raise UsageError(f'{self!r}: {what}= answers nobody; give the trigger reply="accepted" with it')
         desk = Desk(
             log,
             self.topic_name,
@@ -115,7 +118,7 @@ class HttpTrigger(Trigger):
 
     def desk(self, log: Log) -> Desk | None:
         """Return what knows the answers of the handler; None where nobody waits for them."""
-        return None if self.rules.reply == "accepted" else self._desks.get(log)
+        return self._desks.get(log)
 
     @property
     def keeps_answers(self) -> bool:

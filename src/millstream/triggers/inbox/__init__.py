@@ -134,7 +134,7 @@ class FileTrigger(Trigger):
                 "away from the others; leave them out, or do the rest in that handler"
             )
 
-    def handling(self, log: Log, function: Callable[..., Any], group: str, *, batches: bool) -> Handling:
+    def handling(self, log: Log, function: Callable[..., Any], group: str, *, batches: bool, later: bool) -> Handling:
         if batches and self._moves:
             raise UsageError(f"{self!r}: coalesce= does not go with done= and failed=; leave one of them out")
         return Handling(called_with(function, self._current_files if batches else self._current), self._ended)
