@@ -60,13 +60,15 @@ class Plan:
         Args:
             frames: Of each table by name, merged rows by `group`; that of the folds has a row for each group.
         """
+        import polars as pl
+
         frame = frames[self.main.name]
         assert frame is not None
         for name, table in self.tables.items():
             rows = frames.get(name)
             if rows is not None and rows.height and table is not self.main:
                 frame = frame.join(table.finish(rows, group), on=list(group), how="left", nulls_equal=True)
-        return frame.select(*group, *self.made(frame))
+        return pl.DataFrame([*map(frame.get_column, group), *self.made(frame)])
 
     def made(self, frame: pl.DataFrame) -> list[pl.Series]:
         """Return the results of finished groups as columns."""

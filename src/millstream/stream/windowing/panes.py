@@ -126,10 +126,8 @@ class TumblingWindows:
         return rows.with_columns(leave) if LEAVE in rows.columns else rows.hstack([leave])
 
     def _result(self, frames: Frames) -> pl.DataFrame:
-        import polars as pl
-
         made = self._store.plan.finished(frames, self._store.group)
-        return made.with_columns((pl.col(START) + self._size_us).alias(END))
+        return made.hstack([(made.get_column(START) + self._size_us).alias(END)])
 
 
 class HoppingWindows:
@@ -317,10 +315,8 @@ class HoppingWindows:
         return self._store.merged(name, placed, [START, *self._by]) if placed.height else None
 
     def _result(self, frames: Frames) -> pl.DataFrame:
-        import polars as pl
-
         made = self._store.plan.finished(frames, [START, *self._by])
-        return made.with_columns((pl.col(START) + self._size_us).alias(END))
+        return made.hstack([(made.get_column(START) + self._size_us).alias(END)])
 
 
 def by_window(records: pl.DataFrame, size_us: int) -> list[tuple[int, pl.DataFrame]] | None:
