@@ -46,8 +46,7 @@ def _levels(plan: Plan, top: float) -> Iterator[str]:
     """Draw latency over workers: band of the simulation, its course, the formula, what is wanted."""
     levels, wanted = plan.levels, plan.target.wanted_s
     outcomes = [level.outcome(plan.target) for level in levels]
-    tops = [outcome.high for outcome in outcomes] + [outcome.formula for outcome in outcomes]
-    highest = _nice(max([value for value in tops if math.isfinite(value)] + ([wanted] if wanted else [])) or 1.0)
+    highest = _nice(plan.axis_s or 1.0)
     across = _across(len(levels))
 
     def x(place: int) -> float:
@@ -68,13 +67,16 @@ def _levels(plan: Plan, top: float) -> Iterator[str]:
         yield _line([(LEFT, y(wanted)), (WIDTH - RIGHT, y(wanted))], WANTED, dashes="2 3")
         yield _text(WIDTH - RIGHT, y(wanted) - 4, f"wanted: {time_text(wanted)}", anchor="end", fill=WANTED)
     for place, (level, outcome) in enumerate(zip(levels, outcomes, strict=True)):
-        yield from _mark(level, x(place), y(outcome.simulated), top, answer=level.workers == plan.workers)
+        yield from _mark(
+            level, outcome.simulated, x(place), y(outcome.simulated), top, answer=level.workers == plan.workers
+        )
     yield _text(WIDTH - RIGHT, top + 12, "simulation, with its range", anchor="end", fill=SIMULATED)
     yield _text(WIDTH - RIGHT - 190, top + 12, "formula", anchor="end", fill=FORMULA)
 
 
-def _mark(level: Level, x: float, y: float, top: float, *, answer: bool) -> Iterator[str]:
+def _mark(level: Level, seconds: float, x: float, y: float, top: float, *, answer: bool) -> Iterator[str]:
     yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{5 if answer else 3}" fill="{SIMULATED}"/>'
+    yield _text(x + 8, y + 14, time_text(seconds), fill=SIMULATED, size=10)
     word = "worker" if level.workers == 1 else "workers"
     weight = "bold" if answer else "normal"
     yield _text(x, top + PANEL - BOTTOM + 16, f"{level.workers} {word}", anchor="middle", weight=weight)
@@ -129,6 +131,6 @@ def _text(
 
 
 def _nice(value: float) -> float:
-    """Return the next of 1, 2, 4, 8 times a power of ten: the four parts of an axis are then round numbers."""
+    """Return the next number whose four parts are short ones: they are what an axis says."""
     power = 10.0 ** math.floor(math.log10(value))
-    return next(step * power for step in (1, 2, 4, 8, 10) if step * power >= value * 0.9999)
+    return next(step * power for step in (1, 1.2, 1.6, 2, 2.4, 3.2, 4, 6, 8, 10) if step * power >= value * 0.9999)

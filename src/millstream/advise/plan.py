@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
@@ -28,6 +29,9 @@ AROUND: Final = 2
 
 SERVICES_SHOWN: Final = 128
 """Service times that stand for all where a formula needs them again and again."""
+
+AXIS_WANTED: Final = 4.0
+"""A chart ends at so many times what is wanted, at most."""
 
 WAIT_SERVICES: Final = 1.0
 """Where nothing is stated, a record should not wait longer, on average, than work on it takes."""
@@ -110,6 +114,14 @@ class Plan(msgspec.Struct, frozen=True):
     def workers(self) -> int | None:
         """The answer: what the simulation says, as it knows the bursts."""
         return self.simulation
+
+    @property
+    def axis_s(self) -> float:
+        """Where a chart of the outcomes should end: what takes far longer than is wanted must not flatten the rest."""
+        outcomes = [level.outcome(self.target) for level in self.levels]
+        highest = max(max(one.high, one.formula) if math.isfinite(one.formula) else one.high for one in outcomes)
+        wanted = self.target.wanted_s
+        return highest if wanted is None else max(wanted * 1.25, min(highest, wanted * AXIS_WANTED))
 
 
 def plan(demand: Demand, target: Target, *, current: int = 0, seed: int = 0) -> Plan:

@@ -194,10 +194,9 @@ def _chart(plan: Plan) -> None:
 
     console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
     wanted = plan.target.wanted_s
-    outcomes = [level.outcome(plan.target) for level in plan.levels]
-    highest = max([outcome.high for outcome in outcomes] + ([wanted] if wanted is not None else []))
-    for level, outcome in zip(plan.levels, outcomes, strict=True):
-        console.print(_bar(level.workers, outcome, highest, wanted, answer=level.workers == plan.workers))
+    for level in plan.levels:
+        outcome, answer = level.outcome(plan.target), level.workers == plan.workers
+        console.print(_bar(level.workers, outcome, plan.axis_s, wanted, answer=answer))
     marks = "█ simulated  ░ range" + ("" if wanted is None else "  ┃ wanted")
     console.print(f"{'':13}{marks}: {plan.target.subject}", style="dim")
 
@@ -213,6 +212,8 @@ def _bar(workers: int, outcome: Outcome, highest: float, wanted: float | None, *
     simulated, reach = place(outcome.simulated), place(outcome.high)
     cells = ["█"] * simulated + ["░"] * max(0, reach - simulated)
     cells += [" "] * (BAR + 1 - len(cells))
+    if outcome.simulated > highest:
+        cells[BAR] = "▶"
     if wanted is not None:
         cells[place(wanted)] = "┃"
     within = wanted is None or outcome.simulated <= wanted
