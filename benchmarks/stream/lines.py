@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -23,7 +22,7 @@ from millstream.log.topic import Topic
 from millstream.stream.reader import StreamReader
 
 QUERIES: Final = ("q5", "q7")
-_BLOCK_BYTES: Final = 32 * 1024 * 1024
+_ROWS_AT_ONCE: Final = 524_288
 _ANSWERS: Final = {"q5": ("window_start", "auction", "bids"), "q7": ("window_start", "auction", "bidder", "price")}
 
 
@@ -53,7 +52,7 @@ def measure(options: Options) -> Report:
         "Whoever has a file of JSON lines is not better off with a loop of his own.",
         {
             "input": f"{count:,} events of NEXMark, a JSON object each",
-            "stream": "Polars reads a block of lines, extend, run_now, durability fsync: the events are in the log too",
+            "stream": "Polars scans the file, extend, run_now, durability fsync: the events are in the log too",
             "loop": "msgspec decodes each line to a struct; counts in dicts; nothing is stored",
         },
     )
@@ -83,7 +82,7 @@ def _by_stream(directory: Path, query: str, lines: Path, wanted: pl.DataFrame) -
         run = StreamReader(topic, description=lambda events: STREAMS[query](events).to("answer"), name=query).open()
 
         def work() -> None:
-            for frame in _ahead(_frames(lines)):
+            for frame in _frames(lines):
                 topic.extend(frame)
                 run.run_now(threading.Event())
             topic.extend(long_after(frame).with_columns(pl.lit(9, pl.Int64).alias("kind")))
@@ -94,24 +93,14 @@ def _by_stream(directory: Path, query: str, lines: Path, wanted: pl.DataFrame) -
     return took
 
 
-def _ahead(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-    """Read the next block of lines while one is worked on."""
-    with ThreadPoolExecutor(1) as thread:
-        coming = thread.submit(next, frames, None)
-        while (frame := coming.result()) is not None:
-            coming = thread.submit(next, frames, None)
-            yield frame
-
-
 def _frames(lines: Path) -> Iterator[pl.DataFrame]:
-    """Yield a file of JSON lines in frames."""
-    rest = b""
-    with lines.open("rb") as file:
-        while block := file.read(_BLOCK_BYTES):
-            whole, end, tail = (rest + block).rpartition(b"\n")
-            rest = tail
-            frame = pl.read_ndjson(whole + end, schema=_COLUMNS)
-            yield frame.with_columns(pl.col("time").str.strptime(pl.Datetime("us", "UTC"), "%+"))
+    """Yield a file of JSON lines in frames; Polars reads ahead while one is worked on."""
+    text = pl.col("time")
+    # Of a time's text, Polars remembers the seconds that it has parsed: 10,000 events have the same.
+    second = text.str.head(19).str.strptime(pl.Datetime("us"), "%Y-%m-%dT%H:%M:%S").dt.replace_time_zone("UTC")
+    micros = pl.duration(microseconds=text.str.slice(20, 6).cast(pl.Int64))
+    frames = pl.scan_ndjson(lines, schema=_COLUMNS).with_columns(second + micros)
+    yield from frames.collect_batches(chunk_size=_ROWS_AT_ONCE)
 
 
 # --- the loop --------------------------------------------------------------------------------------------------------
