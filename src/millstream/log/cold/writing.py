@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 GROUP_ROWS: Final = limits.COLUMNS_RECORDS_MAX
 """Rows of a row group, and records of a cold batch: what readers expect of a batch is one row group."""
 
-_COMPRESSION_LEVEL: Final = 3
-"""Of zstd. On five fields, 1 saves a tenth of the time and costs a tenth of the size."""
+_COMPRESSION_LEVEL: Final = 1
+"""Of zstd. On five fields, 3 takes a fifth more time and saves 3% of the size."""
 
 _READ_BYTES: Final = 1024 * 1024
 
