@@ -9,6 +9,7 @@ from random import Random
 import duckdb
 import msgspec
 import polars as pl
+import pytest
 
 from millstream import App, count, sum_, table, tumbling
 from millstream.log.topic import Topic
@@ -185,3 +186,53 @@ def test_only_the_columns_that_are_wanted_are_read_beside_a_table(tmp_path: Path
     app.run(until="now")
     assert sorted(fields_of(app, "named").rows()) == [(7, "free", at(-10)), (8, "paid", at(-5))]
     app.close()
+
+
+class Plan(msgspec.Struct):
+    name: str
+    plan: str | None
+
+
+def test_reference_data_loaded_today_is_found_by_older_records() -> None:
+    with App("memory://") as app:
+        orders, plans = app.topic("orders", Order, time="at"), app.topic("plans", Plan, key="name")
+
+        @app.stream(orders, table(plans))
+        def with_plans(ordered, planned):  # type: ignore[no-untyped-def]
+            ordered.join(planned, left_on="buyer", how="left").select("id", "plan").to("with_plans")
+
+        orders.extend([Order(1, "ann", 1, at(0)), Order(2, "bob", 1, at(1)), Order(3, "eve", 1, at(2))])
+        plans.extend([Plan("ann", "free"), Plan("bob", "paid"), Plan("bob", "free"), Plan("ann", None)])
+        app.run(until="now")
+        orders.append(Order(4, "ann", 1, datetime.now(UTC)))
+        app.run(until="now")
+        assert sorted(fields_of(app, "with_plans").rows()) == [(1, "free"), (2, "paid"), (3, None), (4, None)]
+
+
+@pytest.mark.parametrize("chance", [Random(seed) for seed in range(5)])
+def test_a_table_without_times_gives_over_history_what_it_gave_live(chance: Random) -> None:
+    """Of records that come after the first row of their key, as far as the log is concerned; happened they may have
+    long before."""
+    with App("memory://") as app:
+        orders, plans = app.topic("orders", Order, time="at"), app.topic("plans", Plan, key="name")
+
+        def declare(name: str) -> None:
+            @app.stream(orders, table(plans), name=name)
+            def with_plans(ordered, planned):  # type: ignore[no-untyped-def]
+                ordered.join(planned, left_on="buyer").select("id", "plan").to(name)
+
+        declare("live")
+        names = ["ann", "bob", "eve"]
+        plans.extend([Plan(name, "first") for name in names])
+        for number in range(60):
+            if chance.random() < 0.3:
+                plans.append(Plan(chance.choice(names), chance.choice([None, f"p{number}"])))
+            else:
+                now = datetime.now(UTC)
+                orders.append(Order(number, chance.choice(names), 1, chance.choice([at(number), now])))
+            if chance.random() < 0.5:
+                app.run(until="now")
+        app.run(until="now")
+        declare("history")
+        app.run(until="now")
+        assert sorted(fields_of(app, "live").rows()) == sorted(fields_of(app, "history").rows())

@@ -9,7 +9,7 @@ import pytest
 
 from millstream.errors import UsageError
 from millstream.stream.deduping import DedupeOperator, DedupeStep
-from millstream.stream.joining import AsOfStep, JoinOperator, JoinStep, TableOperator, TableStep
+from millstream.stream.joining import AsOfStep, JoinOperator, JoinStep, TableOperator, TableStep, versions
 from millstream.stream.operators import Operator
 from millstream.stream.piece import Piece
 from millstream.stream.windows import Sliding, Tumbling
@@ -110,6 +110,23 @@ def test_records_whose_partners_have_never_been_seen_come_without_their_columns(
     operator = join("outer")
     put(operator, 1, piece([0], id=[7], r=[3]))
     assert rows(operator.advance(1000)) == [{"id": 7, "r": 3}]
+
+
+def test_a_table_without_times_remembers_a_deletion_until_the_row_is_set_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else the row that is set again would be the first one, and count for the time before it."""
+    monkeypatch.setattr(versions, "SPARE_ROWS", 0)
+    day = 86_400_000_000
+    operator = TableOperator(TableStep(("id",), ("id",), timeless=True), b"p")
+    put(operator, 1, piece([0], id=[1], r=[1]))
+    put(operator, 1, piece([day], id=[1], r=pl.Series([None], dtype=pl.Int64)))
+    operator.advance(3 * day)
+    again = TableOperator(TableStep(("id",), ("id",), timeless=True), b"p")
+    again.load({key: value for key, value in operator.changes() if value is not None})
+    put(again, 1, piece([5 * day], id=[1], r=[2]))
+    found = put(again, 0, piece([4 * day, 5 * day], id=[1, 1], l=[1, 2]))
+    assert [(row["l"], row["r"]) for row in found] == [(1, None), (2, 2)]
 
 
 def test_columns_of_a_silent_input_are_known_from_the_run_before() -> None:

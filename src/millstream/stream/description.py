@@ -231,9 +231,8 @@ class Stream:
             if within is not None or window is not None:
                 raise UsageError("join: a table has a row at any time; leave out within and window")
             right = columns(right_on) or columns(on) or other.key
-            return self._joined(
-                TableStep(columns(left_on) or columns(on), right, how=of_table(how), suffix=suffix), other
-            )
+            left, timeless = columns(left_on) or columns(on), other.timeless
+            return self._joined(TableStep(left, right, how=of_table(how), suffix=suffix, timeless=timeless), other)
         step = JoinStep(
             columns(left_on) or columns(on) or self._keys,
             columns(right_on) or columns(on) or self._keys,
@@ -398,6 +397,8 @@ class TableView:
         self._node = node
         self.key = table.key
         """Its key columns."""
+        self.timeless = table.topic.schema.time is None
+        """Whether its records do not say since when they count."""
 
 
 def table(topic: Topic[Any], *, key: str | Sequence[str] | None = None) -> Table:

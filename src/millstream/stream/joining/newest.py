@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from millstream.stream.joining.steps import FOREVER_US
+
 if TYPE_CHECKING:
     import polars as pl
 
@@ -18,9 +20,12 @@ class Newest:
         rows: Have `_t`, their event time in us, and `_id`: of the same key and time, the one with the highest counts.
         key: Makes the columns of their key.
         asked: What is going to be asked, where that is little; None: anything.
+        timeless: The first row of a key counts for all earlier times.
     """
 
-    def __init__(self, rows: pl.DataFrame, key: list[pl.Expr], asked: pl.DataFrame | None) -> None:
+    def __init__(
+        self, rows: pl.DataFrame, key: list[pl.Expr], asked: pl.DataFrame | None, *, timeless: bool = False
+    ) -> None:
         import polars as pl
 
         self._rows = rows
@@ -28,14 +33,20 @@ class Newest:
         places = rows.select(*key, "_t", "_id", pl.int_range(pl.len(), dtype=pl.UInt32).alias("_r"))
         self.types = places.select(self._keys).schema
         self._single = False
+        key_of = pl.col(self._keys[0]) if len(self._keys) == 1 else pl.struct(self._keys)
         if asked is not None:
             if asked.height * FEW < places.height:
                 places = places.join(asked, on=self._keys, how="semi")
         else:
             # As for most tables most of the time; then a plain join by key finds what there is.
-            key_of = pl.col(self._keys[0]) if len(self._keys) == 1 else pl.struct(self._keys)
             self._single = places.select(key_of.n_unique()).item() == places.height
-        self._places = places.drop("_id") if self._single else places.sort("_t", "_id").drop("_id")
+        if not self._single:
+            places = places.sort("_t", "_id")
+        if timeless:
+            first = pl.lit(value=True) if self._single else key_of.is_first_distinct()
+            places = places.with_columns(pl.when(first).then(-FOREVER_US).otherwise("_t").alias("_t"))
+            places = places if self._single else places.sort("_t", maintain_order=True)
+        self._places = places.drop("_id")
 
     def of(self, asked: pl.DataFrame, tolerance_us: int | None) -> tuple[pl.Series, pl.DataFrame]:
         """Return the places in `asked` for which there is a row, ascending, and those rows.

@@ -99,6 +99,8 @@ class TableStep(msgspec.Struct, frozen=True):
     how: Literal["inner", "left"] = "left"
     suffix: str = "_right"
     name: str = "join"
+    timeless: bool = False
+    """The table's records do not say since when they count: of each key the first one counts for all earlier times."""
 
     def __post_init__(self) -> None:
         _check_keys(self.name, self.on_left, self.on_right)

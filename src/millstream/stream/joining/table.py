@@ -4,6 +4,9 @@ A table is a topic of which, for each key, the newest record counts: its record 
 the next one. A record of the stream is joined at once with the row as of its event time. One that is behind the
 watermark is joined with the row as of the watermark, since older ones are gone by then.
 
+Where the table's topic has no time field, a record counts from its append time on, but of each key the first one counts
+for all earlier times too: reference data that was loaded today says what was so when older records happened.
+
 A record whose columns are all null but for the key deletes the row.
 """
 
@@ -33,7 +36,7 @@ class TableOperator:
         self._step = step
         self._columns = JoinedColumns(step.name, step.on_left, step.on_right, step.suffix, prefix + b"s")
         self._lateness = Lateness(prefix + b"t")
-        self._versions = Versions(prefix + b"r", step.on_right, stay_us=None, lateness_us=0)
+        self._versions = Versions(prefix + b"r", step.on_right, stay_us=None, lateness_us=0, timeless=step.timeless)
 
     def bind(self, port: int, schema: pl.Schema) -> pl.Schema | None:
         return self._columns.bind(port, schema)

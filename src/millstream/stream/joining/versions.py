@@ -37,13 +37,17 @@ class Versions:
         key: Columns that tell the keys apart.
         stay_us: How long after its event time a row is wanted; None: until a newer one counts.
         lateness_us: How far behind the watermark may be asked.
+        timeless: The first version of a key counts for all earlier times.
     """
 
-    def __init__(self, prefix: bytes, key: tuple[str, ...], *, stay_us: int | None, lateness_us: int) -> None:
+    def __init__(
+        self, prefix: bytes, key: tuple[str, ...], *, stay_us: int | None, lateness_us: int, timeless: bool = False
+    ) -> None:
         self._rows = KeyedRows(prefix + b"r", leave="_leave" if stay_us is None else "_t")
         self._key = list(key)
         self._stay_us = stay_us
         self._lateness_us = lateness_us
+        self._timeless = timeless
         self._next = 0
         self._live = 0
         """Rows when it was last known of all which ones leave."""
@@ -99,14 +103,14 @@ class Versions:
             types = asked.select(keys).schema
             if self._prepared is None or self._prepared.types != types:
                 rows = self._rows.runs.frame()
-                self._prepared = None if rows is None else Newest(rows, key, None)
+                self._prepared = None if rows is None else Newest(rows, key, None, timeless=self._timeless)
             return self._prepared
         first_us, last_us = -FOREVER_US, FOREVER_US
         if self._stay_us is not None:
             first_us, last_us = first_and_last_us(asked["_t"])
             first_us -= self._stay_us
         found = self._rows.near(asked, [pl.col(name) for name in keys], key, first_us, last_us)
-        return None if found is None else Newest(found, key, asked)
+        return None if found is None else Newest(found, key, asked, timeless=self._timeless)
 
     def advance(self, watermark_us: int) -> None:
         """Let go of the rows that count no more for anything asked from now on."""
@@ -130,7 +134,8 @@ class Versions:
         same = [pl.col(name) == pl.col(name).shift(-1) for name in self._key]
         followed = pl.all_horizontal(same).fill_null(value=False)
         last = pl.lit(FOREVER_US)
-        if "_deleted" in rows.columns:
+        # Where the first version counts for all earlier times, it matters for ever that a later one is not the first.
+        if "_deleted" in rows.columns and not self._timeless:
             last = pl.when("_deleted").then(pl.col("_t") + DELETED_KEPT_US).otherwise(last)
         leave = pl.when(followed).then(pl.col("_t").shift(-1)).otherwise(last)
         rows = rows.with_columns(leave.alias("_leave"))
