@@ -21,7 +21,11 @@ TIMES_MIN: Final = 10
 
 EVENTS: Final = 2_000_000
 EVENTS_OF: Final = {"bytewax": 200_000, "pathway": 200_000, "flink": 2_000_000}
-"""As many as each does in a minute."""
+"""As many as each does in a minute with its slowest query."""
+
+LONG_ENOUGH_S: Final = 3.0
+"""A peer that is done before gets as many events as we do: the time of its start, which is taken off, varies by as much
+as a short run takes."""
 
 START_EVENTS: Final = 2_000
 """A run of so many tells what starting costs (JVM, cluster, plan): it is taken off, to the peer's advantage."""
@@ -37,7 +41,9 @@ def measure(options: Options) -> Report:
         "stream_peers",
         "NEXMark at ten times the speed of the stream processors that a Python user can install.",
         {
-            "input": f"{count:,} events in a topic; peers: lines of JSON, " + _counts(options),
+            "input": f"{count:,} events in a topic; peers: lines of JSON, "
+            + _counts(options)
+            + f" (as many as in the topic where that took less than {LONG_ENOUGH_S:.0f} s)",
             "stream": "run_now into a new topic, exactly once, durability fsync",
             "peers": f"{environments.versions()}; Bytewax one worker in memory, Flink two slots with checkpoints every "
             "10 s to a file, Pathway two threads to a file; the time of a tiny run is taken off; answers compared",
@@ -66,6 +72,9 @@ def _rate(peer: str, query: str, options: Options, directory: Path) -> float:
     count = options.records(EVENTS_OF[peer])
     tiny = _run(peer, query, START_EVENTS, directory)
     whole = _run(peer, query, count, directory)
+    if whole.seconds < LONG_ENOUGH_S and count < options.records(EVENTS):
+        count = options.records(EVENTS)
+        whole = _run(peer, query, count, directory)
     without_start = whole.seconds - tiny.seconds
     if without_start < _START_SHARE_MIN * whole.seconds:
         return count / whole.seconds  # the difference would tell the spread of the start only
