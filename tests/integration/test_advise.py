@@ -90,7 +90,25 @@ def test_arrivals_are_the_append_times_also_after_merging(make_app: Callable[...
     app.log.keep_house()
     assert arrivals_us(app.log, topic) == expected
     half = expected[3000]
+    found = observe(app.log, "t")
+    assert found.record_bytes is not None
+    assert found.record_bytes > 0
     assert arrivals_us(app.log, topic, since_us=half) == [moment for moment in expected if moment >= half]
+
+
+def test_arrivals_of_cold_records_are_their_append_times(millstream: Command, mails: App, folder: Path) -> None:
+    topic = mails.topic("mails", Mail)
+    before = arrivals_us(mails.log, topic)
+    bytes_before = observe(mails.log, "mails").record_bytes
+    assert len(set(before)) == 600
+    assert millstream("compact", "mails").code == 0
+    assert arrivals_us(mails.log, topic) == before
+    found = observe(mails.log, "mails")
+    assert bytes_before is not None
+    assert found.record_bytes is None  # nothing is left beside the Parquet files
+    assert found.keys is not None
+    topic.append(Mail("new@example.org", 1))
+    assert (observe(mails.log, "mails").record_bytes or 0) > 5
 
 
 def test_an_observed_topic_has_its_numbers(mails: App) -> None:

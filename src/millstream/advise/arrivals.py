@@ -1,7 +1,7 @@
 """When the records of a topic came: from the append times of its batches, without a look at the values.
 
 Group commit gives records that were appended together one append time, and so they count as having come at once. Of
-batches that were merged since, the column of append times is read, and no other.
+batches that were merged or became cold since, the column of append times is read, and no other.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ from millstream.records import Coding
 
 RECORDS_MAX: Final = 200_000
 """The newest so many are looked at: enough for every number here, and read in well under a second."""
+
+SIZE_RECORDS: Final = 10_000
+"""The newest of a partition, whose mean size is that of a record."""
 
 HEADERS_AT_ONCE: Final = 1000
 
@@ -85,6 +88,17 @@ def arrivals_us(log: Log, topic: Topic[Any], *, since_us: int | None = None) -> 
             known_from_us = max(known_from_us, min(times))
         found += times
     return sorted(moment for moment in found if moment >= known_from_us)
+
+
+def record_bytes(log: Log, topic: Topic[Any]) -> float | None:
+    """Return what a record takes in the log, by the newest batches of each partition; None where they are all cold."""
+    size = count = 0
+    for partition in topic.info().partitions:
+        start = max(partition.start_offset, partition.end_offset - SIZE_RECORDS)
+        for header in _headers(log, topic.name, partition.partition, start, partition.end_offset):
+            if header.coding != Coding.COLD:
+                size, count = size + header.size_bytes, count + header.count
+    return size / count if count else None
 
 
 def pattern_of(times_us: Sequence[int]) -> Pattern | None:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from millstream.advise.arrivals import Pattern, arrivals_us, pattern_of
+from millstream.advise.arrivals import Pattern, arrivals_us, pattern_of, record_bytes
 from millstream.advise.facts import Approach, Facts, ReaderFacts
 from millstream.batch.runs import runs_topic_name
 from millstream.engines.protocol import GroupInfo
@@ -86,7 +86,7 @@ def observe(log: Log, name: str, *, since_us: int | None = None) -> Observed:
         window_s=pattern.window_s if pattern else None,
         records=info.records,
         records_per_append=pattern.records_per_append if pattern else None,
-        record_bytes=info.size_bytes / info.records if info.records else None,
+        record_bytes=record_bytes(log, topic),
         key_share=keys.top_share if keys else None,
         key_field=schema.key,
         time_field=schema.time,
