@@ -27,7 +27,7 @@ from millstream.version import __version__
 
 if TYPE_CHECKING:
     from millstream.app import App
-    from millstream.batch import Batch, Run, RunResult
+    from millstream.batch import Batch, BatchRun, Run, RunResult, gathered
     from millstream.errors import (
         CapabilityError,
         ClosedError,
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         ResultGoneError,
         ResultNotReadyError,
         RetryLater,
+        RunCancelledError,
         SchemaError,
         SettingsError,
         SinkError,
@@ -133,7 +134,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "millstream.app": ("App",),
-    "millstream.batch": ("Batch", "Run", "RunResult"),
+    "millstream.batch": ("Batch", "BatchRun", "Run", "RunResult", "gathered"),
     "millstream.errors": (
         "CapabilityError",
         "ClosedError",
@@ -156,6 +157,7 @@ _MODULES = {
         "ResultGoneError",
         "ResultNotReadyError",
         "RetryLater",
+        "RunCancelledError",
         "SchemaError",
         "SettingsError",
         "SinkError",
@@ -243,6 +245,7 @@ __all__ = [
     "Absent",
     "App",
     "Batch",
+    "BatchRun",
     "CapabilityError",
     "ClosedError",
     "Cold",
@@ -296,6 +299,7 @@ __all__ = [
     "Retry",
     "RetryLater",
     "Run",
+    "RunCancelledError",
     "RunResult",
     "Running",
     "Scaling",
@@ -338,6 +342,7 @@ __all__ = [
     "every",
     "files",
     "first",
+    "gathered",
     "global_window",
     "hopping",
     "http",

@@ -224,7 +224,7 @@ class App(Readers):
                     running.abort()
 
     def start(self) -> Running:
-        """Run the queues, streams and triggers in background threads; the result stops them.
+        """Run the queues, streams, triggers and schedules of batches in background threads; the result stops them.
 
         Raises:
             UsageError: None of them is declared.
@@ -238,6 +238,7 @@ class App(Readers):
                 *self._trigger_readers(),
                 *self.streams.values(),
                 *self._queue_readers(),
+                *self._scheduled,
             ]
         )
 
@@ -279,9 +280,10 @@ class App(Readers):
     # --- inside -----------------------------------------------------------------------------------------------------
 
     def _check_readers(self, *, batches: bool) -> None:
-        if self.queues or self.streams or self.triggers or (batches and self.batches):
+        if self.queues or self.streams or self.triggers or (self.batches if batches else self._scheduled):
             return
-        only_batches = "; a batch runs when its run() is called" if self.batches else ""
+        how = "; a batch runs when its run() is called, or by cron=, every=, on= or when="
+        only_batches = how if self.batches else ""
         raise UsageError(
             f"there is nothing to run: declare something with @app.queue, @app.stream or @app.on{only_batches}"
         )

@@ -24,6 +24,7 @@
     │   ├── ForeignFileError        a file that is not ours
     │   └── NetworkFileSystemError
     ├── SinkError                   the outside did not take results; the stream goes on from its last commit
+    ├── RunCancelledError           a run of a batch was cancelled; its records go to the next run
     ├── ClosedError                 the app, topic or engine was closed
     ├── JobError                    a job has no result to give
     │   ├── JobFailedError          it was given up on; carries error_type, error_message, remote_traceback, attempts
@@ -207,6 +208,10 @@ class SinkError(MillstreamError):
         super().__init__(message)
         self.retryable = retryable  # type: ignore[misc]
         self.delay_s = delay_s
+
+
+class RunCancelledError(MillstreamError):
+    """A run of a batch was cancelled; nothing of it was committed, its records go to the next run."""
 
 
 class ClosedError(MillstreamError):

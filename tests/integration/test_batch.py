@@ -136,6 +136,7 @@ def test_a_run_is_remembered_with_what_it_was(app: App, clock: FakeClock) -> Non
         duration_us=3_000_000,
         outcome=run.outcome,
         moved=True,
+        process=run.process,
     )
     assert run.outcome == "done"
 
@@ -194,11 +195,15 @@ def test_of_two_runs_over_the_same_records_one_commits(app: App) -> None:
     clicks = app.topic("clicks", Click)
     click(clicks, 2)
 
-    # The same batch, run by another process to its end while this one is at it.
+    # The same batch, as another process has it, asked to run while this one is at it.
     other = Batch(clicks, lambda frame: None, name="report")
-    report = app.batch(clicks, name="report")(lambda frame: other.run())
-    with pytest.raises(CommitConflictError):
-        report.run()
+
+    @app.batch(clicks)
+    def report(frame: pl.LazyFrame) -> None:
+        with pytest.raises(CommitConflictError, match="is being run by process"):
+            other.run()
+
+    assert report.run().rows == 2
     assert len(report.runs()) == 1
     assert report.info().lag == 0
 
@@ -223,8 +228,3 @@ def test_a_handler_that_cannot_be_called_is_refused(app: App) -> None:
         app.batch(clicks, name="report")(lambda: None)
     with pytest.raises(UsageError, match="async"):
         app.batch(clicks, name="report")(_async)
-
-
-def test_options_of_later_releases_are_not_swallowed(app: App) -> None:
-    with pytest.raises(TypeError, match="cron"):
-        app.batch(app.topic("clicks", Click), cron="5 0 * * *")  # type: ignore[call-arg]

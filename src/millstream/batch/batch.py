@@ -2,157 +2,177 @@
 
 from __future__ import annotations
 
-import functools
-import threading
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final, Literal
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from typing import Any, Final, Literal
 
 import msgspec
 
-from millstream.batch.handler import check_handler
-from millstream.batch.runs import Run, RunOutcome, RunResult, find_run, new_run_id, recent_runs, runs_topic_name
-from millstream.engines.protocol import GroupInfo, OffsetMove
-from millstream.errors import UsageError
+from millstream.batch.claim import AT, CANCEL, CLAIM, Beat, Claim, put, read_claim
+from millstream.batch.inputs import whole_input
+from millstream.batch.runs import Run, RunResult, find_run, recent_runs
+from millstream.batch.work import RETRY, BatchWork
+from millstream.durations import duration_us
+from millstream.engines.protocol import StateChange
+from millstream.errors import CommitConflictError, UsageError
 from millstream.log.group import Group
-from millstream.log.ranges import OffsetRange
-from millstream.log.topic import Topic
-from millstream.records import check_name, time_from_us
+from millstream.records import time_from_us, time_to_us
 
-if TYPE_CHECKING:
-    import polars as pl
-
-ERROR_CHARACTERS_MAX: Final = 4096
-"""Of the error kept with a failed run; its traceback goes to whoever started the run."""
+BACKFILL_MAX: Final = 100_000
+"""Windows of one backfill: more of them mean that `by` was meant to be longer."""
 
 
-class Batch:
-    """A topic read as batches: each run gets exactly the records since the last one that succeeded.
+class Batch(BatchWork):
+    """Topics read as batches: each run gets exactly the records since the last one that succeeded.
 
     Those that were sent back, or replayed, for another reader are left out.
 
-    The offsets move and the run is recorded in one transaction after the handler returned. When the handler raises,
-    the offsets stay and the run is recorded as failed. What a handler does elsewhere may therefore happen again after
-    a crash between its return and the commit: at least once. Of two processes that run the same batch at the same time
-    one commits, and the other gets a CommitConflictError.
+    The offsets move, the run is recorded, and what the handler gave to its run (`BatchRun`: topics, files, state)
+    appears in one transaction after the handler returned: exactly once. When the handler raises, none of it happens,
+    and the run is recorded as failed. What a handler does elsewhere may happen again after a crash between its return
+    and the commit: at least once. Of all processes one runs a batch at a time.
 
     Calling the object calls the handler as the plain function it was written as.
 
     Raises:
-        UsageError: The handler does not take exactly one argument, or is async.
+        UsageError: The handler does not take the input (and the run), or is async.
     """
 
-    kind = "batch"
-
-    def __init__(self, topic: Topic[Any], handler: Callable[[pl.LazyFrame], Any], *, name: str) -> None:
-        check_handler(handler)
-        check_name("topic", runs_topic_name(name))
-        self.name = check_name("batch", name)
-        self.topic = topic
-        self._handler = handler
-        self._running = threading.Lock()
-        functools.update_wrapper(self, handler, updated=())
-
-    def __call__(self, frame: pl.LazyFrame) -> Any:
-        return self._handler(frame)
+    def __call__(self, *arguments: Any, **more: Any) -> Any:
+        return self._handler(*arguments, **more)
 
     def __repr__(self) -> str:
-        return f"<batch {self.name!r} of topic {self.topic.name!r}>"
+        topics = ", ".join(repr(topic.name) for topic in self.topics)
+        return f"<batch {self.name!r} of topic{'s' if len(self.topics) > 1 else ''} {topics}>"
 
-    @property
-    def group(self) -> Group[Any]:
-        """The consumer group, created at the start of the log the first time."""
-        return self.topic.group(self.name)
-
-    def info(self) -> GroupInfo:
-        """Return how far the runs came and how much is new, without a scan."""
-        return self.group.info()
-
-    def run(self, *, since: Literal["last", "start"] = "last") -> RunResult:
-        """Give the handler the records up to now, as a LazyFrame (columns as of `Topic.frame`); it may have no rows.
+    def run(self, *, since: Literal["last", "start"] = "last", append: bool = False) -> RunResult:
+        """Give the handler the records up to now; there may be none.
 
         Args:
             since: "last": exactly the records since the last run that succeeded; then the next run starts after them.
-                "start": everything the log holds; moves no offsets.
+                "start": everything the log holds; moves no offsets and changes no state.
+            append: Of "start": append what the handler gives to topics, as runs over new records do.
 
         Raises:
-            CommitConflictError: Another process ran this batch over the same records meanwhile.
+            CommitConflictError: The batch is being run, or another process took it over meanwhile.
+            RunCancelledError: It was cancelled.
+            TimeoutError: It took longer than its timeout.
             Exception: What the handler raised, after the failed run was recorded.
         """
         if since not in ("last", "start"):
             raise UsageError(f'since is {since!r}; give "last" or "start"')
-        with self._running:
-            return self._run(self._ranges(since), move=since == "last")
+        if since == "start":
+            inputs = [whole_input(topic) for topic in self.topics]
+            return self._loose(self._blank(inputs, "call"), append=append)
+        if not self._running.acquire(blocking=False):
+            raise CommitConflictError(
+                f"batch {self.name!r} is being run in this process; run it again when it has ended"
+            )
+        try:
+            return self.work(self.take("call", state=[StateChange(AT, RETRY, None)]))
+        finally:
+            self._running.release()
 
-    def rerun(self, run_id: str) -> RunResult:
-        """Give the handler the input of an earlier run again; moves no offsets.
+    def rerun(self, run_id: str, *, append: bool = False) -> RunResult:
+        """Give the handler the input of an earlier run again; moves no offsets and changes no state.
+
+        Files that the handler writes replace those of the earlier run. What it gives to topics is in them since the
+        earlier run, and is left out.
+
+        Args:
+            append: Append it nevertheless: where the earlier run failed, or appended something wrong.
 
         Raises:
             UsageError: There is no run of that id.
             OffsetOutOfRangeError: Retention deleted some of its input.
             Exception: What the handler raised, after the failed run was recorded.
         """
-        with self._running:
-            run = find_run(self._runs_topic(), run_id)
-            return self._run(run.ranges, move=False, rerun_of=run.id)
+        run = find_run(self._runs_topic(), run_id)
+        blank = self._blank(run.inputs(self.topic.name), "rerun")
+        blank = msgspec.structs.replace(
+            blank, rerun_of=run.id, window_start=run.window_start, window_end=run.window_end, due=run.due
+        )
+        return self._loose(blank, append=append)
+
+    def backfill(
+        self,
+        start: datetime,
+        end: datetime,
+        *,
+        by: timedelta | str | float = "1d",
+        append: bool = False,
+        progress: Callable[[int, int, str], None] | None = None,
+    ) -> list[RunResult]:
+        """Run over old records, a window of event time after the other; moves no offsets and changes no state.
+
+        Args:
+            start: The first window begins here.
+            end: The last window ends here at most.
+            by: How long a window is.
+            append: Append what the handler gives to topics; else that is left out, as for `rerun`.
+            progress: Called before each window with how many are done, how many there are, and which it is.
+
+        Raises:
+            UsageError: The times have no time zone, or are no range.
+            Exception: What the handler raised; windows before it are done.
+        """
+        windows = list(_windows(start, end, duration_us(by)))
+        inputs = [whole_input(topic) for topic in self.topics]
+        results = []
+        for done, (first, past) in enumerate(windows):
+            if progress is not None:
+                progress(done, len(windows), f"{first:%Y-%m-%d %H:%M}")
+            blank = msgspec.structs.replace(self._blank(inputs, "backfill"), window_start=first, window_end=past)
+            results.append(self._loose(blank, append=append))
+        return results
 
     def runs(self, limit: int = 100) -> list[Run]:
         """Return the last runs, the newest last."""
         return recent_runs(self._runs_topic(), limit)
 
-    # --- one run ----------------------------------------------------------------------------------------------------
+    def show(self, run_id: str) -> Run:
+        """Return one run.
 
-    def _ranges(self, since: str) -> list[OffsetRange]:
-        info = self.group.info()
-        starts = dict(info.committed)
-        if since == "start":
-            starts = {part.partition: part.start_offset for part in self.topic.info().partitions}
-        return [OffsetRange(p, starts[p], max(starts[p], end)) for p, end in sorted(info.end_offsets.items())]
+        Raises:
+            UsageError: There is none of that id.
+        """
+        return find_run(self._runs_topic(), run_id)
 
-    def _run(self, ranges: list[OffsetRange], *, move: bool, rerun_of: str | None = None) -> RunResult:
-        clock = self.topic.log.clock
-        begun_us = clock.monotonic_us()
-        started = time_from_us(clock.now_us())
-        run = Run(
-            id=new_run_id(started),
-            batch=self.name,
-            ranges=ranges,
-            rows=0,
-            started=started,
-            duration_us=0,
-            outcome=RunOutcome.FAILED,
-            moved=move,
-            rerun_of=rerun_of,
-        )
-        try:
-            frame = self._frame(ranges)
-            run = msgspec.structs.replace(run, rows=_rows(frame))
-            result = self._handler(frame)
-        except Exception as error:
-            text = f"{type(error).__name__}: {error}"[:ERROR_CHARACTERS_MAX]
-            duration_us = clock.monotonic_us() - begun_us
-            self._runs_topic().append(msgspec.structs.replace(run, error=text, duration_us=duration_us, moved=False))
-            raise
-        run = msgspec.structs.replace(run, outcome=RunOutcome.DONE, duration_us=clock.monotonic_us() - begun_us)
-        moves = [OffsetMove(r.partition, r.start, r.end) for r in ranges if r.end > r.start] if move else []
-        self.group.commit(moves, appends=self._runs_topic().encode([run]))
-        return RunResult(**msgspec.structs.asdict(run), result=result)
+    def running(self) -> tuple[Claim, Beat | None] | None:
+        """Return the run in progress over new records, in whatever process; None: there is none."""
+        claim, _, beat = read_claim(self.group)
+        return None if claim is None else (claim, beat)
 
-    def _frame(self, ranges: Sequence[OffsetRange]) -> pl.LazyFrame:
-        import polars as pl
+    def cancel(self, run_id: str | None = None) -> str:
+        """Have the run in progress end, in whatever process: within a second or two; return its id.
 
-        if len(ranges) == 1:
-            return self.topic.frame(ranges[0].start, ranges[0].end, group=self.name)
-        parts = [
-            self.topic.frame(r.start, r.end, group=self.name).filter(pl.col("_partition") == r.partition)
-            for r in ranges
-        ]
-        return pl.concat(parts)
+        Nothing of it is committed, and its records go to the next run. A handler that does not look (`run.check`) is
+        left behind in its thread, where it has one.
 
-    def _runs_topic(self) -> Topic[Run]:
-        return self.topic.log.topic(runs_topic_name(self.name), Run)
+        Raises:
+            UsageError: No run is in progress, or not this one.
+        """
+        return cancel(self.group, run_id)
 
 
-def _rows(frame: pl.LazyFrame) -> int:
-    import polars as pl
+def cancel(group: Group[Any], run_id: str | None = None) -> str:
+    """Have the run in progress of a batch end; see `Batch.cancel`."""
+    claim, raw, _ = read_claim(group)
+    if claim is None or (run_id is not None and claim.run_id != run_id):
+        now = "none is" if claim is None else f"{claim.run_id} is"
+        wanted = "no run" if run_id is None else f"run {run_id} is not"
+        raise UsageError(f"batch {group.name!r}: {wanted} in progress; {now}")
+    group.commit([], state=[put(CANCEL, claim.run_id)], expect=[StateChange(AT, CLAIM, raw)])
+    return claim.run_id
 
-    return int(frame.select(pl.len()).collect().item())
+
+def _windows(start: datetime, end: datetime, by_us: int) -> Iterator[tuple[datetime, datetime]]:
+    first_us, end_us = time_to_us(start), time_to_us(end)
+    if end_us <= first_us:
+        raise UsageError(f"a backfill from {start} to {end} holds no time; the end is after the start")
+    if by_us == 0 or (end_us - first_us) / by_us > BACKFILL_MAX:
+        raise UsageError(f"by= cuts the backfill into more than {BACKFILL_MAX:,} windows; give a longer one")
+    while first_us < end_us:
+        past_us = min(first_us + by_us, end_us)
+        yield time_from_us(first_us), time_from_us(past_us)
+        first_us = past_us

@@ -20,7 +20,19 @@ READ_RECORDS: Final = 1000
 class RunOutcome(StrEnum):
     DONE = "done"
     FAILED = "failed"
-    """The handler raised; the offsets stayed where they were, so the next run gets the same records and newer ones."""
+    """The handler raised or took too long; the offsets stayed, so the next run gets the same records and newer ones."""
+    CRASHED = "crashed"
+    """Its process died; the run was begun again, over the same records, by whoever noticed."""
+    CANCELLED = "cancelled"
+    SKIPPED = "skipped"
+    """Due times that were not run, by `missed` or `overlap`."""
+
+
+class Input(msgspec.Struct, frozen=True):
+    """What a run was given of one topic: [start, end) of each partition."""
+
+    topic: str
+    ranges: list[OffsetRange]
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,8 +42,9 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """Sorts by start."""
     batch: str
     ranges: list[OffsetRange]
-    """What it was given: [start, end) of each partition."""
+    """What it was given of its (first) topic: [start, end) of each partition."""
     rows: int
+    """Of all topics."""
     started: datetime
     duration_us: int
     outcome: RunOutcome
@@ -40,6 +53,31 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """True for a run over the new records, which the next run starts after; False for one over old records."""
     rerun_of: str | None = None
     """The id of the run whose input this was."""
+    more: list[Input] = []
+    """What it was given of the other topics of a batch of several."""
+    trigger: str = "call"
+    """What started it: call, cron, every, when, on, rerun, backfill."""
+    due: datetime | None = None
+    """The due time that it is the run of."""
+    attempt: int = 1
+    window_start: datetime | None = None
+    """Of a backfill: event times from here,"""
+    window_end: datetime | None = None
+    """and before this."""
+    log: list[str] = []
+    """The lines that the handler wrote with `run.log`."""
+    skipped: int = 0
+    """Due times that were left out."""
+    process: str = ""
+    """Host and process id."""
+
+    def inputs(self, topic: str) -> list[Input]:
+        """Return what it was given by topic.
+
+        Args:
+            topic: The name of the batch's first topic.
+        """
+        return [Input(topic, self.ranges), *self.more]
 
 
 class RunResult(Run, frozen=True, kw_only=True):
@@ -74,7 +112,7 @@ def find_run(topic: Topic[Run], run_id: str) -> Run:
     end = info.end_offset
     while end > info.start_offset:
         start = max(info.start_offset, end - READ_RECORDS)
-        for run in _read(topic, start, end):
+        for run in reversed(_read(topic, start, end)):
             if run.id == run_id:
                 return run
         end = start

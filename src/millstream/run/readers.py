@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar, Unpack, overload
 
 from millstream.batch.batch import Batch
+from millstream.batch.conditions import Gathered
+from millstream.batch.options import BatchOptions
+from millstream.batch.planning import Missed, Overlap
+from millstream.batch.scheduler import Scheduler
 from millstream.errors import UsageError
 from millstream.log.delivery import UNIQUE_WINDOW
 from millstream.log.log import Log
@@ -28,7 +32,7 @@ from millstream.stream.reader import StreamReader, topic_of
 from millstream.triggers.protocol import Trigger
 
 if TYPE_CHECKING:
-    import polars as pl
+    pass
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -277,24 +281,79 @@ class Readers(Triggering):
         return declare
 
     def batch(
-        self, topic: Topic[Any] | str, *, name: str | None = None
-    ) -> Callable[[Callable[[pl.LazyFrame], Any]], Batch]:
-        """Read a topic as batches: `@app.batch(clicks)` above `def report(frame): ...`; `report.run()` runs it.
+        self,
+        topic: Topic[Any] | str | Sequence[Topic[Any] | str],
+        *,
+        cron: str | Sequence[str] | None = None,
+        every: timedelta | str | float | None = None,
+        on: Trigger | Topic[Any] | str | None = None,
+        when: Gathered | None = None,
+        timezone: str | None = None,
+        missed: Missed = "skip",
+        overlap: Overlap = "skip",
+        retry: Retry | None = None,
+        timeout: timedelta | str | float | None = None,
+        fresh: timedelta | str | float | None = None,
+        name: str | None = None,
+    ) -> Callable[[Callable[..., Any]], Batch]:
+        """Read topics as batches: `@app.batch(clicks, cron="5 0 * * *")` above `def report(frame): ...`.
 
-        See `Batch` for the promise.
+        The handler gets a LazyFrame of exactly the records since the last run that succeeded: of several topics a dict,
+        or a parameter for each by its name. Its annotation may ask for a DataFrame, for an iterator of DataFrames
+        (inputs larger than memory) or for a DuckDBPyRelation; a parameter `run` gets the `BatchRun`. It is run by
+        `app.run()` when it is due, or by `report.run()`. See `Batch` for the promise.
+
+        Args:
+            cron: One or several expressions, such as "5 0 * * *".
+            every: An interval of real time, such as "10m".
+            on: A trigger, or a topic: run when there are events newer than what the last run took.
+            when: What has to gather: `gathered(records=10_000, size="64MB", age="10m")`, whichever is first.
+            timezone: Of `cron`, such as "Europe/Berlin"; None is UTC.
+            missed: Due times at which no process was there: "skip" them, run "once" for all of them, or "all".
+            overlap: What is due while a run is in progress: "skip" it, or "queue" it.
+            retry: When a run that failed is tried again, over the same records; None: it is not, and its records go to
+                the next run.
+            timeout: A run that takes longer has failed with a TimeoutError.
+            fresh: The last success should not be longer ago; else `millstream batch` and `top` say that it is late.
+            name: Of the consumer group; None: the function's name.
 
         Raises:
-            UsageError: The name is taken, the topic is another app's, the handler does not take one argument.
+            UsageError: The name is taken, a topic is another app's, the handler cannot be called so, or a setting is
+                not what it should be.
         """
-        source = self._source(topic)
+        given_topics = [topic] if isinstance(topic, Topic | str) else [*topic]
+        sources = [self._source(one) for one in given_topics]
+        if not sources:
+            raise UsageError("a batch needs a topic, as in @app.batch(app.topic('clicks', Click))")
+        options = BatchOptions.of(
+            cron=cron,
+            every=every,
+            when=when,
+            timezone=timezone,
+            missed=missed,
+            overlap=overlap,
+            retry=retry,
+            timeout=timeout,
+            fresh=fresh,
+        )
+        events = None if on is None else self._source(on)
 
-        def declare(handler: Callable[[pl.LazyFrame], Any]) -> Batch:
-            given = self._new_name(source, handler, name)
-            batch = Batch(source, handler, name=given)
+        def declare(handler: Callable[..., Any]) -> Batch:
+            given = self._new_name(sources[0], handler, name)
+            batch = Batch(sources, handler, name=given, options=options, on=events)
             self.batches[given] = batch
             return batch
 
         return declare
+
+    @property
+    def _scheduled(self) -> list[Scheduler]:
+        """What starts the runs of the batches that something other than a call starts."""
+        return [
+            Scheduler(batch)
+            for batch in self.batches.values()
+            if batch.on is not None or batch.options.schedule is not None or batch.options.when is not None
+        ]
 
     # --- inside -----------------------------------------------------------------------------------------------------
 

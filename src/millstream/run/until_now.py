@@ -24,7 +24,7 @@ def run_until_now(
     for batch in batches:
         if stop.is_set():
             return
-        if batch.info().lag:
+        if batch.lag:
             batch.run()
             _drain(streams, queues, stop)
 
