@@ -108,7 +108,7 @@ def _files(engine: Engine, storage: Maintenance, range_: ColdRange, start: int) 
     """Yield the batches of one file after the other."""
     run: list[BatchHeader] = []
     records = size_bytes = 0
-    for header in old_headers(storage, range_, start, lambda header: _newest_us(engine, range_, header)):
+    for header in old_headers(storage, range_, start, lambda header: newest_append_us(engine, range_, header)):
         full = records + header.count > FILE_RECORDS or size_bytes + header.size_bytes > FILE_BYTES
         if run and (full or len(run) >= FILE_BATCHES):
             yield run
@@ -125,10 +125,11 @@ def old_headers(
 ) -> Iterator[BatchHeader]:
     """Yield the batches from an offset on, all records of which are old enough.
 
-    A header tells the first append of a merged batch, and that of the next one bounds its last.
+    A header tells the first append of a merged batch, and that of the next one bounds its last; where that is too
+    late, or there is none, the batch is looked at.
 
     Args:
-        newest_us: Tells the last append of the last batch of the log, which nothing bounds; None: not known.
+        newest_us: Tells the last append of a batch; None: not known.
     """
     headers = headers_of(storage, range_.topic, range_.partition, start, range_.end)
     for header, following in pairwise(chain(headers, [None])):
@@ -139,13 +140,15 @@ def old_headers(
             if header.append_time_us >= range_.before_us:
                 return
             if header.coding != Coding.ROWS:
-                last_us = newest_us(header) if following is None else following.append_time_us
+                bounded = following is not None and following.append_time_us <= range_.before_us
+                last_us = range_.before_us if bounded else newest_us(header)
                 if last_us is None or last_us > range_.before_us:
                     return
         yield header
 
 
-def _newest_us(engine: Engine, range_: ColdRange, header: BatchHeader) -> int:
+def newest_append_us(engine: Engine, range_: ColdRange, header: BatchHeader) -> int:
+    """Return the last append time of a hot batch."""
     [batch] = engine.read(range_.topic, range_.partition, header.offset, records_max=1)
     appended = columns.read(batch.data, [columns.APPEND_TIME])
     newest = appended.to_series().max() if appended.width else None

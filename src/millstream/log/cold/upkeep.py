@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Final
 
 from millstream.clock import Clock
 from millstream.engines.protocol import BatchHeader, Engine, Maintenance, PartitionInfo
-from millstream.log.cold.compaction import ColdRange, Compacted, compact, hot_start, old_headers
+from millstream.log.cold.compaction import ColdRange, Compacted, compact, hot_start, newest_append_us, old_headers
 from millstream.log.cold.policy import Cold
 from millstream.log.cold.store import ColdStore
 from millstream.log.cold.writing import Stopped
@@ -74,12 +75,16 @@ class ColdUpkeep:
         """Return the offset below which all is old enough, if that is worth a file."""
         before_us = self._clock.now_us() - after_us
         range_ = ColdRange(topic, partition.partition, partition.end_offset, before_us)
-        # The last batch of the log waits for the next one, which tells how old it is.
-        found = list(old_headers(storage, range_, start, lambda _: None))
+        found = list(old_headers(storage, range_, start, lambda header: self._newest_us(range_, header)))
         waited = bool(found) and found[0].append_time_us < before_us - after_us
         if found and (self._eager or waited or is_worth_it(found)):
             return found[-1].offset + found[-1].count
         return start
+
+    def _newest_us(self, range_: ColdRange, header: BatchHeader) -> int | None:
+        if not self._eager and "polars" not in sys.modules:
+            return None  # not worth loading Polars for: the batch is old enough once the next one is
+        return newest_append_us(self._engine, range_, header)
 
     def _by_size(self, storage: Maintenance, topic: str, partition: PartitionInfo, start: int, size_bytes: int) -> int:
         """Return the offset below which a partition has more than it should keep, if that is worth a file."""
