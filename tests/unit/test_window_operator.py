@@ -198,10 +198,47 @@ def test_a_state_that_cannot_be_stored_is_named() -> None:
         made.process(0, piece([1], k=["a"], n=[1]))
 
 
-@pytest.mark.parametrize("window", [Sliding(10), GlobalWindow(None, 10), GlobalWindow(3, None)], ids=str)
-def test_early_results_are_refused_where_there_are_none(window: Window) -> None:
-    with pytest.raises(UsageError, match="tumbling, hopping and session"):
-        operator(window, early_us=5)
+def test_early_results_are_refused_where_there_are_none() -> None:
+    with pytest.raises(UsageError, match=r"by the number of records.* global_window\(\"1h\"\)"):
+        operator(GlobalWindow(3, None), early_us=5)
+
+
+def told(made: WindowOperator, watermark: int) -> list[tuple[Any, ...]]:
+    """Return end, count, revision, final of the results up to a watermark."""
+    frames = [piece.columns() for piece in made.advance(watermark)]
+    return [
+        (int(row["window_end"].timestamp() * 1e6), row["n"], row["revision"], row["final"])
+        for frame in frames
+        for row in frame.to_dicts()
+    ]
+
+
+@pytest.mark.parametrize("key", ["a", None])
+def test_a_record_changes_the_sliding_windows_of_those_after_it(key: str | None) -> None:
+    made = operator(Sliding(10), early_us=2, lateness_us=20)
+
+    def came(*times: int) -> None:
+        made.process(0, piece(list(times), k=pl.Series([key] * len(times), dtype=pl.String)))
+
+    came(5, 12)
+    assert told(made, 13) == []
+    assert told(made, 14) == [(5, 1, 0, False), (12, 2, 0, False)]
+    came(4)
+    assert told(made, 16) == [(4, 1, 0, False), (5, 2, 1, False), (12, 3, 1, False)]
+    assert told(made, 25) == [(4, 1, 1, True)]
+    assert told(made, 60) == [(5, 2, 2, True), (12, 3, 2, True)]
+    assert made.due_us() is None
+
+
+def test_a_record_changes_the_totals_of_all_periods_that_are_open() -> None:
+    made = operator(GlobalWindow(None, 10), early_us=4, lateness_us=20)
+    made.process(0, piece([5, 15], k=["a", "a"]))
+    assert told(made, 15) == []
+    assert told(made, 16) == [(10, 1, 0, False), (20, 2, 0, False)]
+    made.process(0, piece([6, 17], k=["a", "b"]))
+    assert told(made, 20) == [(10, 2, 1, False), (20, 3, 1, False), (20, 1, 0, False)]
+    assert told(made, 30) == [(10, 2, 2, True)]
+    assert told(made, 40) == [(20, 3, 2, True), (20, 1, 1, True)]
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from millstream.stream.runs import Bytes, Changes, Runs, State
 from millstream.stream.windowing.kind import END, START, Kind
 from millstream.stream.windowing.step import WindowStep
 from millstream.stream.windowing.store import LEAVE
+from millstream.stream.windows import GlobalWindow, Sliding
 
 if TYPE_CHECKING:
     import polars as pl
@@ -29,7 +30,7 @@ class Revisable(Kind, Protocol):
     """A kind of window that can say what is in those that are open."""
 
     def touched(self, records: pl.DataFrame) -> pl.DataFrame:
-        """Return the open windows that records are in: START, END and keys, each once."""
+        """Return the open windows that records, just added, are in: the bound that tells them apart, END and keys."""
         ...
 
     def current(self, touched: pl.DataFrame) -> pl.DataFrame | None:
@@ -43,10 +44,14 @@ class Revisions:
     def __init__(self, step: WindowStep, kind: Kind, by: Sequence[str], prefix: Bytes) -> None:
         if not hasattr(kind, "touched"):
             raise UsageError(
-                f"{step.window}: early results and corrections are for tumbling, hopping and session windows"
+                f"{step.window}: results come by the number of records, and early results and corrections by event "
+                'time; use a window of event time, such as global_window("1h")'
             )
         self._kind: Revisable = kind  # type: ignore[assignment]
-        self._window = [START, *by]
+        # All that there ever was of a key may begin earlier with each record; when its result is due tells them apart.
+        self._window = [END if isinstance(step.window, GlobalWindow) else START, *by]
+        # Records of the moment at which a sliding window ends are in it.
+        self._closes_after_us = 1 if isinstance(step.window, Sliding) else 0
         self._corrections = step.corrections
         self._early_us = step.early_us
         self._lateness_us = step.lateness_us
@@ -62,7 +67,7 @@ class Revisions:
         import polars as pl
 
         touched = self._kind.touched(records)
-        self._touched.add(touched.with_columns(pl.col(END).alias(LEAVE)))
+        self._touched.add(touched.with_columns((pl.col(END) + self._closes_after_us).alias(LEAVE)))
 
     def advance(self, watermark_us: int) -> list[pl.DataFrame]:
         """Return final results, then those of windows that changed."""
@@ -140,7 +145,9 @@ class Revisions:
         import polars as pl
 
         once = pl.lit(1, dtype=pl.Int64).alias(REVISION)
-        self._times.add(frame.select(*self._window, once, pl.col(END).alias(LEAVE)))
+        leave = (pl.col(END) + self._closes_after_us).alias(LEAVE)
+        # Each record of a moment has a result of its sliding window; together they are one revision.
+        self._times.add(frame.select(*self._window, once, leave).unique())
 
     def _once(self, rows: pl.DataFrame) -> pl.DataFrame:
         return rows.unique()

@@ -7,7 +7,7 @@ moment: records of the same moment count for each other.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -57,9 +57,37 @@ class SlidingWindows:
         self._closed_us, self._closed_changed = time_us, True
         # Results are due for the records from `before` on and before `time_us`; windows reach a size back from there.
         kept = self._runs.leaving(-(2**63) if before is None else before + 1, time_us - 1 + self._size_us)
-        made = None if kept is None else self._results(kept, before)
+        made = None if kept is None else self._results_since(kept, before)
         self._runs.discard(time_us)
         return [] if made is None else [made]
+
+    def touched(self, records: pl.DataFrame) -> pl.DataFrame:
+        """Return the windows of records whose result has not come yet: a size from these on, these included."""
+        import polars as pl
+
+        first_us = -(2**63) if self._closed_us is None else self._closed_us + self._size_us
+        waiting = self._runs.leaving(first_us, 2**63 - 1)
+        assert waiting is not None, "the records were just added"
+        moments = [
+            rows.select(*self._by, TIME, pl.lit(new).alias("_new")).unique()
+            for rows, new in ((records, True), (waiting, False))
+        ]
+        # Of a moment, what is new comes first; so the newest new moment up to each one is known.
+        both = pl.concat(moments, how="vertical_relaxed").sort(*self._by, TIME, pl.col("_new").not_())
+        since = pl.when("_new").then(TIME).forward_fill()
+        reached = pl.col(TIME) - (since.over(self._by) if self._by else since) < self._size_us
+        hit = both.filter(reached.fill_null(value=False) & ~pl.col("_new"))
+        return hit.select(*self._by, (pl.col(TIME) - self._size_us).alias(START), pl.col(TIME).alias(END))
+
+    def current(self, touched: pl.DataFrame) -> pl.DataFrame | None:
+        first: Any = touched.get_column(END).min()
+        last: Any = touched.get_column(END).max()
+        kept = self._runs.leaving(first + 1, last + self._size_us)
+        if kept is not None and self._by:
+            kept = kept.join(touched, on=self._by, how="semi", nulls_equal=True)
+        if kept is None or not kept.height:
+            return None
+        return self._results(kept, None).join(touched, on=[START, *self._by], how="semi", nulls_equal=True)
 
     def due_us(self) -> int | None:
         due = [found for run in self._runs.frames() if (found := self._first_after(run)) is not None]
@@ -106,13 +134,17 @@ class SlidingWindows:
         place = int(leave.search_sorted(self._closed_us + self._size_us, side="left"))
         return None if place == leave.len() else int(leave[place]) - self._size_us + 1
 
-    def _results(self, kept: pl.DataFrame, before: int | None) -> pl.DataFrame | None:
+    def _results_since(self, kept: pl.DataFrame, before: int | None) -> pl.DataFrame | None:
+        if before is not None and kept.get_column(TIME).max() < before:  # type: ignore[operator]
+            return None
+        return self._results(kept, before)
+
+    def _results(self, kept: pl.DataFrame, before: int | None) -> pl.DataFrame:
+        """Return a result for each record, of those from a moment on."""
         import polars as pl
 
         plan = self._plan
         assert plan is not None
-        if before is not None and kept.get_column(TIME).max() < before:  # type: ignore[operator]
-            return None
         order = [column for column in ORDER if column in kept.columns]
         ordered = plan.lifted(kept.sort(*order, nulls_last=True))
         windows = ordered.rolling(TIME, period=f"{self._size_us}i", closed="right", group_by=self._by or None)

@@ -85,6 +85,7 @@ class _Global:
     """What both kinds of triggers share."""
 
     def __init__(self, by: Sequence[str], prefix: Bytes) -> None:
+        self._by = list(by)
         self._keys = [ALL, *by]
         self._totals = Totals(self._keys, prefix + b"total")
 
@@ -132,10 +133,8 @@ class PeriodicTotals(_Global):
     def add(self, records: pl.DataFrame) -> list[pl.DataFrame]:
         import polars as pl
 
-        end = self._end_after(pl.col(TIME))
-        if PASSED in records.columns:
-            end = pl.max_horizontal(end, self._end_after(pl.col(PASSED) - self._lateness_us))
-        placed = self._store.plan.prepared(records).with_columns(end.alias(END), pl.lit(0, dtype=pl.Int8).alias(ALL))
+        end = self._end_of(records).alias(END)
+        placed = self._store.plan.prepared(records).with_columns(end, pl.lit(0, dtype=pl.Int8).alias(ALL))
         self._store.add(placed)
         return []
 
@@ -154,6 +153,42 @@ class PeriodicTotals(_Global):
             }
             made.append(self._totals.grown(mine, end_us))
         return made
+
+    def touched(self, records: pl.DataFrame) -> pl.DataFrame:
+        """Return the periods that records count in, and those after them that wait: they hold all up to their end."""
+        import polars as pl
+
+        waiting = [rows.select(END, *self._by) for rows in self._store.main.frames()]
+        mine = records.select(self._end_of(records).alias("_since"), *self._by)
+        if self._by:
+            mine = mine.group_by(self._by).agg(pl.col("_since").min())
+            found = pl.concat(waiting, how="vertical_relaxed").unique().join(mine, on=self._by, nulls_equal=True)
+        else:
+            found = pl.concat(waiting).unique().with_columns(mine.get_column("_since").min())
+        return found.filter(pl.col(END) >= pl.col("_since")).drop("_since")
+
+    def current(self, touched: pl.DataFrame) -> pl.DataFrame | None:
+        import polars as pl
+
+        waiting = self._store.frames()
+        made = []
+        for end_us in touched.get_column(END).unique().sort():
+            keys = touched.filter(pl.col(END) == end_us).select(pl.lit(0, dtype=pl.Int8).alias(ALL), *self._by)
+            frames: Frames = {name: self._so_far(name, rows, keys, end_us) for name, rows in waiting.items()}
+            if frames[self._store.plan.main.name] is not None:
+                made.append(self._totals.results(frames, self._keys, end_us))
+        return pl.concat(made, how="vertical_relaxed") if made else None
+
+    def _so_far(self, name: str, waiting: pl.DataFrame | None, keys: pl.DataFrame, end_us: int) -> pl.DataFrame | None:
+        """Return the rows of a table for some keys: the totals, and what waits for a time."""
+        import polars as pl
+
+        parts = [self._totals.of(name, keys)]
+        if waiting is not None:
+            mine = waiting.filter(pl.col(END) <= end_us).drop(END, LEAVE)
+            parts.append(mine.join(keys, on=self._keys, how="semi", nulls_equal=True))
+        found = [rows for rows in parts if rows is not None and rows.height]
+        return self._store.merged(name, pl.concat(found, how="diagonal_relaxed"), self._keys) if found else None
 
     def due_us(self) -> int | None:
         return self._store.main.first_us()
@@ -178,6 +213,15 @@ class PeriodicTotals(_Global):
 
     def changes(self) -> Changes:
         return super().changes() + self._store.changes()
+
+    def _end_of(self, records: pl.DataFrame) -> pl.Expr:
+        """Return the end of the period that each record counts in."""
+        import polars as pl
+
+        end = self._end_after(pl.col(TIME))
+        if PASSED not in records.columns:
+            return end
+        return pl.max_horizontal(end, self._end_after(pl.col(PASSED) - self._lateness_us))
 
     def _end_after(self, time: pl.Expr) -> pl.Expr:
         return time // self._period_us * self._period_us + self._period_us
