@@ -360,10 +360,19 @@ def test_the_picture_is_xml_with_every_level(target: Target) -> None:
 def test_the_code_to_start_from_is_python(approach: Approach, topic: str) -> None:
     for order in Order:
         code = code_for(
-            approach, Facts(topic=topic, order=order, key_field='odd"name', fields=('odd"name',)), workers=3
+            approach,
+            Facts(topic=topic, order=order, key_field='odd"name', fields=('odd"name',), latency_s=7200.0),
+            workers=3,
         )
         compile(code, "app.py", "exec")
     assert variable_of(topic).isidentifier()
+
+
+@pytest.mark.parametrize(
+    ("latency_s", "due"), [(None, 'cron="5 0 * * *"'), (DAY_S, 'cron="5 0 * * *"'), (3600.0, 'every="30m"')]
+)
+def test_a_batch_is_due_often_enough(latency_s: float | None, due: str) -> None:
+    assert due in code_for(Approach.BATCH, Facts(latency_s=latency_s))
 
 
 def test_numbers_read_as_people_say_them() -> None:

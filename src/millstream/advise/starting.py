@@ -8,6 +8,9 @@ import re
 from typing import Final
 
 from millstream.advise.facts import Approach, Facts, Order
+from millstream.durations import span_text
+
+DAY_S: Final = 86_400.0
 
 _HEAD: Final = """\
 {imports}
@@ -21,7 +24,7 @@ app = App()
 _TAIL: Final = """
 
 if __name__ == "__main__":
-    app.run({run})
+    app.run()
 """
 
 
@@ -40,10 +43,9 @@ def code_for(approach: Approach, facts: Facts, *, workers: int | None = None) ->
         case Approach.STREAM:
             imports, body = "from millstream import App, count, tumbling", _stream(variable, facts)
         case Approach.BATCH:
-            imports, body = "import polars as pl\n\nfrom millstream import App", _batch(variable)
+            imports, body = "import polars as pl\n\nfrom millstream import App", _batch(variable, facts)
     head = _HEAD.format(imports=imports, variable=variable, topic=_quoted(facts.topic), type=type)
-    # Batches run when they are told to: from cron, a timer, another program.
-    return head + body + _TAIL.format(run='until="now"' if approach is Approach.BATCH else "")
+    return head + body + _TAIL
 
 
 def variable_of(topic: str) -> str:
@@ -52,6 +54,10 @@ def variable_of(topic: str) -> str:
     if not name or name[0].isdigit() or keyword.iskeyword(name) or name in ("app", "count", "tumbling", "pl"):
         name = f"topic_{name}".rstrip("_")
     return name
+
+
+def _half(seconds: float) -> str:
+    return span_text(max(1, int(seconds / 2)) * 1_000_000)
 
 
 def _quoted(text: str) -> str:
@@ -83,9 +89,12 @@ def per_minute(s):
 """
 
 
-def _batch(variable: str) -> str:
+def _batch(variable: str, facts: Facts) -> str:
+    latency_s = facts.latency_s
+    # A result is as late as its run is long away: half of what is allowed leaves room for the run itself.
+    due = 'cron="5 0 * * *"' if latency_s is None or latency_s >= DAY_S else f'every="{_half(latency_s)}"'
     return f"""\
-@app.batch({variable})
+@app.batch({variable}, {due})
 def report(frame: pl.LazyFrame) -> None:
     print(frame.select(pl.len()).collect().item(), "records since the last run")
 """
