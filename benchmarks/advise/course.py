@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Iterator
 from typing import Final
 
 import msgspec
 
 WORKERS: Final = 2
-MEAN_S: Final = 0.05
+MEAN_S: Final = 0.1
 SPREAD: Final = 0.5
 """Coefficient of variation of the work: less than exponential, as of work that mostly waits for one other program."""
 
@@ -41,13 +42,21 @@ class Course(msgspec.Struct, frozen=True):
 
     @property
     def handover_s(self) -> float:
-        """The median time from the end of one record's work to the begin of the next, where one waited meanwhile."""
-        free = sorted(self.ends_us)
-        gaps = []
-        for number, (at, start) in enumerate(sorted(zip(self.arrivals_us, self.starts_us, strict=True))[WORKERS:]):
-            if at < free[number]:
-                gaps.append(max(0, start - free[number]) / 1e6)
-        return statistics.median(gaps) if gaps else 0.0
+        """The mean time from the end of one record's work to the begin of the next, where one waited meanwhile."""
+        gaps = [start - free for at, start, free in self._taken() if at < free]
+        return statistics.fmean(gaps) / 1e6 if gaps else 0.0
+
+    @property
+    def wake_up_s(self) -> float:
+        """The mean time from the append of a record to the begin of its work, where a worker was idle."""
+        gaps = [start - at for at, start, free in self._taken() if at >= free]
+        return statistics.fmean(gaps) / 1e6 if gaps else 0.0
+
+    def _taken(self) -> Iterator[tuple[int, int, int]]:
+        """Yield append time, start, and when a worker was free for it; of all but the first few."""
+        taken = sorted(zip(self.starts_us, self.arrivals_us, strict=True))[WORKERS:]
+        for (start, at), free in zip(taken, sorted(self.ends_us), strict=False):
+            yield at, start, min(free, start)
 
     @property
     def overslept_s(self) -> float:

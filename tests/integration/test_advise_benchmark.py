@@ -44,6 +44,7 @@ def test_the_hand_over_is_the_time_between_two_records_of_a_busy_worker() -> Non
         told_arrivals_us=[],
     )
     assert course.handover_s == pytest.approx(0.0006)
+    assert course.wake_up_s == 0.0
     assert course.counted([1.0, 1.0, 1.0, 1.0]) == []
 
 
