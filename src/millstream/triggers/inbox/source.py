@@ -39,6 +39,11 @@ LOOK_S: Final = 0.01
 LOOK_S_EACH: Final = 0.0001
 """And so much less often for each of them."""
 
+LOOK_SHARE: Final = 20
+"""A file that has not changed for a while is looked at after one part in so many of that while."""
+
+LOOK_S_MAX: Final = 0.2
+
 STOP_S: Final = 0.2
 """A stop is noticed within this time."""
 
@@ -187,7 +192,10 @@ class FileSource:
         return True
 
     def _look_s(self) -> float:
-        return LOOK_S + LOOK_S_EACH * len(self._pending)
+        """Return when to look at the files that are not complete: soon at those that changed just now."""
+        latest_us = max((waiting.since_us for waiting in self._pending.values()), default=0)
+        unchanged_s = (self._clock.monotonic_us() - latest_us) / 1e6
+        return max(LOOK_S + LOOK_S_EACH * len(self._pending), min(unchanged_s / LOOK_SHARE, LOOK_S_MAX))
 
     def _complete(self) -> int:
         """Write the events of files that are complete now; return how many."""
