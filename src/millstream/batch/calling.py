@@ -31,9 +31,8 @@ def call(
     """
 
     def work() -> Any:
-        given = arguments(sources, shape.inputs, run.check)
-        more = {} if shape.run is None else {shape.run: run}
-        return handler(*given, **more)
+        given, named = arguments(sources, shape.inputs, run.check)
+        return handler(*given, **named, **({} if shape.run is None else {shape.run: run}))
 
     if not threaded and timeout_us is None:
         result = work()

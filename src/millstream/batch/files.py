@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from millstream.batch.claim import AT, alive, here, put
+from millstream.batch.claim import AT, alive, put
 from millstream.engines.protocol import StateChange
 from millstream.engines.values import StateRange
 from millstream.errors import CommitConflictError, UsageError
@@ -41,10 +42,16 @@ class Note(msgspec.Struct, frozen=True):
 
 
 class Files:
-    """The files of one run."""
+    """The files of one run.
 
-    def __init__(self, group: Group[Any], token: str, expect: list[StateChange]) -> None:
+    Args:
+        process: Host and process id: the files of a process that is gone are removed.
+        expect: State as it has to be when they are written.
+    """
+
+    def __init__(self, group: Group[Any], token: str, process: tuple[str, int], expect: Sequence[StateChange]) -> None:
         self._group = group
+        self._process = process
         self._token = token
         self._expect = expect
         self._notes: dict[bytes, Note] = {}
@@ -53,7 +60,7 @@ class Files:
         """Prepare a file, durably; see `BatchRun.write`."""
         place = Path(path).absolute()
         check_writable(place, content)
-        host, pid = here()
+        host, pid = self._process
         hidden = place.with_name(f".{place.name}.{self._token}.part")
         note = Note(str(hidden), str(place), host, pid)
         key = FILE + str(hidden).encode()

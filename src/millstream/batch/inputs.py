@@ -99,13 +99,14 @@ def whole_input(topic: Topic[Any]) -> Input:
 
 def arguments(
     sources: Mapping[str, Source], parameters: Sequence[tuple[str, Form]], check: Callable[[], None]
-) -> list[Any]:
-    """Return what a handler is called with, without the run."""
-    if len(parameters) == len(sources):
-        pairs = zip(sources.values(), parameters, strict=True)
-        return [source.in_form(form, check) for source, (_, form) in pairs]
-    ((_, form),) = parameters
-    return [{name: source.in_form(form, check) for name, source in sources.items()}]
+) -> tuple[list[Any], dict[str, Any]]:
+    """Return what a handler is called with, without the run: in order, and by name."""
+    if len(parameters) == 1:
+        ((_, form),) = parameters
+        inputs = {name: source.in_form(form, check) for name, source in sources.items()}
+        return [*inputs.values()] if len(inputs) == 1 else [inputs], {}
+    pairs = zip(sources.values(), parameters, strict=True)
+    return [], {name: source.in_form(form, check) for source, (name, form) in pairs}
 
 
 class _Arrow:

@@ -79,6 +79,8 @@ class BatchWork:
         self._handler = handler
         self._running = threading.Lock()
         self._watch = Watch()
+        self.process = here()
+        """Host and process id, by which others tell whether this one lives."""
         self.look: Callable[[], object] = lambda: None
         """Called once a second while a run is in progress; of the scheduler."""
         functools.update_wrapper(self, handler, updated=())  # type: ignore[arg-type]
@@ -137,7 +139,7 @@ class BatchWork:
         Raises:
             CommitConflictError: Another process was faster.
         """
-        host, pid = here()
+        host, pid = self.process
         new = msgspec.structs.replace(
             claim, token=secrets.token_hex(8), host=host, pid=pid, attempt=claim.attempt + 1, crashes=claim.crashes + 1
         )
@@ -150,7 +152,7 @@ class BatchWork:
         Raises:
             CommitConflictError: Another process was faster.
         """
-        host, pid = here()
+        host, pid = self.process
         new = msgspec.structs.replace(again.claim, token=secrets.token_hex(8), host=host, pid=pid)
         self._swap(None, new, state=[put(RETRY, None)], expect=[StateChange(AT, RETRY, raw)])
         return new
@@ -201,7 +203,7 @@ class BatchWork:
         group = self.group
         held = put(CLAIM, claim)
         recover(group)
-        files = Files(group, claim.token, [held])
+        files = self._files(claim.token, [held])
         blank = self._run_of(claim)
         run = self._batch_run(blank, claim.token, files, appends=True)
         before = msgspec.json.encode(run.state)
@@ -243,7 +245,7 @@ class BatchWork:
 
     def _claim(self, trigger: str, due_us: int | None, inputs: list[Input], events: Input | None) -> Claim:
         now_us = self._clock.now_us()
-        host, pid = here()
+        host, pid = self.process
         return Claim(
             run_id=new_run_id(time_from_us(now_us)),
             token=secrets.token_hex(8),
@@ -265,7 +267,7 @@ class BatchWork:
         declare(self)
         recover(self.group)
         token = secrets.token_hex(8)
-        files = Files(self.group, token, [])
+        files = self._files(token, [])
         run = self._batch_run(blank, token, files, appends=append)
         try:
             rows, result = self._call(blank, run, threaded=False)
@@ -292,6 +294,9 @@ class BatchWork:
         rows = sum(source.rows() for source in sources.values())
         return rows, call(self._handler, self._shape, sources, run, self.options.timeout_us, threaded=threaded)
 
+    def _files(self, token: str, expect: Sequence[StateChange]) -> Files:
+        return Files(self.group, token, self.process, expect)
+
     def _batch_run(self, blank: Run, token: str, files: Files, *, appends: bool) -> BatchRun:
         stored = self.group.state(AT, [STATE]).get(STATE)
         return BatchRun(
@@ -308,7 +313,7 @@ class BatchWork:
         )
 
     def _blank(self, inputs: list[Input], trigger: str) -> Run:
-        host, pid = here()
+        host, pid = self.process
         now = time_from_us(self._clock.now_us())
         return Run(
             id=new_run_id(now),
