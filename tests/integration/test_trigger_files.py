@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from millstream import App, File, Reject, Retry, UsageError, files
@@ -197,6 +198,23 @@ def test_files_of_a_burst_come_in_one_call(app: App, inbox: Path) -> None:
         (inbox / f"{name}.csv").write_text(name)
     app.run(until="now")
     assert calls == [["a.csv", "b.csv", "c.csv"]]
+
+
+def test_a_batch_is_started_by_a_file(app: App, inbox: Path) -> None:
+    rows: list[int] = []
+    sales = app.topic("sales", dict)
+
+    @app.batch(sales, on=files(inbox / "*.go", settle=0))
+    def report(frame: pl.LazyFrame) -> None:
+        rows.append(frame.collect().height)
+
+    with app.start():
+        sales.extend([{"n": 1}, {"n": 2}])
+        (inbox / "a.go").touch()
+        eventually(lambda: rows == [2])
+        sales.append({"n": 3})
+        (inbox / "b.go").touch()
+        eventually(lambda: rows == [2, 1])
 
 
 # --- what becomes of it ---------------------------------------------------------------------------------------------

@@ -62,7 +62,8 @@ def files(
         done: "move:FOLDER/" moves it when its handler returned, "mark" makes an empty file `NAME.processed` beside it.
         failed: The same when it is given up on; the mark is `NAME.failed`.
         polling: The folder is read this often, and nothing else is relied on: for network file systems.
-        name: Of the trigger, whose topic is `<name>.events`; None: made of the pattern.
+        name: Of the trigger, whose topic is `<name>.events`; None: made of the pattern and its
+            folder's own name.
 
     Raises:
         UsageError: A setting cannot be understood, or files would be moved to where they are looked for.
@@ -74,7 +75,7 @@ def files(
         failed=None if failed is None else Aftermath(failed, "failed"),
         scan_s=SCAN_S if polling is None else duration(polling).total_seconds(),
         watched=polling is None,
-        name=name or name_of("files", str(pattern)),
+        name=name or name_of("files", *Path(pattern).parts[-2:]),
     )
 
 
