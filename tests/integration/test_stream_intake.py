@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 import polars as pl
@@ -56,3 +58,23 @@ def test_of_large_records_few_are_read_at_once(app: App) -> None:
 
     assert first == RECORDS_AT_FIRST
     assert READ_BYTES_AIM // (2 * size) < second <= READ_BYTES_AIM // size
+
+
+class Visit(msgspec.Struct):
+    at: datetime
+    number: int
+
+
+def test_results_that_keep_the_time_keep_it_as_event_time_too(app: App) -> None:
+    begin = datetime(2024, 5, 1, 12, tzinfo=UTC)
+    times = [begin + timedelta(seconds=i) for i in range(1000)]
+    topic = app.topic("visits", Visit, time="at")
+    topic.extend(pl.DataFrame({"at": times, "number": range(1000)}, schema_overrides={"at": pl.Datetime("us", "UTC")}))
+
+    reader = StreamReader(topic, description=lambda visits: visits.filter(pl.col("number") >= 10).to("late"), name="r")
+    reader.run_now(threading.Event())
+
+    late = app.topic("late")
+    assert late.schema.time is None
+    assert late.frame().select("_event_time").collect().to_series().to_list() == times[10:]
+    assert [record.event_time for record in late.read(0, records_max=3)] == times[10:13]

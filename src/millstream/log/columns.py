@@ -8,6 +8,9 @@ What a batch keeps is a *stored frame*: the columns of `storage.stored_dtypes`, 
     _append_time   Datetime us UTC; absent: that of the batch. Only in merged batches
     _headers       Binary, a msgpack map of str to bytes; null: none
 
+Event times that are those of a field, though the schema does not say so (what a stream sends on), are not kept twice: a
+column without data, `_event_time=FIELD`, names the field.
+
 Source: Apache Arrow columnar format 1.0, IPC file format (its footer lets a reader take some of the columns).
 """
 
@@ -38,6 +41,7 @@ KEY: Final = "_key"
 EVENT_TIME: Final = "_event_time"
 APPEND_TIME: Final = "_append_time"
 HEADERS: Final = "_headers"
+_AS_FIELD: Final = "_event_time="
 
 ROWS_AT_ONCE: Final = 4096
 """Decoding holds the interpreter's lock; after this many records (1 to 2 ms) other threads have their turn."""
@@ -57,7 +61,7 @@ def write(frame: pl.DataFrame) -> bytes:
 
     buffer = io.BytesIO()
     # The oldest layout of text (offsets, no views) is read by every Arrow library, and costs 1% of the size.
-    frame.write_ipc(buffer, compression="zstd", compat_level=pl.CompatLevel.oldest())
+    _once(frame).write_ipc(buffer, compression="zstd", compat_level=pl.CompatLevel.oldest())
     return buffer.getvalue()
 
 
@@ -70,16 +74,35 @@ def read(data: bytes, columns: Sequence[str] | None = None) -> pl.DataFrame:
     import polars as pl
 
     try:
-        if columns is None:
-            return pl.read_ipc(io.BytesIO(data))
-        wanted = set(columns)
+        names = list(pl.read_ipc_schema(io.BytesIO(data)))
+        field = next((name.removeprefix(_AS_FIELD) for name in names if name.startswith(_AS_FIELD)), None)
+        asked = {*names, EVENT_TIME} if columns is None else set(columns)
+        wanted = {*asked, field} if EVENT_TIME in asked else asked
         # By place: Polars takes some names for patterns.
-        there = [i for i, name in enumerate(pl.read_ipc_schema(io.BytesIO(data))) if name in wanted]
-        return pl.read_ipc(io.BytesIO(data), columns=there)
+        there = [i for i, name in enumerate(names) if name in wanted and not name.startswith(_AS_FIELD)]
+        frame = pl.read_ipc(io.BytesIO(data), columns=there)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise StorageCorruptError(
             f"a batch of columns cannot be read ({len(data):,} bytes): {error}; run `millstream doctor`"
         ) from error
+    if field is None or EVENT_TIME not in asked:
+        return frame
+    times = frame.get_column(field).alias(EVENT_TIME)
+    return pl.DataFrame([*(column for column in frame if column.name in asked), times])
+
+
+def _once(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return a stored frame without event times that a field has as well."""
+    import polars as pl
+
+    if EVENT_TIME not in frame.columns:
+        return frame
+    times = frame.get_column(EVENT_TIME)
+    for column in frame:
+        if not column.name.startswith("_") and column.dtype == times.dtype and column.equals(times):
+            said = pl.Series(_AS_FIELD + column.name, [None], dtype=pl.Null).new_from_index(0, frame.height)
+            return pl.DataFrame([*(other for other in frame if other.name != EVENT_TIME), said])
+    return frame
 
 
 def frame_of_rows(data: bytes, count: int, schema: Schema, names: Sequence[str] | None = None) -> pl.DataFrame:
