@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,12 @@ import msgspec
 import polars as pl
 import pytest
 
-from millstream import App, Retry
+from millstream import App, Context, Retry
 from millstream.errors import Reject, UsageError
+from millstream.stream import Stream
+from millstream.testing import StreamTest
+
+NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 
 class Click(msgspec.Struct, frozen=True):
@@ -143,3 +148,121 @@ def test_state_by_key_is_kept_across_runs(app: App) -> None:
         app.run(until="now")
     found = [(record.value["page"], record.value["n"]) for record in app.topic("out").read()]
     assert found == [("/a", 1), ("/b", 1), ("/a", 2), ("/b", 2), ("/a", 3), ("/b", 3)]
+
+
+# --- timers -----------------------------------------------------------------------------------------------------------
+
+
+def wake(state: list[int], click: Click, context: Context) -> tuple[list[int], None]:
+    context.set_timer("1s", "wake")
+    return [*state, click.load_ms], None
+
+
+def test_a_timer_that_is_skipped_is_a_dead_letter_and_leaves_the_state(app: App) -> None:
+    def woken(state: list[int], context: Context) -> tuple[list[int], dict[str, Any]]:
+        if context.key == b"/bad":
+            state.clear()
+            context.set_timer("1s", "left over")
+            raise ValueError("no such page")
+        return state, {"page": context.key.decode() if context.key else None, "loads": state}
+
+    def look(state: list[int], click: Click, context: Context) -> tuple[list[int], dict[str, Any] | None]:
+        if click.load_ms == 99:
+            return state, {"page": click.page, "loads": state}
+        return wake(state, click, context)
+
+    clicks = app.topic("clicks", Click, key="page")
+
+    @app.stream(clicks, on_error="skip")
+    def waking(s: Stream) -> None:
+        s.key_by("page").stateful_map(look, list, on_timer=woken).to("out")
+
+    with StreamTest(waking) as test:
+        test.push(*CLICKS)
+        test.advance("5s")
+        assert [row["page"] for row in test.outputs("out")] == ["/a", "/b"]
+        [letter] = test.outputs("clicks.dead")
+        assert (letter["key"], letter["error_type"], letter["message"]) == (b"/bad", "ValueError", "no such page")
+        assert msgspec.json.decode(letter["value"])["timer"] == "wake"
+        assert "stateful_map" in letter["step"]
+        assert letter["topic"] == "clicks"
+        test.restart()
+        test.push(Click("/bad", 99))
+        assert test.outputs("out")[-1] == {"page": "/bad", "loads": [2]}
+
+
+class Timed(msgspec.Struct, frozen=True):
+    page: str
+    at: datetime
+
+
+def test_a_timer_that_fires_before_a_record_is_skipped_alone(app: App) -> None:
+    """It fires while records are handled, and is none of them."""
+
+    def wake(state: int, click: Timed, context: Context) -> tuple[int, Timed]:
+        context.set_timer("1s", f"{click.at.second}")
+        return state + 1, click
+
+    def woken(state: int, context: Context) -> tuple[int, None]:
+        raise ValueError("never")
+
+    clicks = app.topic("clicks", Timed, key="page", time="at")
+
+    @app.stream(clicks, on_error="skip")
+    def waking(s: Stream) -> None:
+        s.key_by("page").stateful_map(wake, 0, on_timer=woken).to("out")
+
+    times = [NOON + timedelta(seconds=second) for second in (0, 5, 10)]
+    with StreamTest(waking) as test:
+        test.push(*[Timed("/", at) for at in times])
+        assert [row["at"] for row in test.outputs("out")] == times
+        assert [msgspec.json.decode(letter["value"])["at"] for letter in test.outputs("clicks.dead")] == [
+            "2026-01-31T12:00:01Z",
+            "2026-01-31T12:00:06Z",
+        ]
+
+
+def test_a_timer_is_tried_again_before_it_is_skipped(app: App) -> None:
+    tried: list[str | None] = []
+
+    def woken(state: list[int], context: Context) -> tuple[list[int], str]:
+        tried.append(context.timer)
+        if len(tried) < 3:
+            raise ValueError("not yet")
+        return state, "woken"
+
+    clicks = app.topic("clicks", Click, key="page")
+
+    @app.stream(clicks, on_error=Retry(attempts=3, delay="1ms"))
+    def waking(s: Stream) -> None:
+        s.key_by("page").stateful_map(wake, list, on_timer=woken).map(lambda word: {"word": word}).to("out")
+
+    with StreamTest(waking) as test:
+        test.push(Click("/", 1))
+        test.advance("5s")
+        assert tried == ["wake", "wake", "wake"]
+        assert test.outputs("out") == [{"word": "woken"}]
+        assert test.outputs("clicks.dead") == []
+
+
+@pytest.mark.parametrize("clock", [True, False])
+def test_a_timer_that_stops_the_stream_names_its_step(app: App, clock: bool) -> None:
+    def wake(state: int, click: Click, context: Context) -> tuple[int, None]:
+        context.set_timer("1s", clock=clock)
+        return state + 1, None
+
+    def woken(state: int, context: Context) -> tuple[int, None]:
+        raise ValueError("no such page")
+
+    clicks = app.topic("clicks", Click, key="page")
+
+    @app.stream(clicks)
+    def waking(s: Stream) -> None:
+        s.key_by("page").stateful_map(wake, 0, on_timer=woken).to("out")
+
+    with StreamTest(waking) as test:
+        test.push(Click("/", 1))
+        with pytest.raises(ValueError, match="no such page") as caught:
+            test.advance("5s")
+        assert "in stateful_map" in caught.value.__notes__[0]
+        assert "of the record" not in caught.value.__notes__[0]

@@ -31,15 +31,15 @@ class GivenUp(NamedTuple):
     attempts: int
 
 
-def given_up(node: Node, piece: Piece, guard: Guard) -> list[GivenUp]:
-    """Return what a guard gave up on while it handled a piece."""
+def given_up(node: Node, piece: Piece | None, guard: Guard) -> list[GivenUp]:
+    """Return what a guard gave up on while it handled a piece; None: timers."""
     return [_one(node, piece, failed) for failed in guard.failed()]
 
 
-def blame(node: Node, piece: Piece, guard: Guard, error: Exception) -> None:
+def blame(node: Node, piece: Piece | None, guard: Guard, error: Exception) -> None:
     """Note with an error which step it was, and which record."""
     where = f"in {node.step}, written at {node.where}"
-    if guard.stopped_at is not None and (origin := piece.origin(guard.stopped_at)) is not None:
+    if piece is not None and guard.stopped_at is not None and (origin := piece.origin(guard.stopped_at)) is not None:
         where += f", of the record at partition {origin[1]}, offset {origin[2]}"
     error.add_note(f"{where}. Nothing of this micro-batch was committed.")
 
@@ -64,8 +64,12 @@ def letters(
     return appends
 
 
-def _one(node: Node, piece: Piece, failed: Failed) -> GivenUp:
-    return GivenUp(node, piece.slice(failed.place, 1), failed.error, failed.attempts)
+def _one(node: Node, piece: Piece | None, failed: Failed) -> GivenUp:
+    of = failed.instead
+    if of is None:
+        assert piece is not None, "what is none of the records says what it is"
+        of = piece.slice(failed.place, 1)
+    return GivenUp(node, of, failed.error, failed.attempts)
 
 
 def _record(failure: GivenUp, sources: Sequence[SourceReader]) -> Any:

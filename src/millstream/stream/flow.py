@@ -139,8 +139,8 @@ class Flow:
 
     # --- inside -----------------------------------------------------------------------------------------------------
 
-    def guarded(self, node: Node, piece: Piece, run: Callable[[], T], swept: Swept) -> T:
-        """Run a step on records; note those that it gave up, or which one it stops for."""
+    def guarded(self, node: Node, piece: Piece | None, run: Callable[[], T], swept: Swept) -> T:
+        """Run a step on records (None: on its timers); note those that it gave up, or which one it stops for."""
         self.at = (node, time.monotonic())
         try:
             made = run()
@@ -167,9 +167,9 @@ class Flow:
         if isinstance(operator, LateOutput) and (late := operator.late()) is not None and node in self._late:
             inbox[self._late[node]].append((0, late))
         if into_us is not None:
-            made += operator.advance(into_us)
+            made += self.guarded(node, None, functools.partial(operator.advance, into_us), swept)
         if clock_us is not None and isinstance(operator, Ticking):
-            made += operator.tick(clock_us)
+            made += self.guarded(node, None, functools.partial(operator.tick, clock_us), swept)
         return made
 
     def _into_us(self, node: Node, out_us: Mapping[Node, int | None]) -> int | None:

@@ -76,6 +76,8 @@ class Failed(NamedTuple):
     """In the micro-batch's records as they came to the step."""
     error: Exception
     attempts: int
+    instead: Piece | None = None
+    """What is set aside where it is none of those records, as of a timer: one that tells of it."""
 
 
 class Guard:
@@ -152,8 +154,11 @@ class Guard:
                 parts.append(self._halves(function, half, start + at, raised))
         return concat([part for part in parts if part.height] or parts[:1])
 
-    def again(self, call: Callable[[], T], error: Exception, place: int) -> T | None:
+    def again(self, call: Callable[[], T], error: Exception, place: int, instead: Piece | None = None) -> T | None:
         """Return what a call makes that failed once, None where it was given up.
+
+        Args:
+            instead: See `Failed`.
 
         Raises:
             Exception: What it raised last, where the stream is to stop.
@@ -167,7 +172,7 @@ class Guard:
                 return call()
             except Exception as again:  # noqa: BLE001 - as above
                 error = again
-        self.give_up(place, error, attempt)
+        self.give_up(place, error, attempt, instead)
         return None
 
     def delay_us(self, error: Exception, attempt: int) -> int | None:
@@ -185,12 +190,12 @@ class Guard:
         """Return whether the stream is to stop."""
         return self._wait(0)
 
-    def give_up(self, place: int, error: Exception, attempts: int) -> None:
+    def give_up(self, place: int, error: Exception, attempts: int, instead: Piece | None = None) -> None:
         """Note a record that is skipped; raise its error where the stream is to stop."""
         if self.stops_for(error):
-            self.stopped_at = place
+            self.stopped_at = place if instead is None else None
             raise error
-        self._failed.append(Failed(place, error, attempts))
+        self._failed.append(Failed(place, error, attempts, instead))
 
 
 def _sleep(seconds: float) -> bool:

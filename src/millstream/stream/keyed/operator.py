@@ -14,7 +14,7 @@ from millstream.stream.keyed.due import DueIndex
 from millstream.stream.keyed.entry import MEMORY, NEVER_US, Entry, Memory
 from millstream.stream.keyed.failing import Failed, Guard, OnError
 from millstream.stream.keyed.keys import keys_of
-from millstream.stream.keyed.outgoing import Outgoing
+from millstream.stream.keyed.outgoing import Outgoing, timer_piece
 from millstream.stream.keyed.step import StatefulStep
 from millstream.stream.keyed.store import Key, KeyedState
 from millstream.stream.operators import OperatorStatus, StateReader, StateWrite
@@ -299,9 +299,24 @@ class StatefulOperator:
         if self.step.on_timer is None:
             return  # set by a version of the program that had one
         now_us = self._watermark_us if clock else at_us
-        state = self._new() if entry.state is None else entry.state
-        context = self._context._begin(key, entry, at_us, now_us, timer, clock)
-        entry.state, output = self._pair(self.step.on_timer(state, context))
+        kept = entry.timers, entry.clock_timers
+        function = self.step.on_timer
+
+        def call() -> tuple[Any, Any]:
+            # What an earlier attempt set is not left over.
+            entry.timers, entry.clock_timers = kept
+            state = self._new() if entry.state is None else entry.state
+            context = self._context._begin(key, entry, at_us, now_us, timer, clock)
+            return self._pair(function(self._coding.copy(state) if self._copies else state, context))
+
+        try:
+            result: tuple[Any, Any] | None = call()
+        except Exception as error:  # noqa: BLE001 - the user's function may raise anything; the policy decides
+            result = self._guard.again(call, error, 0, timer_piece(key, at_us, name, clock=clock))
+        if result is None:
+            entry.timers, entry.clock_timers = kept
+            return
+        entry.state, output = result
         if output is entry.state and output.__class__ not in UNCHANGING:
             output = self._coding.copy(output)
         self._touch(entry, at_us)
