@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import statistics
 import xml.etree.ElementTree as ET
 from itertools import accumulate
 from pathlib import Path
@@ -232,6 +233,28 @@ def test_a_plan_meets_its_target_and_one_worker_fewer_does_not() -> None:
     assert found.range[0] <= found.simulation <= found.range[1]
     for level in found.levels:
         assert level.wait_range_s[0] <= level.wait_range_s[1]
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_arrivals_and_work_are_drawn_apart(seed: int) -> None:
+    """Drawn with the same numbers, long gaps would go with long work, and nobody would ever wait."""
+    demand = demand_of(rate_per_s=0.6, service_s=1.0, seed=seed)
+    found = plan(demand, Target(), seed=seed)
+    level = next(level for level in found.levels if level.workers == 2)
+    assert level.played.wait_s == pytest.approx(level.formula.wait_s, rel=0.25)
+    gaps = [later - earlier for earlier, later in itertools.pairwise(demand.arrivals_s)]
+    assert abs(statistics.correlation(gaps, demand.work(seed).services_s[1:])) < 0.05
+
+
+def test_workers_that_are_always_busy_are_not_planned_with() -> None:
+    found = plan(demand_of(rate_per_s=500.0, service_s=0.1), Target())
+    assert found.workers is not None
+    assert found.workers >= 53  # of 50 that are busy on average
+
+
+def test_more_workers_than_anybody_has_are_a_slip_in_a_unit() -> None:
+    with pytest.raises(UsageError, match=r"20,000 workers busy.*--service"):
+        plan(demand_of(rate_per_s=20_000.0, service_s=1.0), Target())
 
 
 def test_the_same_question_gets_the_same_answer() -> None:

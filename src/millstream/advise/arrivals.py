@@ -130,7 +130,7 @@ def generated_s(rate_per_s: float, count: int, seed: int) -> list[float]:
     """
     if not rate_per_s > 0:
         raise UsageError(f"a rate of {rate_per_s:g} records a second: give one above 0")
-    draw = random.Random(seed)
+    draw = random.Random(f"arrivals {seed}")
     return list(accumulate((draw.expovariate(rate_per_s) for _ in range(count - 1)), initial=0.0))
 
 

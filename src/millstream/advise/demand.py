@@ -43,11 +43,13 @@ class Demand(msgspec.Struct, frozen=True):
 
     def work(self, seed: int) -> Work:
         """Return the arrivals with a service time each, drawn from the sample."""
-        return Work(self.arrivals_s, random.Random(seed).choices(self.services_s, k=len(self.arrivals_s)))
+        # Not the numbers that arrivals were drawn with: long gaps would go with long work.
+        draw = random.Random(f"services {seed}")
+        return Work(self.arrivals_s, draw.choices(self.services_s, k=len(self.arrivals_s)))
 
     def backlog_s(self, seed: int) -> list[float]:
         """Return a service time for each record of the backlog."""
-        return random.Random(seed).choices(self.services_s, k=self.backlog)
+        return random.Random(f"backlog {seed}").choices(self.services_s, k=self.backlog)
 
 
 def demand_of(

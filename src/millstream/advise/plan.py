@@ -33,6 +33,10 @@ SERVICES_SHOWN: Final = 128
 AXIS_WANTED: Final = 4.0
 """A chart ends at so many times what is wanted, at most."""
 
+UTILISATION_MAX: Final = 0.95
+"""Workers that are busier than this on average are not planned with: how long the queue gets is then up to chance, and
+a simulation of an hour says little about the next one."""
+
 WAIT_SERVICES: Final = 1.0
 """Where nothing is stated, a record should not wait longer, on average, than work on it takes."""
 
@@ -155,14 +159,14 @@ def plan(demand: Demand, target: Target, *, current: int = 0, seed: int = 0) -> 
         mean_s = sum(waits_of(course, workers)) / len(course.arrivals_s)
         return mean_s <= WAIT_SERVICES * demand.load.service_s or target.deadline_s is not None
 
-    least = demand.load.workers_min
+    least = _least(demand)
     most = _most(demand, least)
     formula = fewest(by_formula, least, most)
     simulation = fewest(lambda workers: by_playing(work, workers), least, most)
     needed = [fewest(lambda workers, course=course: by_playing(course, workers), least, most) for course in courses]  # type: ignore[misc]
     found = [workers for workers in needed if workers is not None]
     spread = inner_range(found) if len(found) == len(needed) else None
-    shown = _shown(least, simulation or formula or least, current)
+    shown = _shown(demand.load.workers_min, simulation or formula or least, current)
     levels = tuple(_level(demand, target, workers, work, courses, backlog_s, services_s) for workers in shown)
     return Plan(
         target=target,
@@ -217,6 +221,21 @@ def _level(
         drain_s=drain(backlog_s, workers),
         drain_formula_s=demand.backlog * demand.load.service_s / workers,
     )
+
+
+def _least(demand: Demand) -> int:
+    """Return the fewest workers that are considered.
+
+    Raises:
+        UsageError: They are more than anybody has.
+    """
+    least = max(demand.load.workers_min, math.ceil(demand.load.offered / UTILISATION_MAX - 1e-9))
+    if least > WORKERS_MAX:
+        raise UsageError(
+            f"{demand.load.rate_per_s:,.6g} records a second x {time_text(demand.load.service_s)} each keep "
+            f"{demand.load.offered:,.0f} workers busy, and {WORKERS_MAX:,} are the most; look at --rate and --service"
+        )
+    return least
 
 
 def _shown(least: int, answer: int, current: int) -> list[int]:

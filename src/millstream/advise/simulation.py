@@ -131,7 +131,7 @@ def resampled(work: Work, services_s: Sequence[float], seed: int) -> Work:
     Args:
         services_s: Those that were measured.
     """
-    draw = random.Random(seed)
+    draw = random.Random(f"course {seed}")
     arrivals = work.arrivals_s
     gaps = [later - earlier for earlier, later in pairwise(arrivals)]
     block = max(1, len(gaps) // BLOCKS_MIN)
