@@ -31,6 +31,10 @@ class Result(NamedTuple):
     err: str
 
     @property
+    def objects(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.out.splitlines()]
+
+    @property
     def object(self) -> dict[str, Any]:
         return json.loads(self.out)  # type: ignore[no-any-return]
 
@@ -245,6 +249,27 @@ def test_an_app_is_judged_topic_by_topic(millstream: Command, mails: App, folder
     assert result.code == 0, result.err
     assert "send reads it as a queue: as it should be" in result.out
     assert "report reads it as a batch: not as a queue" in result.out
+
+
+def test_every_topic_of_a_reader_of_several_is_judged(millstream: Command, folder: Path) -> None:
+    (folder / "app.py").write_text(
+        "from millstream import App\n"
+        "app = App()\n"
+        "left, right = app.topic('left', dict), app.topic('right', dict)\n"
+        "@app.task\n"
+        "def thumbnail(path: str) -> None: ...\n"
+        "@app.stream(left, right)\n"
+        "def copied(a, b):\n"
+        "    a.to('a')\n"
+        "    b.to('b')\n"
+        "@app.batch([left, right])\n"
+        "def report(left, right): ...\n"
+    )
+    result = millstream("advise", "app.py", "--json")
+    assert result.code == 0, result.err
+    found = {one["topic"]: [(r["approach"], r["name"]) for r in one["declared"]] for one in result.objects}
+    both = [("stream", "copied"), ("batch", "report")]
+    assert found == {"tasks.thumbnail": [("queue", "thumbnail")], "left": both, "right": both}
 
 
 @pytest.mark.parametrize(

@@ -173,11 +173,14 @@ def _declared(app: App) -> dict[str, tuple[ReaderFacts, ...]]:
     """Return the topics that an application reads, and as what."""
     from millstream.advise.facts import Approach, ReaderFacts
 
-    kinds = ((Approach.QUEUE, app.queues), (Approach.STREAM, app.streams), (Approach.BATCH, app.batches))
+    read = [
+        *((Approach.QUEUE, name, (queue.topic.name,)) for name, queue in app.queues.items()),
+        *((Approach.STREAM, name, stream.outline.sources) for name, stream in app.streams.items()),
+        *((Approach.BATCH, name, tuple(topic.name for topic in batch.topics)) for name, batch in app.batches.items()),
+    ]
     found: dict[str, tuple[ReaderFacts, ...]] = {}
-    for approach, readers in kinds:
-        for name, reader in readers.items():
-            topic = reader.topic.name
+    for approach, name, topics in read:
+        for topic in topics:
             found[topic] = (*found.get(topic, ()), ReaderFacts(approach, name))
     return found
 
