@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import functools
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 
@@ -61,3 +63,25 @@ class TestFunctions(SinkSuite):
 
     def seen(self, folder: Path) -> Sequence[Sold]:
         return msgspec.json.Decoder(Sold).decode_lines((folder / "calls").read_bytes())
+
+
+class TestTableOfSqliteWithKey(SinkSuite):
+    def sink(self, folder: Path) -> Sink:
+        return sinks.sql(folder / "shop.db", "sold", key="item")
+
+    def seen(self, folder: Path) -> Sequence[Sold]:
+        return _of_sqlite(folder / "shop.db")
+
+
+class TestTableOfSqlite(SinkSuite):
+    def sink(self, folder: Path) -> Sink:
+        return sinks.sql(f"sqlite:///{folder / 'shop.db'}", "sold")
+
+    def seen(self, folder: Path) -> Sequence[Sold]:
+        return _of_sqlite(folder / "shop.db")
+
+
+def _of_sqlite(path: Path) -> list[Sold]:
+    with closing(sqlite3.connect(path)) as connection:
+        rows = connection.execute("SELECT number, item, at FROM sold ORDER BY rowid").fetchall()
+    return [Sold(number, item, datetime.fromisoformat(at)) for number, item, at in rows]

@@ -6,6 +6,7 @@ General layout:
     rows.py         Rows: what a sink gets; texts.py: as lines of JSON and cells of CSV
     outlet.py       Outlet: calls a sink, again where it fails, and keeps its note with the stream's state
     files/          files in a folder: exactly once
+    sql/            a table of SQLite or PostgreSQL: idempotent with a key, exactly once without
     function.py     a function of frames: at least once
     stdout.py       lines of JSON to standard output: at least once
 """
@@ -16,6 +17,7 @@ from millstream.sinks.files import files
 from millstream.sinks.function import function
 from millstream.sinks.protocol import Guarantee, Patience, Sink, SinkPlace, SinkWriter
 from millstream.sinks.rows import Rows
+from millstream.sinks.sql import sql
 from millstream.sinks.stdout import stdout
 
 __all__ = [
@@ -27,5 +29,6 @@ __all__ = [
     "SinkWriter",
     "files",
     "function",
+    "sql",
     "stdout",
 ]
