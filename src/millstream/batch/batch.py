@@ -10,8 +10,9 @@ import msgspec
 
 from millstream.batch.claim import AT, CANCEL, CLAIM, Beat, Claim, put, read_claim
 from millstream.batch.inputs import whole_input
+from millstream.batch.registry import declared
 from millstream.batch.runs import Run, RunResult, find_run, recent_runs
-from millstream.batch.work import RETRY, BatchWork
+from millstream.batch.work import LAST, RETRY, BatchWork, Last
 from millstream.durations import duration_us
 from millstream.engines.protocol import StateChange
 from millstream.errors import CommitConflictError, UsageError
@@ -137,6 +138,14 @@ class Batch(BatchWork):
             UsageError: There is none of that id.
         """
         return find_run(self._runs_topic(), run_id)
+
+    def age_us(self) -> int:
+        """Return how long ago the last success over new records was; or the first declaration, without one."""
+        raw = self.group.state(AT, [LAST]).get(LAST)
+        if raw is not None:
+            return int(self._clock.now_us()) - msgspec.msgpack.decode(raw, type=Last).ended_us
+        known = [one.since_us for one in declared(self.topic.log) if one.name == self.name]
+        return int(self._clock.now_us()) - known[0] if known else 0
 
     def running(self) -> tuple[Claim, Beat | None] | None:
         """Return the run in progress over new records, in whatever process; None: there is none."""

@@ -17,6 +17,9 @@ from millstream.triggers.schedule import Schedule, dues_between
 Missed: TypeAlias = Literal["skip", "once", "all"]
 Overlap: TypeAlias = Literal["skip", "queue"]
 
+PLAN: Final = b"plan"
+"""The key of the group's state that holds it."""
+
 LATE_US: Final = 60_000_000
 """A due time that is first looked at later than this was missed: even a loaded machine is not so late."""
 

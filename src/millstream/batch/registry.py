@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from millstream.engines.protocol import StateChange
-from millstream.errors import TopicNotFoundError
+from millstream.errors import GroupNotFoundError, TopicNotFoundError
 from millstream.log.group import Group
 from millstream.log.log import Log
 from millstream.triggers.schedule import Cron, Every
@@ -35,6 +35,8 @@ class Declared(msgspec.Struct, frozen=True):
     missed: str
     overlap: str
     fresh_us: int | None
+    since_us: int = 0
+    """When it was declared for the first time."""
 
 
 def declared_of(batch: BatchWork) -> Declared:
@@ -55,9 +57,15 @@ def declared_of(batch: BatchWork) -> Declared:
 
 def declare(batch: BatchWork) -> None:
     """Tell of a batch, where the log does not say the same already."""
-    group: Group[Any] = batch.topic.log.topic(REGISTRY_TOPIC).group(REGISTRY_GROUP)
-    key, value = batch.name.encode(), msgspec.msgpack.encode(declared_of(batch))
-    if group.state(0, [key]).get(key) != value:
+    log = batch.topic.log
+    group: Group[Any] = log.topic(REGISTRY_TOPIC).group(REGISTRY_GROUP)
+    key = batch.name.encode()
+    raw = group.state(0, [key]).get(key)
+    old = None if raw is None else msgspec.msgpack.decode(raw, type=Declared)
+    since_us = log.clock.now_us() if old is None else old.since_us
+    value = msgspec.msgpack.encode(msgspec.structs.replace(declared_of(batch), since_us=since_us))
+    if raw != value:
+        batch.infos()  # its groups are made: whoever looks finds them
         group.commit([], state=[StateChange(0, key, value)])
 
 
@@ -65,7 +73,7 @@ def declared(log: Log) -> list[Declared]:
     """Return the batches there are, by name."""
     try:
         state = log.engine.state(REGISTRY_TOPIC, REGISTRY_GROUP, 0)
-    except TopicNotFoundError:
+    except (TopicNotFoundError, GroupNotFoundError):
         return []
     found = [msgspec.msgpack.decode(value, type=Declared) for value in state.values()]
     return sorted(found, key=lambda one: one.name)

@@ -13,16 +13,16 @@ import msgspec
 from millstream.batch.batch import Batch
 from millstream.batch.claim import AT, Claim, Watch, put, read_claim
 from millstream.batch.options import RetryRule
-from millstream.batch.planning import Look, Plan, look
+from millstream.batch.planning import PLAN, Look, Plan, look
+from millstream.batch.registry import declare
 from millstream.batch.runs import Run, RunOutcome, new_run_id
 from millstream.batch.work import RETRY, Again
+from millstream.durations import span_text
 from millstream.engines.protocol import Append, StateChange
 from millstream.errors import ClosedError, CommitConflictError, MillstreamError, OffsetOutOfRangeError
 from millstream.records import time_from_us
 
 _log = logging.getLogger("millstream.batch")
-
-PLAN: Final = b"plan"
 
 LOOK_US: Final = 1_000_000
 """Between two looks while a run is in progress elsewhere: its process may die."""
@@ -56,6 +56,7 @@ class Scheduler:
         self.name = batch.name
         self._clock = batch.topic.log.clock
         self._watch = Watch()
+        self._late = False
         self._failed_us = 0
         self._rest_until_us = 0
         """No condition starts a run before this moment of the monotonic clock."""
@@ -65,9 +66,11 @@ class Scheduler:
 
     def run(self, stop: threading.Event) -> None:
         """Start runs when they are due until `stop` is set; a run in progress ends first."""
+        declare(self.batch)
         while not stop.is_set():
             begun_s = time.monotonic()
             wait_us = self.tick()
+            self._warn()
             self._wait(stop, wait_us)
             stop.wait(max(0.0, min(PAUSE_S, wait_us / 1_000_000) - (time.monotonic() - begun_s)))
 
@@ -269,6 +272,16 @@ class Scheduler:
                 stop.wait(left_s)
             elif self.batch.topic.engine.wait(seen, round(min(STOP_S, left_s) * 1_000_000), until=stop.is_set):
                 return
+
+    def _warn(self) -> None:
+        """Say it once when the last success is older than it may be."""
+        fresh_us = self.batch.options.fresh_us
+        if fresh_us is None:
+            return
+        late = self.batch.age_us() > fresh_us
+        if late and not self._late:
+            _log.error("batch %s: late: its last success is older than %s", self.name, span_text(fresh_us))
+        self._late = late
 
     def _seen(self) -> dict[str, dict[int, int]]:
         """Return the ends, as they are, of the topics whose records may start a run."""

@@ -81,6 +81,8 @@ class BatchWork:
         self._watch = Watch()
         self.process = here()
         """Host and process id, by which others tell whether this one lives."""
+        self.current: BatchRun | None = None
+        """The run in progress in this process."""
         self.look: Callable[[], object] = lambda: None
         """Called once a second while a run is in progress; of the scheduler."""
         functools.update_wrapper(self, handler, updated=())  # type: ignore[arg-type]
@@ -284,7 +286,7 @@ class BatchWork:
     # --- both ---------------------------------------------------------------------------------------------------------
 
     def _call(self, blank: Run, run: BatchRun, *, threaded: bool) -> tuple[int, Any]:
-        window = _window(blank)
+        self.current, window = run, _window(blank)
         topics = {topic.name: topic for topic in self.topics}
         sources = {
             one.topic: Source(topics[one.topic], one.ranges, self.name, window)
