@@ -17,6 +17,8 @@ from millstream.cli.dead import dead
 from millstream.cli.demo import demo
 from millstream.cli.doctor import doctor
 from millstream.cli.errors import print_error
+from millstream.cli.export import export
+from millstream.cli.import_ import import_
 from millstream.cli.logs import logs
 from millstream.cli.put import put
 from millstream.cli.queue import queue
@@ -44,6 +46,8 @@ COMMANDS: Final = (
     dead,
     replay,
     advise,
+    export,
+    import_,
     compact,
     top,
     doctor,

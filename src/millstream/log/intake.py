@@ -30,6 +30,11 @@ _US_AT_MOST: Final = 1000
 """Nanoseconds in the unit that is kept."""
 
 
+def is_frame(values: object) -> bool:
+    """True for a Polars frame, told by its class's name: to ask for the class would import Polars for every append."""
+    return type(values).__name__ in ("DataFrame", "LazyFrame") and type(values).__module__.startswith("polars")
+
+
 def check_frame(
     frame: pl.DataFrame, schema: Schema, *, topic: str = "", json_types: Mapping[str, Any] | None = None
 ) -> pl.DataFrame:

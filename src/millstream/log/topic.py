@@ -13,6 +13,7 @@ from millstream.engines.protocol import Append, Bound, Engine, GroupInfo, Partit
 from millstream.errors import UsageError
 from millstream.log.delivery import UNIQUE_WINDOW, Delivery, Due, Unique, check_each, delivery_headers
 from millstream.log.group import Group
+from millstream.log.intake import is_frame
 from millstream.log.producer import NOTHING, Extras, Headers, Key, Producer
 from millstream.log.ranges import OffsetRange, ranges_of
 from millstream.log.reading import BatchReader
@@ -22,6 +23,9 @@ from millstream.log.submission import submit
 from millstream.records import Position, Record
 
 if TYPE_CHECKING:
+    from os import PathLike
+    from pathlib import Path
+
     import polars as pl
 
     from millstream.log.log import Log
@@ -176,7 +180,7 @@ class Topic(Generic[T]):
         """
         topic = self
         if transaction is not None:
-            values = values if _is_frame(values) else list(values)  # type: ignore[arg-type]
+            values = values if is_frame(values) else list(values)  # type: ignore[arg-type]
             topic = self._within(transaction, values)
         appends = topic.encode(
             values,
@@ -233,7 +237,7 @@ class Topic(Generic[T]):
         """Return values as appends for another transaction: `Group.commit(appends=)`, `Group.settle(appends=)`."""
         if due is None and not priority and unique is None:
             return self._encode_many(values, keys, headers, times)
-        if _is_frame(values):
+        if is_frame(values):
             raise UsageError("due, priority and unique are for values one by one; give values, not a frame")
         listed: list[T] = list(values)  # type: ignore[arg-type]
         if unique is None:
@@ -293,7 +297,7 @@ class Topic(Generic[T]):
         headers: Sequence[Headers] | None,
         times: Sequence[datetime | None] | None,
     ) -> list[Append]:
-        if _is_frame(values):
+        if is_frame(values):
             if not (keys is None and headers is None and times is None):
                 raise UsageError("with a frame, give keys and times as columns `_key` and `_event_time` of it")
             frame: Any = values
@@ -420,6 +424,14 @@ class Topic(Generic[T]):
 
         return scan(self._reader, self.info(), self._schemas, start, end, group)
 
+    def export(
+        self, folder: str | PathLike[str], *, format: str = "parquet", by: str | Sequence[str] = ()
+    ) -> list[Path]:
+        """Write all records to a new folder of Parquet, CSV or NDJSON files; see `millstream.log.export.writing`."""
+        from millstream.log.export.writing import export
+
+        return export(self.frame(), self.schema, folder, format=format, by=by)
+
     def sql(self, query: str) -> pl.DataFrame:
         """Answer a SQL query over this topic, which is the table of its name and `topic`.
 
@@ -479,11 +491,6 @@ class Topic(Generic[T]):
     def delete(self) -> None:
         """Delete the topic with its records, groups and state. There is no way back."""
         self._engine.delete_topic(self._name)
-
-
-def _is_frame(values: object) -> bool:
-    """True for a Polars frame, told by its class's name: to ask for the class would import Polars for every append."""
-    return type(values).__name__ in ("DataFrame", "LazyFrame") and type(values).__module__.startswith("polars")
 
 
 def _from(offset: int, partition: PartitionInfo) -> int:
