@@ -135,48 +135,87 @@ def plan(demand: Demand, target: Target, *, current: int = 0, seed: int = 0) -> 
         current: Workers that there are now; shown among the others.
 
     Raises:
-        UsageError: A target is out of range.
+        UsageError: A target is out of range, or the load beyond any number of workers.
     """
     _check(target)
-    work = demand.work(seed)
-    courses = [resampled(work, demand.services_s, seed + number) for number in range(1, RESAMPLES + 1)]
-    backlog_s = demand.backlog_s(seed)
-    services_s = _evenly(demand.services_s)
-
-    def by_formula(workers: int) -> bool:
-        prediction = predict(demand.load, workers)
-        if target.deadline_s is not None and demand.backlog * demand.load.service_s > target.deadline_s * workers:
-            return False
-        if target.latency_s is not None:
-            return latency_s(prediction, target.share, services_s) <= target.latency_s
-        return prediction.wait_s <= WAIT_SERVICES * demand.load.service_s or target.deadline_s is not None
-
-    def by_playing(course: Work, workers: int) -> bool:
-        if target.deadline_s is not None and drain(backlog_s, workers) > target.deadline_s * (1 + 1e-9):
-            return False
-        if target.latency_s is not None:
-            return latency_of(course, workers, target.share) <= target.latency_s
-        mean_s = sum(waits_of(course, workers)) / len(course.arrivals_s)
-        return mean_s <= WAIT_SERVICES * demand.load.service_s or target.deadline_s is not None
-
-    least = _least(demand)
-    most = _most(demand, least)
-    formula = fewest(by_formula, least, most)
-    simulation = fewest(lambda workers: by_playing(work, workers), least, most)
-    needed = [fewest(lambda workers, course=course: by_playing(course, workers), least, most) for course in courses]  # type: ignore[misc]
+    trial = _Trial(demand, target, seed)
+    formula, simulation = trial.fewest(trial.by_formula), trial.fewest(trial.by_playing(trial.work))
+    needed = [trial.fewest(trial.by_playing(course)) for course in trial.courses]
     found = [workers for workers in needed if workers is not None]
     spread = inner_range(found) if len(found) == len(needed) else None
-    shown = _shown(demand.load.workers_min, simulation or formula or least, current)
-    levels = tuple(_level(demand, target, workers, work, courses, backlog_s, services_s) for workers in shown)
+    shown = _shown(demand.load.workers_min, simulation or formula or trial.least, current)
     return Plan(
         target=target,
         wanted=_wanted(target),
         formula=formula,
         simulation=simulation,
         range=None if spread is None else (round(spread[0]), round(spread[1])),
-        levels=levels,
+        levels=tuple(trial.level(workers) for workers in shown),
         notes=tuple(_notes(demand, target, formula, simulation)),
     )
+
+
+class _Trial:
+    """One demand and one target; any number of workers can be tried on it."""
+
+    def __init__(self, demand: Demand, target: Target, seed: int) -> None:
+        self.least = _least(demand)
+        self.work = demand.work(seed)
+        self.courses = [resampled(self.work, demand.services_s, seed + number) for number in range(1, RESAMPLES + 1)]
+        self._demand = demand
+        self._target = target
+        self._backlog_s = demand.backlog_s(seed)
+        self._services_s = _evenly(demand.services_s)
+        # With a worker for each record nobody waits, whatever comes.
+        self._most = min(WORKERS_MAX, max(self.least, len(demand.arrivals_s), demand.backlog))
+
+    def fewest(self, enough: Callable[[int], bool]) -> int | None:
+        return fewest(enough, self.least, self._most)
+
+    def by_formula(self, workers: int) -> bool:
+        """Say whether so many are enough, by formula."""
+        prediction, target = predict(self._demand.load, workers), self._target
+        if not self._in_time(self._drain_s(workers)):
+            return False
+        if target.latency_s is not None:
+            return latency_s(prediction, target.share, self._services_s) <= target.latency_s
+        return target.about_backlog or prediction.wait_s <= WAIT_SERVICES * self._demand.load.service_s
+
+    def by_playing(self, course: Work) -> Callable[[int], bool]:
+        """Return what says whether so many are enough for a course, by playing it."""
+
+        def enough(workers: int) -> bool:
+            target = self._target
+            if not self._in_time(drain(self._backlog_s, workers)):
+                return False
+            if target.latency_s is not None:
+                return latency_of(course, workers, target.share) <= target.latency_s
+            mean_s = sum(waits_of(course, workers)) / len(course.arrivals_s)
+            return target.about_backlog or mean_s <= WAIT_SERVICES * self._demand.load.service_s
+
+        return enough
+
+    def level(self, workers: int) -> Level:
+        """Return how the queue fares with so many."""
+        share, prediction = self._target.share, predict(self._demand.load, workers)
+        others = [play(course, workers, share=share) for course in self.courses]
+        return Level(
+            formula=prediction,
+            formula_latency_s=latency_s(prediction, share, self._services_s),
+            played=play(self.work, workers, share=share),
+            wait_range_s=inner_range([other.wait_s for other in others]),
+            latency_range_s=inner_range([other.latency_s for other in others]),
+            drain_s=drain(self._backlog_s, workers),
+            drain_formula_s=self._drain_s(workers),
+        )
+
+    def _drain_s(self, workers: int) -> float:
+        return self._demand.backlog * self._demand.load.service_s / workers
+
+    def _in_time(self, drained_s: float) -> bool:
+        # A hair of tolerance: 600 times 0.1 s is to be a minute, whatever floats make of it.
+        deadline_s = self._target.deadline_s
+        return deadline_s is None or drained_s <= deadline_s * (1 + 1e-9)
 
 
 def fewest(enough: Callable[[int], bool], least: int, most: int) -> int | None:
@@ -201,28 +240,6 @@ def latency_of(work: Work, workers: int, share: float) -> float:
     return quantile(sorted(wait + service for wait, service in zip(waits, work.services_s, strict=True)), share)
 
 
-def _level(
-    demand: Demand,
-    target: Target,
-    workers: int,
-    work: Work,
-    courses: list[Work],
-    backlog_s: list[float],
-    services_s: list[float],
-) -> Level:
-    prediction = predict(demand.load, workers)
-    others = [play(course, workers, share=target.share) for course in courses]
-    return Level(
-        formula=prediction,
-        formula_latency_s=latency_s(prediction, target.share, services_s),
-        played=play(work, workers, share=target.share),
-        wait_range_s=inner_range([other.wait_s for other in others]),
-        latency_range_s=inner_range([other.latency_s for other in others]),
-        drain_s=drain(backlog_s, workers),
-        drain_formula_s=demand.backlog * demand.load.service_s / workers,
-    )
-
-
 def _least(demand: Demand) -> int:
     """Return the fewest workers that are considered.
 
@@ -241,11 +258,6 @@ def _least(demand: Demand) -> int:
 def _shown(least: int, answer: int, current: int) -> list[int]:
     around = range(max(least, answer - AROUND), answer + AROUND + 1)
     return sorted({*around, *([current] if least <= current <= WORKERS_MAX else [])})
-
-
-def _most(demand: Demand, least: int) -> int:
-    """Return a number of workers with which nobody waits, whatever comes: the size of the largest burst at most."""
-    return min(WORKERS_MAX, max(least, len(demand.arrivals_s), demand.backlog))
 
 
 def _evenly(services_s: list[float]) -> list[float]:
