@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ import httpx
 import msgspec
 import pytest
 
-from millstream import App, Reject, Request, Response, Retry, SettingsError, UsageError, http
+from millstream import App, File, Reject, Request, Response, Retry, SettingsError, UsageError, files, http
 
 GITHUB_SECRET = "It's a Secret to Everybody"
 GITHUB_PAYLOAD = b"Hello, World!"
@@ -424,6 +427,50 @@ def test_the_answer_of_another_process_reaches_the_request(tmp_path: Path) -> No
             thread.join(30)
     assert sorted(answers, key=int) == [str(at) for at in range(16)]
     assert sum(handled.values()) == 16
+
+
+PROCESSES = """
+import os, sys
+from millstream import App, http
+app = App(sys.argv[1], port=0)
+
+@app.on(http.post("/hook"), kind="processes", workers=1)
+def hook(request):
+    return {"handler": os.getpid(), "text": request.text()}
+
+if __name__ == "__main__":
+    with app.start():
+        print(app.http_url, os.getpid(), flush=True)
+        sys.stdin.read()
+"""
+
+
+def test_the_answer_of_a_worker_process_reaches_the_request(tmp_path: Path) -> None:
+    script = tmp_path / "app.py"
+    script.write_text(PROCESSES)
+    command = [sys.executable, str(script), str(tmp_path / "a.db")]
+    server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=tmp_path)
+    try:
+        assert server.stdout is not None
+        url, pid = server.stdout.readline().split()
+        answers = [httpx.post(f"{url}/hook", content=str(at), timeout=40).json() for at in range(3)]
+    finally:
+        server.communicate("", timeout=40)
+    assert [answer["text"] for answer in answers] == ["0", "1", "2"]
+    assert int(pid) not in {answer["handler"] for answer in answers}
+
+
+def test_calling_a_handler_calls_the_function(app: App, tmp_path: Path) -> None:
+    @app.on(http.get("/a"))
+    def nothing() -> str:
+        return "called"
+
+    @app.on(files(tmp_path / "*.x"))
+    def load(file: File) -> str:
+        return file.path
+
+    assert nothing() == "called"
+    assert load(File(path="/no/such/file", size=1, modified=datetime.now(UTC))) == "/no/such/file"
 
 
 # --- declarations ---------------------------------------------------------------------------------------------------

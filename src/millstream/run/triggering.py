@@ -24,7 +24,7 @@ from millstream.records import Record
 from millstream.stream.reader import StreamReader, topic_of
 from millstream.triggers.http.endpoint import HttpTrigger
 from millstream.triggers.http.server import Address, HttpServer
-from millstream.triggers.protocol import Ended, EndedHook, Ending, EventSource, Trigger
+from millstream.triggers.protocol import Ended, EndedHook, Ending, EventSource, Handling, Trigger
 from millstream.triggers.quiet import QuietTrigger
 
 _ENDINGS: Final = {
@@ -52,6 +52,25 @@ class TriggerReader:
 
     def run_now(self, stop: threading.Event) -> int:
         return self._source.run_now(stop)
+
+
+class EventReader(QueueReader):
+    """A function behind `@app.on`: the queue of the events that it is called with.
+
+    Calling the object calls the function as it was written, without what is checked of an event before.
+    """
+
+    def __init__(self, events: Topic[Any], handling: Handling, written: Callable[..., Any], **settings: Any) -> None:
+        hook = None if handling.hook is None else _hook(handling.hook)
+        super().__init__(events, handling.function, hook=hook, **settings)
+        self._written = written
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._written(*args, **kwargs)
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        return self._written
 
 
 class Triggering(ABC):
@@ -126,14 +145,14 @@ class Triggering(ABC):
             handling = trigger.handling(
                 self.log, function, given, batches=coalesce is not None, later=debounce is not None
             )
-            reader = QueueReader(
+            reader = EventReader(
                 events,
-                handling.function,
+                handling,
+                function,
                 name=given,
                 workers=handling.workers if workers is None else workers,
                 retry=retry,
                 options=options,
-                hook=None if handling.hook is None else _hook(handling.hook),
             )
             self._add_queue(reader)
             return reader

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 RECENT_MAX: Final = 1000
 """Answers to keyed requests kept in memory: those that are done and not yet in the log, and some more."""
 
+RECENT_BYTES_MAX: Final = 64 * 1024
+"""Of such an answer; who waits for a larger one finds it in the log a moment later."""
+
 PASSED_ON_US: Final = 60_000_000
 """An answer for a request that waits in another process is there for this long; it looks every second at least."""
 
@@ -105,7 +108,7 @@ class Desk:
         reply = self._reply(record, ended)
         with self._lock:
             futures = tuple(self._waiting.get(id, ()))
-            if final and self._window_us is not None:
+            if final and self._window_us is not None and len(reply.body) <= RECENT_BYTES_MAX:
                 self._recent[id] = reply
                 if len(self._recent) > RECENT_MAX:
                     self._recent.popitem(last=False)
