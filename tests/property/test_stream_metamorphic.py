@@ -141,7 +141,9 @@ class Histories:
             if act == "step":
                 run.step()
             elif act == "idle":
-                run.idle()
+                # As `StreamRun.run` does: only who has read all there is takes the input for idle.
+                if not run.step():
+                    run.idle()
             else:
                 self._runs.pop(place).rehearse()
         except CommitConflictError:

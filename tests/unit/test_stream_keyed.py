@@ -67,7 +67,7 @@ class Engine:
         changes = operator.changes()
         for key, value in changes:
             if value is None:
-                del self.state[key]
+                self.state.pop(key, None)
             else:
                 self.state[key] = value
         return len(changes)
@@ -463,7 +463,7 @@ def test_timers_fire_in_order_of_time_across_keys() -> None:
             context.set_timer(timedelta(seconds=3))
         return state + 1, (context.key, context.event_time.second)
 
-    for memory in (Memory(), Memory(state_bytes=0, due_keys=2, page_keys=2)):
+    for memory in (Memory(), Memory(state_bytes=0, few_keys=0, due_keys=2, page_keys=2)):
         operator = opened(wait, 0, on_timer=fired, memory=memory)
         operator.process(0, piece_of([9, 6, 4, 6], [b"a", b"b", None, b""]))
         out = values_of(operator.advance(100 * SECOND_US))
@@ -516,7 +516,7 @@ def test_outputs_of_timers_and_records_keep_where_records_came_from() -> None:
 def test_a_micro_batch_reads_its_missing_keys_in_one_call_and_writes_what_changed() -> None:
     engine = Engine()
     keys = [b"%d" % number for number in range(1000)]
-    small = Memory(state_bytes=0)
+    small = Memory(state_bytes=0, few_keys=1000)
     operator = opened(lambda state, value: (state + 1, state), 0, engine, memory=small)
     for _ in range(3):
         operator.process(0, piece_of(keys, keys))

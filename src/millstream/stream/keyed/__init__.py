@@ -7,6 +7,7 @@ General layout:
     coding.py       StateCoding: state as data, and the types that are
     entry.py        Entry: what is kept of one key
     store.py        KeyedState: entries by key, few of many in memory
+    journal.py      Journal: changes of few keys among many, until they are written where they belong
     due.py          DueIndex: which keys are due when, in order of time, few of many in memory
     context.py      Context: what a function may ask and set beside its state
     operator.py     StatefulOperator: state and timers at work

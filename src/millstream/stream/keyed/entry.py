@@ -17,6 +17,8 @@ class Memory(msgspec.Struct, frozen=True):
 
     state_bytes: int = limits.STATE_MEMORY_BYTES
     """Of entries, about."""
+    few_keys: int = 64
+    """Changed by a commit, up to which each is written to its place: half a megabyte of pages at most."""
     due_keys: int = 100_000
     """Places in an index of times; later ones are read again when their time has come near."""
     page_keys: int = 10_000

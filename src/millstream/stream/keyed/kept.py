@@ -10,6 +10,7 @@ from millstream.engines.values import StateRange
 from millstream.log.group import Group
 from millstream.records import time_from_us
 from millstream.stream.keyed.entry import Stored
+from millstream.stream.keyed.journal import KIND, Changes, joined
 
 Key = bytes | None
 
@@ -50,15 +51,24 @@ def kept_of(group: Group[Any], partition: int, prefix: bytes, key: Key) -> Kept 
         prefix: Of the step's state.
     """
     place = prefix + _ENTRIES + (b"\0" if key is None else b"\1" + key)
-    data = group.state(partition, [place]).get(place)
+    journal = _journal(group, partition, prefix)
+    data = journal[place] if place in journal else group.state(partition, [place]).get(place)
     return None if data is None else _kept(key, data)
 
 
 def some_kept(group: Group[Any], partition: int, prefix: bytes, keys_max: int) -> list[Kept]:
     """Return what a step keeps of its first keys, in order of their bytes."""
+    journal = _journal(group, partition, prefix)
+    gone = sum(data is None for data in journal.values())
     within = StateRange.of_prefix(prefix + _ENTRIES)
-    found = group.state(partition, within=StateRange(within.first, within.past, keys_max))
-    return [_kept(_key(place[len(within.first) :]), data) for place, data in found.items()]
+    found = group.state(partition, within=StateRange(within.first, within.past, keys_max + gone))
+    there = sorted((place, data) for place, data in {**found, **journal}.items() if data is not None)
+    return [_kept(_key(place[len(within.first) :]), data) for place, data in there[:keys_max]]
+
+
+def _journal(group: Group[Any], partition: int, prefix: bytes) -> Changes:
+    """Return what is not yet in its place."""
+    return joined(group.state(partition, within=StateRange.of_prefix(prefix + KIND)), prefix + _ENTRIES)
 
 
 def _key(place: bytes) -> Key:

@@ -11,6 +11,7 @@ import msgspec
 from millstream.log.rows import array_header
 from millstream.stream.keyed.coding import StateCoding
 from millstream.stream.keyed.entry import MEMORY, NEVER_US, Entry, Memory, Stored
+from millstream.stream.keyed.journal import Journal
 from millstream.stream.operators import StateReader, StateWrite
 
 KIND: Final = b"v"
@@ -18,6 +19,9 @@ KIND: Final = b"v"
 _NIL: Final = b"\xc0"
 _OVERHEAD_BYTES: Final = 400
 """Of an entry in memory: the objects around it and its places in two tables."""
+
+_JOURNAL_SHARE: Final = 4
+"""Each of the two generations of the journal has a quarter of the memory, entries what these do not use."""
 
 _EXPANSION: Final = 4
 """How much larger Python objects are than their msgpack, about."""
@@ -29,7 +33,7 @@ Key = bytes | None
 
 
 class KeyedState:
-    """Entries by key. Stored under `v` and the key: 0 and nothing for null, 1 and the bytes.
+    """Entries by key. Stored under `v` and the key: 0 and nothing for null, 1 and the bytes; or in the journal.
 
     Memory: two generations. What a micro-batch asks for moves to the young one; when that is full, the old one is
     forgotten, and the young one becomes old. Nothing that has changed since the last but one call of `changes` is
@@ -40,6 +44,9 @@ class KeyedState:
         self._prefix = prefix + KIND
         self._coding = coding
         self._bytes_max = memory.state_bytes
+        self._journal = Journal(
+            prefix, self._prefix, bytes_max=memory.state_bytes // _JOURNAL_SHARE, few=memory.few_keys
+        )
         self._reader: StateReader | None = None
         self._young: dict[Key, Entry] = {}
         self._old: dict[Key, Entry] = {}
@@ -51,6 +58,7 @@ class KeyedState:
 
     def attach(self, reader: StateReader) -> None:
         self._reader = reader
+        self._journal.attach(reader)
 
     @property
     def held(self) -> int:
@@ -60,7 +68,7 @@ class KeyedState:
     @property
     def held_bytes(self) -> int:
         """Of memory, about."""
-        return self.held * self._entry_bytes()
+        return self.held * self._entry_bytes() + self._journal.held_bytes
 
     def fetch(self, keys: Iterable[Key], *, change: bool = True) -> dict[Key, Entry]:
         """Return a table in which each of the keys has its entry, read in one call where it is not in memory.
@@ -92,13 +100,17 @@ class KeyedState:
         self._absent |= gone
         writes += zip(self._stored_keys(kept), self._encoded([young[key] for key in kept], kept), strict=True)
         self._forget()
-        return writes
+        return self._journal.changes(writes)
 
     # --- inside -----------------------------------------------------------------------------------------------------
 
     def _read(self, missing: set[Key]) -> None:
         by_stored = self._stored_keys(missing)
-        found = self._reader(list(by_stored)) if self._reader is not None else {}
+        noted = self._journal.find(by_stored)
+        found = {stored: data for stored, data in noted.items() if data is not None}
+        others = [stored for stored in by_stored if stored not in noted]
+        if others and self._reader is not None:
+            found.update(self._reader(others))
         keys = [by_stored[stored] for stored in found]
         data = list(found.values())
         self._note(data)
@@ -129,7 +141,7 @@ class KeyedState:
         return rows
 
     def _forget(self) -> None:
-        if len(self._young) * self._entry_bytes() * 2 > self._bytes_max:
+        if len(self._young) * self._entry_bytes() * 2 > self._bytes_max - self._journal.held_bytes:
             self._absent.difference_update(self._old)
             self._old, self._young = self._young, {}
 
@@ -145,11 +157,6 @@ class KeyedState:
         """Return keys by what they are stored under, in order."""
         start = self._prefix + b"\1"
         return {self._prefix + b"\0" if key is None else start + key: key for key in keys}
-
-
-def stored_key(prefix: bytes, key: Key) -> bytes:
-    """Return what the entry of a key is stored under, of the step with this prefix."""
-    return prefix + KIND + (b"\0" if key is None else b"\1" + key)
 
 
 def _row(entry: Entry, state: bytes) -> bytes:
