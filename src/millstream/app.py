@@ -177,7 +177,7 @@ class App(Readers):
         grace: timedelta | str | float | None = None,
         workers: int | tuple[int, int] | None = None,
     ) -> None:
-        """Run the queues and streams in the foreground until stopped; then let them finish what they are at.
+        """Run queues, streams and triggers in the foreground until stopped; then let them finish what they are at.
 
         SIGINT and SIGTERM stop it when it is called in the main thread; `stop` always does. A reader that fails is
         logged and started again, with growing delays.

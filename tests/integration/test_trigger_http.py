@@ -166,6 +166,34 @@ def test_a_slow_handler_is_answered_202_and_goes_on(app: App) -> None:
         assert done.wait(20)
 
 
+def test_a_request_that_is_under_way_is_answered_when_the_app_stops(app: App) -> None:
+    begun, go = threading.Event(), threading.Event()
+    answers: list[tuple[int, str]] = []
+
+    @app.on(http.post("/slow"))
+    def slow(request: Request) -> str:
+        begun.set()
+        go.wait(30)
+        return "done"
+
+    running = app.start()
+
+    def send() -> None:
+        with client_of(app) as client:
+            answer = client.post("/slow")
+            answers.append((answer.status_code, answer.text))
+
+    request, stop = threading.Thread(target=send), threading.Thread(target=running.stop)
+    request.start()
+    assert begun.wait(20)
+    stop.start()
+    go.set()
+    request.join(30)
+    stop.join(30)
+    assert answers == [(200, "done")]
+    assert not stop.is_alive()
+
+
 def test_accepted_answers_before_the_handler_begins(app: App) -> None:
     begun, go = threading.Event(), threading.Event()
 
