@@ -102,13 +102,14 @@ class Intake:
 
     def idle_us(self, clock_us: int) -> int | None:
         """Return the watermark at a time of the wall clock, when everything is read and nothing comes."""
-        return min(
-            (us for source in self.streams if (us := source.watermarks.idle_us(clock_us)) is not None), default=None
-        )
+        known = [us for source in self.streams if (us := source.watermarks.idle_us(clock_us)) is not None]
+        return min([*known, *(source.watermarks.silent_us(clock_us) for source in self._silent())]) if known else None
 
     def idle_wait_us(self, clock_us: int, target_us: int) -> int:
         """Return how long idle input needs to bring the watermark to `target_us`."""
-        return max((source.watermarks.idle_wait_us(clock_us, target_us) for source in self.streams), default=0)
+        waits = [source.watermarks.idle_wait_us(clock_us, target_us) for source in self.streams]
+        waits += [target_us - source.watermarks.silent_us(clock_us) for source in self._silent()]
+        return max([0, *waits])
 
     # --- inside -----------------------------------------------------------------------------------------------------
 
@@ -125,14 +126,24 @@ class Intake:
             waiting = [min(waiting, key=_behind)]
         return {source: source.moves(max(1, records_max // len(waiting))) for source in waiting}
 
+    def _silent(self) -> list[SourceReader]:
+        """Return the sources with a partition that never had a record."""
+        return [source for source in self.streams if not source.watermarks.knows(source.ends)]
+
     def _watermarks_us(self, clock_us: int | None) -> dict[Node, int | None]:
         """Return the watermark of each source with what was read.
 
-        A source without any record does not hold the others back. Nor, in a stream that runs on, does a partition that
-        is read to its end and gets nothing: its event time goes on as the clock does, up to the newest of the others.
+        Over history, a source without any record does not hold the others back. In a stream that runs on, the event
+        time of a partition that is read to its end and gets nothing goes on as the clock does, up to the newest of the
+        others; that of one without any record is taken to be as late as the clock says. So neither holds back for
+        long, and the first record of a topic is not too late because it is the first.
         """
-        newest_us = self.newest_us() or 0
-        found = {source.node: source.watermark_us_now(clock_us, newest_us) for source in self.sources}
+        newest_us = self.newest_us()
+        found = {source.node: source.watermark_us_now(clock_us, newest_us or 0) for source in self.sources}
+        if clock_us is not None and newest_us is not None:
+            for source in self._silent():
+                if (us := found[source.node]) is not None:
+                    found[source.node] = min(us, newest_us, source.watermarks.silent_us(clock_us))
         return found if any(us != NEVER_US for us in found.values()) else dict.fromkeys(found)
 
 

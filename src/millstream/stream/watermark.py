@@ -118,6 +118,14 @@ class Watermarks:
             for partition, p in self._progress.items()
         )
 
+    def knows(self, partitions: Iterable[int]) -> bool:
+        """Return whether each of some partitions has had a record."""
+        return all(partition in self._progress for partition in partitions)
+
+    def silent_us(self, clock_us: int) -> int:
+        """Return the watermark of a partition without any record: a first one may be on its way."""
+        return clock_us - self._delay_us - IDLE_GRACE_US
+
     def idle_wait_us(self, clock_us: int, target_us: int) -> int:
         """Return how long idle input needs to bring the watermark to `target_us`; 0 when it is there."""
         waits = [
