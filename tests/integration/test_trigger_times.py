@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from millstream import App, Due, SettingsError, UsageError, at, cron, every
+from millstream import App, Due, Retention, SettingsError, UsageError, at, cron, every
 from millstream.records import time_to_us
 from millstream.testing import FakeClock
 from millstream.triggers.times import TimeTrigger
@@ -117,6 +117,21 @@ def test_a_clock_that_is_set_makes_nothing_due_twice(tmp_path: Path) -> None:
             clock.jump(timedelta(minutes=jump))
             app.run(until="now")
         assert dues(app, trigger) == minutes(10, 20)
+
+
+def test_a_topic_of_events_keeps_what_was_asked_for(tmp_path: Path) -> None:
+    clock = clock_at(NOON)
+    with App(str(tmp_path / "a.db"), clock=clock) as app:
+        trigger = every("1h").keeping(Retention(age="1d"))
+        app.on(trigger, name="tick")(lambda due: None)
+        for _ in range(5):
+            clock.advance("1h")
+            app.run(until="now")
+        assert trigger.events(app.log).info().spec.retention_age_us == 86_400_000_000
+        clock.advance("3d")
+        app.log.keep_house()
+        [partition] = trigger.events(app.log).info().partitions
+        assert partition.start_offset > 0
 
 
 def test_two_apps_over_a_year_of_local_time_fire_each_day_once(tmp_path: Path) -> None:

@@ -16,13 +16,14 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from enum import StrEnum
-from typing import Any, ClassVar, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol, Self
 
 import msgspec
 
 from millstream.engines.protocol import StateChange
 from millstream.errors import UsageError
 from millstream.log.log import Log
+from millstream.log.retention import Retention
 from millstream.log.topic import Topic
 from millstream.records import Record, check_name
 from millstream.triggers.calling import called_with
@@ -102,6 +103,15 @@ class Trigger(ABC):
     def __init__(self, name: str) -> None:
         check_name("topic", name + EVENTS)
         self.name = name
+        self._retention: Retention | None = None
+
+    def keeping(self, retention: Retention) -> Self:
+        """Have the topic of the events keep no more than that, besides what a follower has yet to handle.
+
+        Without it, it keeps them all.
+        """
+        self._retention = retention
+        return self
 
     def __repr__(self) -> str:
         return f"<trigger {self.name!r}>"
@@ -112,7 +122,7 @@ class Trigger(ABC):
 
     def events(self, log: Log) -> Topic[Any]:
         """Return the topic of the events, made where there is none."""
-        return log.topic(self.topic_name, self.event, time=self.time_field)
+        return log.topic(self.topic_name, self.event, time=self.time_field, retention=self._retention)
 
     @abstractmethod
     def source(self, log: Log) -> EventSource | None:
