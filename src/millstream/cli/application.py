@@ -12,6 +12,7 @@ from typer.exceptions import TyperException
 
 from millstream.cli.advise import advise
 from millstream.cli.backup import backup
+from millstream.cli.batch import batch
 from millstream.cli.compact import compact
 from millstream.cli.dead import dead
 from millstream.cli.demo import demo
@@ -43,6 +44,7 @@ COMMANDS: Final = (
     run_command,
     queue,
     stream,
+    batch,
     dead,
     replay,
     advise,
