@@ -8,6 +8,7 @@ General layout:
     files/          files in a folder: exactly once
     sql/            a table of SQLite or PostgreSQL: idempotent with a key, exactly once without
     function.py     a function of frames: at least once
+    webhook.py      posts to an address: at least once
     stdout.py       lines of JSON to standard output: at least once
 """
 
@@ -19,6 +20,7 @@ from millstream.sinks.protocol import Guarantee, Patience, Sink, SinkPlace, Sink
 from millstream.sinks.rows import Rows
 from millstream.sinks.sql import sql
 from millstream.sinks.stdout import stdout
+from millstream.sinks.webhook import webhook
 
 __all__ = [
     "Guarantee",
@@ -31,4 +33,5 @@ __all__ = [
     "function",
     "sql",
     "stdout",
+    "webhook",
 ]
