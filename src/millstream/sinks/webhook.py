@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import http.client
 import time
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -59,7 +60,10 @@ class _WebhookWriter(SinkWriter):
         self._sink = sink
         self._place = place
         self._number = 0
-        self._connection: http.client.HTTPConnection | None = None
+        self._held: list[http.client.HTTPConnection] = []
+        """The connection, if there is one."""
+        # A run that is given up in the middle closes nothing.
+        weakref.finalize(self, _close, self._held)
         self._at: tuple[Rows, int] | None = None
         """Rows of which so many were taken, before a request failed."""
 
@@ -73,9 +77,7 @@ class _WebhookWriter(SinkWriter):
         self._at = None
 
     def close(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
+        _close(self._held)
 
     def _post(self, body: bytes) -> None:
         try:
@@ -98,12 +100,13 @@ class _WebhookWriter(SinkWriter):
     def _request(self, body: bytes) -> tuple[int, str, str | None, str | None]:
         """Send a body; return status, the beginning of the answer, and two of its headers."""
         url = self._sink.url
-        if self._connection is None:
+        if not self._held:
             kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
-            self._connection = kind(url.hostname or "", url.port, timeout=self._sink.timeout_s)
+            self._held.append(kind(url.hostname or "", url.port, timeout=self._sink.timeout_s))
+        connection = self._held[0]
         target = (url.path or "/") + (f"?{url.query}" if url.query else "")
-        self._connection.request("POST", target, body, self._headers(body))
-        response = self._connection.getresponse()
+        connection.request("POST", target, body, self._headers(body))
+        response = connection.getresponse()
         said = response.read(ANSWER_BYTES).decode(errors="replace").strip()
         if response.read(1):
             self.close()  # the rest of a long answer is not waited for
@@ -153,6 +156,11 @@ def webhook(
         raise UsageError(f"webhook(rows={rows}): give 1 or more")
     seconds = duration(timeout).total_seconds()
     return WebhookSink(found, secret, tuple((headers or {}).items()), rows, seconds, patience)
+
+
+def _close(held: list[http.client.HTTPConnection]) -> None:
+    while held:
+        held.pop().close()
 
 
 def _lines(rows: Rows) -> list[bytes]:
