@@ -24,7 +24,8 @@ from millstream.stream.windows import tumbling
 
 FEW: Final = 10_000
 CHANGED: Final = 1_000
-COMMITS: Final = 60
+COMMITS: Final = 400
+"""So many that what a commit puts off is done meanwhile."""
 RESTART_MAX_S: Final = 5.0
 MEMORY_MAX_MB: Final = 1_000
 SLOWER_MAX: Final = 1.5
