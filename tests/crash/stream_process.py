@@ -1,18 +1,19 @@
-"""Runs the pipeline of `millstream.testing.stream_pipeline` until it is told to stop: PATH PARTITIONS share|alone."""
+"""Runs the pipeline of `millstream.testing.stream_outside` until it is told to stop: PATH PARTITIONS share|alone."""
 
 from __future__ import annotations
 
 import logging
 import sys
+from pathlib import Path
 
 from millstream.app import App
-from millstream.testing.stream_pipeline import declare
+from millstream.testing.stream_outside import declare
 
 
 def main(path: str, partitions: str, mode: str) -> None:
     logging.basicConfig(level=logging.INFO)
     with App(path, durability="relaxed") as app:
-        declare(app, partitions=int(partitions), share=mode == "share")
+        declare(app, Path(path).parent, partitions=int(partitions), share=mode == "share")
         app.run()
 
 

@@ -1,5 +1,8 @@
 """`kill -9` of processes that run a pipeline: what comes out is complete, and there once.
 
+That is said of its topics, a join with a table among them, and of the files it writes. What a function is called with
+is complete too, and some of it comes again.
+
 A few kills unless MILLSTREAM_FULL=1 asks for a hundred in each test; MILLSTREAM_SEED chooses others.
 """
 
@@ -9,7 +12,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,11 +25,11 @@ import pytest
 
 from millstream.app import App
 from millstream.stream import StreamReader
+from millstream.testing.stream_outside import called, declare, expected_homes, found_homes, in_files, load_homes
 from millstream.testing.stream_pipeline import (
     Click,
     Order,
     append,
-    declare,
     difference,
     expected,
     last_records,
@@ -69,7 +74,8 @@ class Processes:
     def run(self) -> None:
         """Append, kill, start again; in the end let everything be read, and compare."""
         with App(self._path, durability="relaxed") as app, self._cleared():
-            reader = declare(app, partitions=self._partitions, share=self._mode == "share")
+            load_homes(app.log, self._partitions)
+            reader = declare(app, self._folder, partitions=self._partitions, share=self._mode == "share")
             source = records(self._random, 1_000_000)
             for _ in range(self._processes):
                 self._start()
@@ -83,14 +89,25 @@ class Processes:
             append(app.log, last_records(count, self._partitions), self._partitions)
             self._until(lambda: reader.info().lag == 0, "everything was read")
             self._stop()
+            # One that was told to stop before it knew how left rows that wait for their file.
+            reader.run_now(threading.Event())
             wrong = difference(outputs(app.log), expected(self._appended))
             assert wrong == {}, f"missing, too much: {wrong}; the files are in {self._folder}"
+            self._check_outside(app)
             assert reader.info().late == 0
             assert app.log.engine.check() == []
             print(f"\n{self.killed} killed, {self.at_work} of them at work; {count:,} records, every row once")
             assert self.at_work >= self._kills // 3
 
     # --- inside -----------------------------------------------------------------------------------------------------
+
+    def _check_outside(self, app: App) -> None:
+        clicks = Counter((record.visitor, record.n) for record in self._appended if isinstance(record, Click))
+        assert found_homes(app.log) == expected_homes(self._appended)
+        assert in_files(self._folder) == clicks, f"see {self._folder}"
+        calls = called(self._folder)
+        assert calls >= clicks
+        assert set(calls) == set(clicks)
 
     def _kill_one(self, app: App, reader: StreamReader, source: Iterator[Click | Order]) -> None:
         """Let the processes work, then kill one at a moment that nobody chose."""

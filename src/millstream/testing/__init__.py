@@ -5,6 +5,7 @@ General layout:
     stream_test      StreamTest: a stream without files and without waiting; crashes between any two records
     sink_recorder    what stands in for the sinks of a stream under test
     stream_pipeline  a pipeline of every kind of step, and by brute force what must come out
+    stream_outside   the same with a table, a function that is called, and files
     fake_clock       a clock that stands still until told otherwise
     engine_suite     every promise of `millstream.engines.protocol.Engine` as a test; an engine binds it in a few lines
     operator_histories  random histories of a stream's operator: interleaved, chopped, crashed (needs hypothesis)
