@@ -1,0 +1,116 @@
+"""Files of a stream: a disk that fills up, the order in which they are made durable, what a failed write leaves."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from millstream import App, sinks
+from millstream.errors import SinkError
+from millstream.sinks import Patience
+from millstream.sinks.files.staging import Staging
+
+TMPFS_BYTES = 4 * 1024 * 1024
+ROW_BYTES = 10_000
+
+
+class Row(msgspec.Struct):
+    n: int
+    text: str
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a file system of its own."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        pytest.skip("mounting a small file system needs root on Linux")
+    folder = tmp_path / "small"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={TMPFS_BYTES}", "tmpfs", str(folder)]
+    mounted = subprocess.run(command, capture_output=True, text=True, check=False)
+    if mounted.returncode != 0:
+        pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def rows_in(folder: Path) -> list[int]:
+    lines = b"".join(path.read_bytes() for path in sorted(folder.glob("*.ndjson")))
+    return [row.n for row in msgspec.json.Decoder(Row).decode_lines(lines)]
+
+
+def test_full_disk_stops_the_stream_and_room_lets_it_go_on_with_each_row_once(tmp_path: Path, small_disk: Path) -> None:
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(TMPFS_BYTES * 3 // 4))
+    out = small_disk / "out"
+    with App(tmp_path / "log.db", durability="relaxed") as app:
+        topic = app.topic("rows", Row)
+        patience = Patience(attempts=3, first_s=0.01)
+        app.stream(topic, name="s")(lambda s: s.to(sinks.files(out, "ndjson", size=300_000, patience=patience)))
+        topic.extend([Row(n, "x" * ROW_BYTES) for n in range(200)])
+        with pytest.raises(SinkError, match="No space left") as raised:
+            app.run(until="now")
+        assert raised.value.retryable
+        seen = rows_in(out)
+        assert seen == list(range(len(seen))), "what is visible is whole and in order"
+        ballast.unlink()
+        app.run(until="now")
+        assert rows_in(out) == list(range(200))
+
+
+def test_results_are_on_disk_before_the_log_counts_on_them_and_named_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    steps: list[str] = []
+    sync, rename = os.fsync, Path.rename
+
+    def synced(descriptor: int) -> None:
+        name = os.readlink(f"/proc/self/fd/{descriptor}") if sys.platform == "linux" else "?"
+        if str(out) in name or name == "?":
+            steps.append("folder" if os.path.isdir(name) else "staged")
+        sync(descriptor)
+
+    def renamed(self: Path, target: Path) -> Path:
+        steps.append("named")
+        return rename(self, target)
+
+    with App("memory://") as app:
+        topic = app.topic("rows", Row)
+        reader = app.stream(topic, name="s")(lambda s: s.to(sinks.files(out, "ndjson")))
+        topic.extend([Row(n, "x") for n in range(10)])
+        commit = app.log.engine.commit
+
+        def committed(*arguments: object, **options: object) -> object:
+            steps.append("commit")
+            return commit(*arguments, **options)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(app.log.engine, "commit", committed)
+        monkeypatch.setattr(os, "fsync", synced)
+        monkeypatch.setattr(Path, "rename", renamed)
+        app.run(until="now")
+        monkeypatch.undo()
+        assert reader.info().lag == 0
+    named = steps.index("named")
+    before = steps[:named]
+    assert "staged" in before
+    assert "commit" in before[before.index("staged") :], f"staged, then committed, then named: {steps}"
+    assert before.index("folder") < len(before) - before[::-1].index("commit"), "the staged file's name is durable too"
+    assert "folder" in steps[named:], "the new name is made durable"
+
+
+def test_failed_write_that_left_more_behind_is_written_over_whole(tmp_path: Path) -> None:
+    staging = Staging(tmp_path)
+    staging.make()
+    length = staging.write("x", 0, b"one,")
+    with staging.path("x").open("ab") as file:
+        file.write(b"half of a longer piece that was never committed")
+    length = staging.write("x", length, b"two")
+    assert staging.path("x").read_bytes() == b"one,two"
+    assert length == 7
