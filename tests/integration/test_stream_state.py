@@ -12,7 +12,10 @@ import msgspec
 import pytest
 
 from millstream import App, count, sum_, tumbling
+from millstream.engines.values import StateRange
 from millstream.stream.keyed.context import Context
+from millstream.stream.keyed.kept import kept_of, some_kept
+from millstream.stream.manifest import stored_steps
 from millstream.stream.reader import StreamReader
 from millstream.testing import CRASH, StreamTest
 
@@ -185,3 +188,38 @@ def test_keys_of_several_partitions_and_restarts_in_a_file(tmp_path: Path) -> No
         for record in app.topic("numbered").read(0, records_max=10_000):
             found[record.value["amount"]] = record.value["number"]
         assert found == {place: users[: place + 1].count(user) for place, user in enumerate(users)}
+
+
+def test_keys_that_change_by_thousands_are_found_in_the_journal_and_where_it_was_folded(tmp_path: Path) -> None:
+    class Padded(msgspec.Struct):
+        clicks: int = 0
+        padding: str = "x" * 900  # A generation of the journal is full after some twenty commits.
+
+    def number(state: Padded, click: Click) -> tuple[Padded | None, None]:
+        return (None if click.amount < 0 else Padded(state.clicks + 1)), None
+
+    def declared(app: App) -> StreamReader:
+        clicks = app.topic("clicks", Click, key="user", time="at")
+        declare: Callable[..., StreamReader] = app.stream(clicks, name="padded")
+        return declare(lambda s: s.stateful_map(number, init=Padded, name="number").to("nothing"))
+
+    users = [f"{place:04}" for place in range(1500)]
+    for start in range(0, 60, 15):
+        with App(str(tmp_path / "log.db"), durability="relaxed") as app:
+            run = declared(app).open()
+            for turn in range(start, start + 15):
+                app.topic("clicks", Click, key="user", time="at").extend([click(user, turn) for user in users])
+                assert run.step() == 1500
+    with App(str(tmp_path / "log.db"), durability="relaxed") as app:
+        stream = declared(app)
+        app.topic("clicks", Click, key="user", time="at").extend([click(user, 60, -1) for user in users[:100]])
+        assert stream.open().step() == 100
+        [prefix] = stored_steps(stream.group, 0)
+        rows = stream.group.state(0, within=StateRange.of_prefix(prefix + b"j"))
+        assert 0 < len(rows) < 60, "some is in the journal, and some was folded"
+        assert kept_of(stream.group, 0, prefix, b"0099") is None
+        kept = some_kept(stream.group, 0, prefix, 2)
+        assert [(one.key, one.state["clicks"]) for one in kept] == [(b"0100", 60), (b"0101", 60)]
+        everything = some_kept(stream.group, 0, prefix, 2000)
+        assert {one.state["clicks"] for one in everything} == {60}
+        assert len(everything) == 1400
