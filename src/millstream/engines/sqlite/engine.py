@@ -429,10 +429,8 @@ class SqliteEngine(LogFile):
         )
 
     def trim(self, topic: str, partition: int, before: int, *, force: bool = False) -> int:
-        return self._run(
-            lambda transaction: maintenance.trim(transaction, topic, partition, before, force=force),
-            durability=Durability.RELAXED,
-        )
+        # Synced: what the batches referred to is deleted next, and must not be referred to again after a power loss.
+        return self._run(lambda transaction: maintenance.trim(transaction, topic, partition, before, force=force))
 
     def vacuum(self, bytes_max: int) -> int:
         return self._run(lambda transaction: maintenance.vacuum(transaction, bytes_max), durability=Durability.RELAXED)

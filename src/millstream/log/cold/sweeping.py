@@ -10,12 +10,12 @@ from millstream.log.cold.reference import reference_of
 from millstream.log.cold.store import ColdStore
 
 
-def sweep(engine: Engine, *, wait: bool = False) -> int:
+def sweep(engine: Engine, *, wait: bool = False, store: ColdStore | None = None) -> int:
     """Remove the leftovers of a log; return how many. Nothing is done while another process writes cold files.
 
     Only files with names as we make them, in the folder beside the log, and files elsewhere that have a mark.
     """
-    store = ColdStore.of(engine)
+    store = store or ColdStore.of(engine)
     if not os.path.isdir(store.folder):
         return 0
     with store.exclusive(wait=wait) as held:

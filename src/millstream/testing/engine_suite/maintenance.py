@@ -105,6 +105,23 @@ class MaintenanceTests(EngineTests):
         assert storage.replace("t", 1, [_header(merged)], [merged]) is False
         assert [batch.offset for batch in read_all(engine, "t", 1, 8)] == [8]
 
+    def test_cold_batches_are_kept_as_any_others(self, engine: Engine, storage: Maintenance) -> None:
+        old = storage.batch_headers("t", 1, 0, 8, headers_max=100)
+        merged = _merged(engine, 0, 2)
+        cold = [
+            msgspec.structs.replace(
+                merged, offset=at, count=4, coding=Coding.COLD, data=b"where %d" % at, event_time_min_us=1 + at
+            )
+            for at in (0, 4)
+        ]
+        cold = [msgspec.structs.replace(batch, event_time_max_us=batch.event_time_min_us) for batch in cold]
+        assert storage.replace("t", 1, old, cold) is True
+        assert read_all(engine, "t", 1, 0)[:2] == cold
+        assert storage.batch_headers("t", 1, 0, 8, headers_max=100) == [_header(batch) for batch in cold]
+        assert storage.trim("t", 1, 7) == 4
+        assert read_all(engine, "t", 1, 4)[0] == cold[1]
+        assert storage.check() == []
+
     def test_batches_that_leave_a_gap_are_refused(self, engine: Engine, storage: Maintenance) -> None:
         old = storage.batch_headers("t", 1, 0, 8, headers_max=100)
         first, second, _ = read_all(engine, "t", 1, 0)
