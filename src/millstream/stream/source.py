@@ -171,7 +171,8 @@ class SourceReader:
         """Note how many records like these are to be read at once."""
         if self._wants_values or not frame.height:
             return
-        fit = int(READ_BYTES_AIM * frame.height / max(1, frame.estimated_size()))
+        some = frame.head(limits.COLUMNS_RECORDS_MAX)  # The others are like them, and text takes time to measure.
+        fit = int(READ_BYTES_AIM * some.height / max(1, some.estimated_size()))
         whole = fit - fit % limits.COLUMNS_RECORDS_MAX
         self._fit = max(1, whole or fit)  # Whole batches of a merged log, which are then not cut.
 
