@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -365,3 +367,45 @@ def test_a_file_that_retention_deletes_while_it_is_read_is_out_of_range(
     monkeypatch.setattr(engine, "read", read_then_lose)
     with pytest.raises(OffsetOutOfRangeError):
         topic.read(10)
+
+
+def test_sql_joins_topics_across_hot_and_cold(log: Log) -> None:
+    filled(log)
+    places = log.topic("places", dict)
+    places.extend([{"sensor": f"s{i}", "place": f"room {i}"} for i in range(3)])
+    query = (
+        "SELECT place, count(*) AS n, sum(value) AS total FROM readings JOIN places USING (sensor) "
+        "WHERE readings._offset >= 100 GROUP BY place ORDER BY place"
+    )
+    before = log.sql(query)
+    make_cold(log, 3000)
+    make_cold(log, 3, topic="places")
+    assert log.sql(query).equals(before)
+    assert before["n"].sum() == 4900
+    plan = log.sql("EXPLAIN SELECT sensor, count(*) FROM readings WHERE value > 2400 GROUP BY sensor")
+    text = "\n".join(plan.to_series().to_list())
+    assert "Parquet SCAN" in text
+    assert "PROJECT 2/" in text
+    assert "SELECTION" in text
+
+
+def test_a_process_without_polars_has_another_make_records_cold(tmp_path: Path) -> None:
+    program = """
+import sys, time
+from millstream import App, Cold
+app = App(sys.argv[1], durability="relaxed")
+topic = app.topic("events", cold=Cold(after=0.2))
+for i in range(100):
+    topic.append(b"%d" % i)
+until = time.monotonic() + 60
+while topic.engine.batch_headers("events", 0, 0, 1, headers_max=1)[0].coding != "cold":
+    assert time.monotonic() < until, "nothing became cold"
+    time.sleep(0.05)
+assert "polars" not in sys.modules
+app.close()
+"""
+    subprocess.run([sys.executable, "-c", program, str(tmp_path / "x.db")], check=True)
+    log = Log(SqliteEngine(tmp_path / "x.db"), housekeeping=False)
+    assert [record.value for record in log.topic("events").read()] == [b"%d" % i for i in range(100)]
+    assert check_cold(log.engine) == []
+    log.close()
