@@ -347,3 +347,51 @@ def test_due_times_that_wait_are_bounded() -> None:
     assert looked.dropped == 0
     looked = look(Plan(now_us - 1, looked.plan.waiting), every, now_us, running=True, missed="skip", overlap="queue")
     assert (len(looked.plan.waiting), looked.dropped) == (1000, 1)
+
+
+def test_a_late_batch_is_a_problem_of_health(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
+    from millstream.batch.registry import declare
+    from millstream.web.operations import Operations
+
+    app, _, (one,) = batches(clock, 1, lambda frame: None, cron="@daily", fresh="26h")
+    declare(one.batch)
+    operations = Operations(app.log, [], batches=["report"])
+    settle(one)
+    clock.advance("24h")
+    settle(one)
+    assert operations.look().late == []
+    clock.advance("25h")
+    one._warn()
+    assert operations.look().late == []
+    clock.advance("2h")  # the second due time was missed: no process was there
+    assert [late.state for late in operations.look().late] == ["late"]
+    one._warn()
+    one._warn()
+    assert [record.message for record in caplog.records if "late" in record.message] == [
+        "batch report: late: its last success is older than 1d2h"
+    ]
+    assert operations.look().queues == [], "a batch is no queue"
+    settle(one)
+    clock.advance("1s")
+    assert operations.look().late == []
+    app.close()
+
+
+def test_each_trigger_can_start_a_batch(tmp_path: Path) -> None:
+    from millstream import files
+
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    ran = threading.Event()
+    with App(str(tmp_path / "log.db")) as app:
+        clicks = app.topic("clicks", Click)
+
+        @app.batch(clicks, on=files(str(inbox / "*.csv"), settle="50ms"))
+        def report(frame: pl.LazyFrame) -> None:
+            ran.set()
+
+        click(clicks, 3)
+        with app.start():
+            (inbox / "go.csv").write_text("a,b\n")
+            assert ran.wait(30)
+        assert [(run.trigger, run.rows) for run in report.runs()] == [("on", 3)]

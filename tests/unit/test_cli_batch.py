@@ -159,3 +159,16 @@ def test_mistakes_say_what_to_do(
 ) -> None:
     assert run(["batch", *arguments]) == 2
     assert says in capsys.readouterr().err
+
+
+def test_top_shows_batches_and_they_are_no_queues(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["batch", "run", "income", "--app", "app.py"]) == 0
+    capsys.readouterr()
+    assert run(["top", "--once", "--json"]) == 0
+    [look] = objects(capsys)
+    assert [one["name"] for one in look["batches"]] == ["income"]
+    assert look["queues"] == []
+    assert run(["top", "--once"]) == 0
+    assert "income" in capsys.readouterr().out
+    assert run(["queue"]) == 0
+    assert "no queues yet" in capsys.readouterr().out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
@@ -12,6 +13,7 @@ from millstream.batch.planning import PLAN, Plan, Together
 from millstream.batch.registry import Declared, declared
 from millstream.batch.runs import Run, recent_runs, runs_topic_name
 from millstream.batch.work import LAST, RETRY, Again, Last
+from millstream.durations import duration_text
 from millstream.errors import GroupNotFoundError, TopicNotFoundError, UsageError
 from millstream.log.group import Group
 from millstream.log.log import Log
@@ -58,6 +60,20 @@ class BatchInfo(msgspec.Struct, frozen=True):
     late: bool
     """It is older."""
 
+    def to_object(self) -> dict[str, Any]:
+        """Return it as JSON has it, with its state."""
+        return {**msgspec.to_builtins(self), "state": self.state}
+
+    @property
+    def message(self) -> str:
+        """What is wrong where it is late."""
+        last = (
+            "there was none"
+            if self.last_success is None
+            else f"the last one was {self.last_success:%Y-%m-%d %H:%M} UTC"
+        )
+        return f"batch {self.name}: no success for {duration_text(self.fresh_s)}; {last}"
+
     @property
     def state(self) -> str:
         """One word: late, running, failing, paused, waiting."""
@@ -72,7 +88,7 @@ class BatchInfo(msgspec.Struct, frozen=True):
 
 
 def batch_infos(log: Log) -> list[BatchInfo]:
-    """Return how every batch fares that a program declared, by name."""
+    """Return how each batch fares that a program declared, by name."""
     found = []
     for one in declared(log):
         try:
@@ -80,6 +96,11 @@ def batch_infos(log: Log) -> list[BatchInfo]:
         except (TopicNotFoundError, GroupNotFoundError):
             continue  # Its topic was deleted.
     return found
+
+
+def batch_groups(log: Log) -> set[tuple[str, str]]:
+    """Return topic and group of all that batches read: they are no queues."""
+    return {(topic, one.name) for one in declared(log) for topic in (*one.topics, *([one.on] if one.on else []))}
 
 
 def find_batch(log: Log, name: str) -> Declared:

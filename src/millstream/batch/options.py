@@ -34,7 +34,7 @@ class BatchOptions(msgspec.Struct, frozen=True):
 
     schedule: Together | None = None
     when: Gathered | None = None
-    missed: Missed = "skip"
+    missed: Missed = "once"
     overlap: Overlap = "skip"
     retry: Any = None
     """A RetryRule; None: one attempt."""
@@ -49,7 +49,7 @@ class BatchOptions(msgspec.Struct, frozen=True):
         every: timedelta | str | float | None = None,
         when: Gathered | None = None,
         timezone: str | None = None,
-        missed: Missed = "skip",
+        missed: Missed = "once",
         overlap: Overlap = "skip",
         retry: Any = None,
         timeout: timedelta | str | float | None = None,

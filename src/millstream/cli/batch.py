@@ -96,7 +96,7 @@ def _list(log: Log, shell: Shell) -> None:
     infos = batch_infos(log)
     if shell.json:
         for info in infos:
-            print_json({**_builtins(info), "state": info.state})
+            print_json(info.to_object())
         return
     print_table(BATCH_COLUMNS, [batch_row(info) for info in infos])
 
@@ -116,7 +116,7 @@ def _show(log: Log, shell: Shell, name: str, run_id: str | None, number: int) ->
     runs = last_runs(log, name, number)
     info = next((one for one in batch_infos(log) if one.name == name), None)
     if shell.json:
-        print_json({"batch": _builtins(info), "runs": [_builtins(run) for run in runs]})
+        print_json({"batch": None if info is None else info.to_object(), "runs": [_builtins(run) for run in runs]})
         return
     if info is not None:
         print("\n".join(batch_lines(info)))

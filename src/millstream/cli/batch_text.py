@@ -19,8 +19,8 @@ ERROR_SHOWN: Final = 60
 """Characters of an error in a table."""
 
 
-def batch_row(info: BatchInfo) -> tuple[Any, ...]:
-    return (
+def batch_row(info: BatchInfo) -> list[Any]:
+    return [
         info.name,
         ", ".join(info.topics),
         info.starts,
@@ -28,7 +28,7 @@ def batch_row(info: BatchInfo) -> tuple[Any, ...]:
         _time(info.next_due),
         _time(info.last_success),
         info.state if info.running is None else f"{info.state} {share_text(info.running)}".rstrip(),
-    )
+    ]
 
 
 def batch_lines(info: BatchInfo) -> Iterator[str]:

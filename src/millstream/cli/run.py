@@ -129,7 +129,10 @@ def _monitored(app: App, shell: Shell, address: str | None, *, token: str | None
     host, port = address_of(address)
     own = [(queue.topic.name, queue.name) for queue in app.queues.values()]
     streams = [(stream.topic.name, stream.name) for stream in app.streams.values()]
-    with serve_operations(app.log, own, host=host, port=port, token=token, stall=stall, streams=streams) as serving:
+    batches = [*app.batches]
+    with serve_operations(
+        app.log, own, host=host, port=port, token=token, stall=stall, streams=streams, batches=batches
+    ) as serving:
         if shell.json:
             print_json({"metrics": f"{serving.url}/metrics", "token": serving.token})
         else:

@@ -1,4 +1,4 @@
-"""`millstream top`: queues, streams and workers, live."""
+"""`millstream top`: queues, streams, batches and workers, live."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 import typer
 
+from millstream.cli.batch_text import BATCH_COLUMNS, batch_row
 from millstream.cli.output import print_json, print_table, text_of
 from millstream.cli.queue_text import QUEUE_COLUMNS, WORKER_COLUMNS, queue_row, worker_rows
 from millstream.cli.shell import DataOption, DebugOption, JsonOption, Shell, UrlOption
@@ -17,6 +18,7 @@ from millstream.errors import UsageError
 if TYPE_CHECKING:
     from rich.console import Group
 
+    from millstream.batch.info import BatchInfo
     from millstream.log.log import Log
     from millstream.queue.stats import QueueStats
     from millstream.stream.info import StreamInfo
@@ -39,7 +41,7 @@ def top(
     json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Show queues, streams and workers, of all processes, live.
+    """Show queues, streams, batches and workers, of all processes, live.
 
     On a terminal the screen is drawn anew with every look; elsewhere each look is written below the last. Ctrl-C ends.
     """
@@ -70,6 +72,7 @@ def top(
 class _Look(NamedTuple):
     queues: list[QueueStats]
     streams: list[StreamInfo]
+    batches: list[BatchInfo]
 
 
 class _Watch:
@@ -79,14 +82,17 @@ class _Watch:
         from millstream.queue.stats import QueueWatch
         from millstream.stream.info import StreamWatch
 
+        self._log = log
         self._queues = QueueWatch(log)
         self._streams = StreamWatch(log)
 
     def look(self) -> _Look:
+        from millstream.batch.info import batch_groups, batch_infos
+
         streams = self._streams.look()
-        read = {(topic, stream.name) for stream in streams for topic in stream.topics}
+        read = {(topic, stream.name) for stream in streams for topic in stream.topics} | batch_groups(self._log)
         queues = [queue for queue in self._queues.look() if (queue.topic, queue.group) not in read]
-        return _Look(queues, streams)
+        return _Look(queues, streams, batch_infos(self._log))
 
 
 def _look_once(watch: _Watch) -> _Look:
@@ -99,16 +105,20 @@ def _look_once(watch: _Watch) -> _Look:
 
 def _write(look: _Look, *, as_json: bool) -> None:
     if as_json:
-        queues, streams = ([one.to_object() for one in some] for some in look)
-        print_json({"queues": queues, "streams": streams})
+        queues, streams, batches = ([one.to_object() for one in some] for some in look)
+        print_json({"queues": queues, "streams": streams, "batches": batches})
         return
     print(time.strftime("%Y-%m-%d %H:%M:%S"))
-    if look.queues or not look.streams:
+    if look.queues or not (look.streams or look.batches):
         print_table(QUEUE_COLUMNS, [queue_row(queue) for queue in look.queues])
     if look.streams:
         if look.queues:
             print()
         print_table(STREAM_COLUMNS, [stream_row(stream) for stream in look.streams])
+    if look.batches:
+        if look.queues or look.streams:
+            print()
+        print_table(BATCH_COLUMNS, [batch_row(batch) for batch in look.batches])
     workers = list(worker_rows(look.queues))
     if workers:
         print()
@@ -131,10 +141,12 @@ def _screen(look: _Look, place: str) -> Group:
     head = Text(f"{place}  {time.strftime('%H:%M:%S')}  Ctrl-C ends", style="dim")
     workers = list(worker_rows(look.queues))
     parts: list[Any] = [head]
-    if look.queues or not look.streams:
+    if look.queues or not (look.streams or look.batches):
         parts += [Text(), _table(QUEUE_COLUMNS, [queue_row(queue) for queue in look.queues])]
     if look.streams:
         parts += [Text(), _table(STREAM_COLUMNS, [stream_row(stream) for stream in look.streams])]
+    if look.batches:
+        parts += [Text(), _table(BATCH_COLUMNS, [batch_row(batch) for batch in look.batches])]
     if workers:
         parts += [Text(), _table(WORKER_COLUMNS, workers[:WORKERS_SHOWN])]
     if len(workers) > WORKERS_SHOWN:
@@ -150,6 +162,7 @@ STYLES: Final = {
     "working": "green",
     "busy": "green",
     "never": "bold red",
+    "late": "bold red",
 }
 """Of cells that say more than a number."""
 

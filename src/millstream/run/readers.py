@@ -289,7 +289,7 @@ class Readers(Triggering):
         on: Trigger | Topic[Any] | str | None = None,
         when: Gathered | None = None,
         timezone: str | None = None,
-        missed: Missed = "skip",
+        missed: Missed = "once",
         overlap: Overlap = "skip",
         retry: Retry | None = None,
         timeout: timedelta | str | float | None = None,
@@ -309,7 +309,7 @@ class Readers(Triggering):
             on: A trigger, or a topic: run when there are events newer than what the last run took.
             when: What has to gather: `gathered(records=10_000, size="64MB", age="10m")`, whichever is first.
             timezone: Of `cron`, such as "Europe/Berlin"; None is UTC.
-            missed: Due times at which no process was there: "skip" them, run "once" for all of them, or "all".
+            missed: Due times at which no process was there: run "once" for all of them, "skip" them, or run "all".
             overlap: What is due while a run is in progress: "skip" it, or "queue" it.
             retry: When a run that failed is tried again, over the same records; None: it is not, and its records go to
                 the next run.

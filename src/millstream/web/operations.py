@@ -24,6 +24,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from millstream.batch.info import BatchInfo, batch_groups, batch_infos
 from millstream.durations import duration_us
 from millstream.errors import ClosedError, GroupNotFoundError, MillstreamError, UsageError
 from millstream.log.log import Log
@@ -62,6 +63,8 @@ class _Look(NamedTuple):
     stalls: list[Stall]
     streams: list[StreamInfo]
     stream_stalls: list[StreamStall]
+    late: list[BatchInfo]
+    """Batches whose last success is older than it may be."""
 
 
 class Operations:
@@ -71,6 +74,7 @@ class Operations:
         own: Topic and group of the queues whose stall makes this process unhealthy: those it works on. A stall of
             another program's queue is in the metrics, and no reason to restart this one.
         streams: The same of its streams: first topic and name.
+        batches: Names of its batches.
     """
 
     def __init__(
@@ -79,11 +83,13 @@ class Operations:
         own: Collection[tuple[str, str]],
         *,
         streams: Collection[tuple[str, str]] = (),
+        batches: Collection[str] = (),
         stall: timedelta | str | float = STALL,
     ) -> None:
         self._log = log
         self._own = frozenset(own)
         self._own_streams = frozenset(streams)
+        self._own_batches = frozenset(batches)
         self._watch = QueueWatch(log)
         self._watchdog = Watchdog(log.clock, stall=stall)
         self._stream_watch = StreamWatch(log)
@@ -132,10 +138,11 @@ class Operations:
             now_us = self._log.clock.monotonic_us()
             if self._last is None or now_us - self._last.at_us >= FRESH_US:
                 streams = self._stream_watch.look()
-                read = {(topic, stream.name) for stream in streams for topic in stream.topics}
+                read = {(topic, stream.name) for stream in streams for topic in stream.topics} | batch_groups(self._log)
                 queues = [queue for queue in self._watch.look() if (queue.topic, queue.group) not in read]
                 stalls, stream_stalls = self._watchdog.look(queues), self._stream_watchdog.look(streams)
-                self._last = _Look(now_us, queues, stalls, streams, stream_stalls)
+                late = [one for one in batch_infos(self._log) if one.late]
+                self._last = _Look(now_us, queues, stalls, streams, stream_stalls, late)
             return self._last
 
     def own_stalls(self, stalls: Sequence[Stall]) -> list[Stall]:
@@ -182,7 +189,8 @@ class Operations:
             look = self.look()
         except MillstreamError as error:
             return json_response({"status": "failing", "problems": [{"message": str(error)}]}, 503)
-        problems = [*self.own_stalls(look.stalls), *self.own_stream_stalls(look.stream_stalls)]
+        problems: list[Any] = [*self.own_stalls(look.stalls), *self.own_stream_stalls(look.stream_stalls)]
+        problems += [{"batch": one.name, "message": one.message} for one in look.late if one.name in self._own_batches]
         if problems:
             return json_response({"status": "failing", "problems": problems}, 503)
         return json_response({"status": "ok", "problems": []})
@@ -219,6 +227,7 @@ def serve_operations(
     token: str | None = None,
     stall: timedelta | str | float = STALL,
     streams: Collection[tuple[str, str]] = (),
+    batches: Collection[str] = (),
 ) -> Iterator[Serving]:
     """Answer monitors in a background thread for a while.
 
@@ -229,7 +238,7 @@ def serve_operations(
     Raises:
         SettingsError: The address cannot be listened on, or the token is too short.
     """
-    operations = Operations(log, own, streams=streams, stall=stall)
+    operations = Operations(log, own, streams=streams, batches=batches, stall=stall)
     access = Access.on(host, token)
     if access.token is not None:
         # Monitors ask by the names of services and pods, which this process cannot know. The Host header guards
