@@ -287,6 +287,11 @@ def test_cold_files_can_lie_in_another_folder_where_only_ours_are_removed(
     log.topic("readings", retention=Retention(age="7d"))
     log.keep_house()
     assert list(place.glob("*/*/*")) == [strange]
+    compact(log.engine, ColdStore.of(log.engine, str(place)), ColdRange("readings", 0, 1001))
+    assert len(list(place.glob("*/*/*"))) == 2
+    topic.delete()
+    log.keep_house()
+    assert list(place.glob("*/*/*")) == [strange]
 
 
 def test_a_batch_that_changed_meanwhile_is_left_as_it_is(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:

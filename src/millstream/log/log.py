@@ -11,6 +11,7 @@ from millstream.engines.protocol import Engine, TopicSpec
 from millstream.errors import TopicNotFoundError
 from millstream.log.cold.policy import Cold
 from millstream.log.cold.store import ColdStore
+from millstream.log.cold.sweeping import condemn
 from millstream.log.housekeeping import Housekeeping
 from millstream.log.retention import Retention
 from millstream.log.topic import Topic
@@ -82,6 +83,16 @@ class Log:
     def topics(self) -> list[str]:
         """Return the names of all topics, sorted."""
         return self.engine.topics()
+
+    def delete_topic(self, name: str) -> None:
+        """Delete a topic with its records, groups and state; housekeeping removes its cold files.
+
+        Raises:
+            TopicNotFoundError: There is none of that name.
+        """
+        for partition in self.engine.describe_topic(name).partitions:
+            condemn(self.engine, name, partition.partition)
+        self.engine.delete_topic(name)
 
     def sql(self, query: str) -> pl.DataFrame:
         """Answer a SQL query in which every topic is a table (names with dots or dashes in double quotes)."""

@@ -490,7 +490,7 @@ class Topic(Generic[T]):
 
     def delete(self) -> None:
         """Delete the topic with its records, groups and state. There is no way back."""
-        self._engine.delete_topic(self._name)
+        self._log.delete_topic(self._name)
 
 
 def _from(offset: int, partition: PartitionInfo) -> int:
