@@ -54,6 +54,10 @@ def put(
         str | None,
         typer.Option("--format", metavar="FORMAT", help="Lines are no JSON but of this format: access, syslog."),
     ] = None,
+    pattern: Annotated[
+        str | None,
+        typer.Option("--pattern", metavar="GROK", help="Lines are like '%{IP:source_ip} %{WORD:action}'."),
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first bad line.")] = False,
     skip: Annotated[int, typer.Option("--skip", metavar="LINES", min=0, help="Leave out the first lines.")] = 0,
     url: UrlOption = None,
@@ -74,9 +78,11 @@ def put(
         raise SettingsError("a --raw topic has no fields; --key and --time name one")
     if skip and values:
         raise SettingsError("--skip counts lines of --file or standard input; there are none")
-    if format is not None and (values or raw or time_field or strict):
-        raise SettingsError("--format says what lines are: leave out values, --raw, --time and --strict")
-    known = None if format is None else _format(format, file)
+    if (format is not None or pattern is not None) and (values or raw or time_field or strict):
+        raise SettingsError("--format and --pattern say what lines are: leave out values, --raw, --time and --strict")
+    if format is not None and pattern is not None:
+        raise SettingsError("--format and --pattern both say what lines are; give one of them")
+    known = _format(format, pattern, file)
     with shell.open(create=True) as log, without_collector():
         if known is not None:
             found = log.topic(topic, known.type, key=key, time="time")
@@ -90,9 +96,13 @@ def put(
             raise typer.Exit(_put_file(shell, log, topic, file, raw, key, time_field, strict, skip))
 
 
-def _format(name: str, file: Path | None) -> Format:
-    from millstream.parsers.formats import format_of
+def _format(name: str | None, pattern: str | None, file: Path | None) -> Format | None:
+    if name is None and pattern is None:
+        return None
+    from millstream.parsers.formats import format_of, format_of_pattern
 
+    if name is None:
+        return format_of_pattern(pattern or "")
     if name != "auto":
         return format_of(name)
     if file is None or str(file) == "-":

@@ -9,6 +9,13 @@ General layout:
     log_lines       the lines of such a file and what they mean, a few or many at once
     journal         one entry of the systemd journal, as journalctl writes it in JSON
     access          access logs of web servers
+    event_parser    a parser that reads line by line; what those share
+    json_lines, key_values, server_errors, databases, w3c, security_messages, audit
+                    what each format says of one line
+    grok            patterns of a user's own
+    times, levels, named
+                    times of any form, words for how bad it is, fields under whatever name
+    formats, choose all formats by name; which one some lines are in
     messages/       what programs say: sshd, sudo, su, logins, systemd, cron, the kernel's USB, accounts
 
 A parser is pure: it gets the time instead of asking for it, keeps the raw line, and never fails on a line; what it does

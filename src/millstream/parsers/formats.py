@@ -5,6 +5,7 @@ A new format is a parser, a line here, and its part of docs/logs.md.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -16,6 +17,7 @@ from millstream.parsers.access import AccessEvent, AccessParser
 from millstream.parsers.audit import audit_reader
 from millstream.parsers.databases import mysql_reader, postgres_reader
 from millstream.parsers.event_parser import EventParser, ReadLine
+from millstream.parsers.grok import Grok, grok_reader
 from millstream.parsers.json_lines import json_reader
 from millstream.parsers.key_values import logfmt_reader
 from millstream.parsers.log_event import LogEvent
@@ -82,3 +84,13 @@ def format_of(name: str) -> Format:
     if name not in FORMATS:
         raise UsageError(f"there is no format {name!r}; there is {', '.join(FORMATS)}, and auto for a file")
     return FORMATS[name]
+
+
+def format_of_pattern(pattern: str) -> Format:
+    """Return the format of lines that a pattern of a user's own matches.
+
+    Raises:
+        UsageError: The pattern is wrong; see `Grok`.
+    """
+    Grok(pattern)
+    return _events(functools.partial(grok_reader, pattern), f"lines like {pattern}")
