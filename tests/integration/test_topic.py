@@ -166,6 +166,34 @@ def test_records_of_a_key_stay_in_one_partition_in_order(log: Log) -> None:
     assert topic.info().records == 130
 
 
+FRAME = pl.DataFrame({"visitor": ["ann", "bob"], "page": ["/", "/"], "load_ms": [1, 1], "_key": [b"ann", b"eve"]})
+
+
+@pytest.mark.parametrize(
+    "append",
+    [
+        lambda topic: topic.extend([Click("ann", "/", 1), Click("bob", "/", 1)], keys=["ann", "eve"]),
+        lambda topic: topic.extend(FRAME),
+    ],
+)
+def test_a_key_other_than_the_key_field_is_refused_where_there_are_several_partitions(log: Log, append: Any) -> None:
+    """Who takes one partition counts on all records with one value of the field being there."""
+    topic = log.topic("clicks", Click, key="visitor", partitions=4)
+    message = "key='eve' is not the value of its key field, 'bob'"
+    with pytest.raises(SchemaError, match=message) as caught:
+        append(topic)
+    assert caught.value.index == 1
+    with pytest.raises(SchemaError, match=message):
+        topic.append(Click("bob", "/", 1), key="eve")
+    assert set(topic.end_offsets().values()) == {0}
+
+
+def test_a_key_that_is_that_of_the_key_field_may_be_given(log: Log) -> None:
+    topic = log.topic("clicks", Click, key="visitor", partitions=4)
+    topic.extend([Click("ann", "/", 1), Click("bob", "/", 1)], keys=["ann", None])
+    assert sum(topic.end_offsets().values()) == 2
+
+
 def test_records_without_a_key_spread_over_partitions(log: Log) -> None:
     topic = log.topic("clicks", Click, partitions=3)
     for click in clicks(9):

@@ -148,6 +148,14 @@ class RecordCoding(Generic[T]):
         ]
         return first_of(there, stored.KEY) if there else None
 
+    def other_keys(self, frame: pl.DataFrame) -> Iterator[tuple[int, bytes, bytes]]:
+        """Yield the place, `_key` and key field's value of the rows of a stored frame in which these differ."""
+        given, own = _carried(frame, stored.KEY), key_column(frame, self.schema)
+        if given is None or own is None:
+            return
+        for place in (given != own).fill_null(value=False).arg_true():
+            yield place, given[place], own[place]
+
     def frame_keys(self, frame: pl.DataFrame) -> list[bytes | None] | None:
         """Return the same as a list."""
         keys = self.frame_key_column(frame)

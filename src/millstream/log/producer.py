@@ -151,6 +151,8 @@ class Producer(Generic[T]):
         if self._partitioner.single:
             yield 0, checked
             return
+        for place, given, own in coding.other_keys(checked):
+            self._given(place, given, own)
         partitions = self._partitioner.split_column(coding.frame_key_column(checked))
         if isinstance(partitions, int):
             yield partitions, checked
@@ -171,10 +173,27 @@ class Producer(Generic[T]):
         keys = derived()
         if extras.keys is not None:
             keys = [
-                given if given is not None else key
-                for given, key in zip(extras.keys, keys or [None] * count, strict=True)
+                key if given is None else self._given(place, given, key)
+                for place, (given, key) in enumerate(zip(extras.keys, keys or [None] * count, strict=True))
             ]
         return self._partitioner.split(count, keys)
+
+    def _given(self, place: int, given: bytes, own: bytes | None) -> bytes:
+        """Return a key that was given beside a value; only where it says the same as the value's own key field.
+
+        Of several partitions a reader may take one, and counts on all records with one value of that field being there.
+
+        Raises:
+            SchemaError: It does not.
+        """
+        if own is not None and own != given:
+            raise SchemaError(
+                f"record {place} of {self._topic!r}: key={_shown(given)} is not the value of its key field, "
+                f"{_shown(own)}; a topic of several partitions keeps all records with one value of that field in one "
+                "of them. Leave out key=, or declare the topic without a key field",
+                index=place,
+            )
+        return given
 
     def _encode(
         self,
@@ -222,6 +241,10 @@ class Producer(Generic[T]):
                     hint="put it into a file and append the file's name",
                 )
             appends.append(Append(self._topic, partition, batch))
+
+
+def _shown(key: bytes) -> str:
+    return repr(key.decode("utf-8", "backslashreplace"))
 
 
 def _pick(column: list[Any] | None, places: Sequence[int]) -> list[Any] | None:
