@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,7 +13,7 @@ import msgspec
 import polars as pl
 import pytest
 
-from millstream import App, BatchRun, CommitConflictError, RunCancelledError, UsageError
+from millstream import App, BatchRun, CommitConflictError, RunCancelledError, UsageError, gathered
 from millstream.batch.scheduler import Scheduler
 from millstream.log.topic import Topic
 
@@ -206,6 +207,7 @@ def test_a_run_is_cancelled_from_elsewhere(app: App, clicks: Topic[Click], total
     @app.batch(clicks, when=None, every="1h")
     def report(frame: pl.LazyFrame, run: BatchRun) -> None:
         run.to(totals, [Total("x", 1)])
+        run.progress(0.25, "reading")
         begun.set()
         ended.wait(60)  # never looks whether it should end
 
@@ -221,6 +223,11 @@ def test_a_run_is_cancelled_from_elsewhere(app: App, clicks: Topic[Click], total
     running = report.running()
     assert running is not None
     assert running[0].run_id == claim.run_id
+    until = time.monotonic() + 30
+    while (told := report.running()) is None or told[1] is None or told[1].share is None:
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    assert (told[1].share, told[1].text) == (0.25, "reading")
     with pytest.raises(UsageError, match="run x is not in progress"):
         report.cancel("x")
     with pytest.raises(CommitConflictError, match="is being run"):
@@ -289,6 +296,48 @@ def test_a_run_that_kills_its_process_again_and_again_is_given_up_on(app: App, c
     assert report.running() is None
     assert report.runs()[-1].error == "3 processes died of it"
     assert report.lag == 6, "its records go to the next run"
+
+
+def test_a_program_that_is_stopped_hard_leaves_its_run_to_the_next(app: App, clicks: Topic[Click]) -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    @app.batch(clicks, when=gathered(records=1))
+    def report(frame: pl.LazyFrame) -> int:
+        begun.set()
+        assert ended.wait(60)
+        return frame.collect().height
+
+    running = app.start()
+    assert begun.wait(30)
+    assert not running.stop(grace=0.01)
+    running.abort()
+    assert report.running() is None
+    ended.set()
+    Scheduler(report).tick()
+    assert [(run.outcome, run.rows) for run in report.runs()] == [("cancelled", 0), ("done", 6)]
+    assert len({run.id for run in report.runs()}) == 1
+
+
+def test_a_file_of_a_handler_that_was_left_behind_is_removed(app: App, clicks: Topic[Click], tmp_path: Path) -> None:
+    slow, written = threading.Event(), threading.Event()
+
+    @app.batch(clicks, timeout="50ms")
+    def report(frame: pl.LazyFrame, run: BatchRun) -> None:
+        def late(number: int) -> int:
+            slow.wait(60)
+            return number
+
+        content = frame.select(pl.col("load_ms").map_elements(late, return_dtype=pl.Int64))
+        try:
+            run.write(tmp_path / "late.csv", content)
+        finally:
+            written.set()
+
+    with pytest.raises(TimeoutError):
+        report.run()
+    slow.set()
+    assert written.wait(30)
+    assert not [path for path in tmp_path.iterdir() if "late" in path.name]
 
 
 def _claim(report: Any) -> Any:

@@ -55,6 +55,7 @@ class Files:
         self._token = token
         self._expect = expect
         self._notes: dict[bytes, Note] = {}
+        self._discarded = False
 
     def write(self, path: str | os.PathLike[str], content: pl.DataFrame | pl.LazyFrame | str | bytes) -> Path:
         """Prepare a file, durably; see `BatchRun.write`."""
@@ -69,6 +70,9 @@ class Files:
             self._notes[key] = note
         place.parent.mkdir(parents=True, exist_ok=True)
         _write(hidden, place.suffix, content)
+        if self._discarded:
+            # A handler that was left behind, as it took too long, was still at it.
+            hidden.unlink(missing_ok=True)
         return place
 
     def committed(self) -> list[StateChange]:
@@ -84,11 +88,12 @@ class Files:
 
     def discard(self) -> None:
         """Remove what was prepared, as there is no commit."""
-        for note in self._notes.values():
+        self._discarded = True
+        notes, self._notes = self._notes, {}
+        for note in notes.values():
             Path(note.hidden).unlink(missing_ok=True)
-        if self._notes:
-            self._group.commit([], state=[put(key, None) for key in self._notes])
-            self._notes = {}
+        if notes:
+            self._group.commit([], state=[put(key, None) for key in notes])
 
 
 def recover(group: Group[Any]) -> None:

@@ -19,7 +19,13 @@ from millstream.batch.runs import Run, RunOutcome, new_run_id
 from millstream.batch.work import RETRY, Again
 from millstream.durations import span_text
 from millstream.engines.protocol import Append, StateChange
-from millstream.errors import ClosedError, CommitConflictError, MillstreamError, OffsetOutOfRangeError
+from millstream.errors import (
+    ClosedError,
+    CommitConflictError,
+    MillstreamError,
+    OffsetOutOfRangeError,
+    RunCancelledError,
+)
 from millstream.records import time_from_us
 
 _log = logging.getLogger("millstream.batch")
@@ -56,7 +62,7 @@ class Scheduler:
         self.name = batch.name
         self._clock = batch.topic.log.clock
         self._watch = Watch()
-        self._late = False
+        self._late = self._aborted = False
         self._failed_us = 0
         self._rest_until_us = 0
         """No condition starts a run before this moment of the monotonic clock."""
@@ -69,14 +75,22 @@ class Scheduler:
         declare(self.batch)
         while not stop.is_set():
             begun_s = time.monotonic()
+            seen = self._seen()  # before the look: what comes after it ends the wait
             wait_us = self.tick()
             self._warn()
-            self._wait(stop, wait_us)
+            self._wait(stop, wait_us, seen)
             stop.wait(max(0.0, min(PAUSE_S, wait_us / 1_000_000) - (time.monotonic() - begun_s)))
 
     def run_now(self, stop: threading.Event) -> int:
         """Do nothing: `run_until_now` runs each batch that has new records."""
         return 0
+
+    def abort(self) -> None:
+        """Give up the run in progress; whoever runs the batch next begins it again."""
+        self._aborted = True
+        run = self.batch.current
+        if run is not None:
+            run.stop(RunCancelledError(f"run {run.id} was given up as its process stopped; it is begun again"))
 
     def tick(self) -> int:
         """Look once, and run what is due; return how long there is nothing to do, in microseconds.
@@ -175,6 +189,8 @@ class Scheduler:
 
     def _next_try(self, claim: Claim, error: BaseException) -> Again | None:
         """Return when a run is tried again after an error; None: it is given up on."""
+        if isinstance(error, RunCancelledError):
+            return Again(claim, self._clock.now_us()) if self._aborted else None
         retry = self.batch.options.retry
         rule: RetryRule | None = None if retry is None else retry.rule(error)
         if rule is None or claim.attempt >= rule.attempts or isinstance(error, OffsetOutOfRangeError):
@@ -263,10 +279,9 @@ class Scheduler:
     def _rest_us(self) -> int:
         return self._rest_until_us - self._clock.monotonic_us()
 
-    def _wait(self, stop: threading.Event, wait_us: int) -> None:
+    def _wait(self, stop: threading.Event, wait_us: int, seen: dict[str, dict[int, int]]) -> None:
         """Wait so long, or until records come that may start a run."""
         until_s = time.monotonic() + wait_us / 1_000_000
-        seen = self._seen()
         while not stop.is_set() and (left_s := until_s - time.monotonic()) > 0:
             if not seen or self._rest_us() > 0:
                 stop.wait(left_s)

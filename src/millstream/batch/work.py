@@ -176,7 +176,7 @@ class BatchWork:
         try:
             return self._work(claim)
         except BaseException as error:
-            self.give_back(claim, error, None if isinstance(error, RunCancelledError) else again(error))
+            self.give_back(claim, error, again(error))
             raise
 
     def give_back(self, claim: Claim, error: BaseException, again: Again | None = None) -> None:
