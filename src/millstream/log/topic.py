@@ -106,7 +106,7 @@ class Topic(Generic[T]):
         Threads that append at the same moment share one fsync.
 
         Args:
-            key: In place of the key field's value.
+            key: In place of the key field's value; where the topic has several partitions and a key field, the same.
             time: Event time, in place of the time field's value; None without a time field is the append time.
             due: Queues do not hand it over before: a moment, or how long from now. Kept on disk, not in memory.
             priority: Queues declared with a priority hand over higher numbers first.
@@ -116,7 +116,7 @@ class Topic(Generic[T]):
             transaction: Append with the caller's own rows, or not at all; see `App.transaction`.
 
         Raises:
-            SchemaError: The value does not fit the topic's type.
+            SchemaError: The value does not fit the topic's type; or the key is not its key field's, see `key`.
             LimitExceededError: It is too large.
             QueueFullError: The queue of `bound` is full.
             StorageError: It was not stored.
