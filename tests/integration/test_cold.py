@@ -16,7 +16,7 @@ import pytest
 from millstream.engines.memory import MemoryEngine
 from millstream.engines.protocol import Maintenance, Outcome, Settlement
 from millstream.engines.sqlite import SqliteEngine
-from millstream.errors import OffsetOutOfRangeError, StorageCorruptError, UsageError
+from millstream.errors import OffsetOutOfRangeError, StorageCorruptError, StorageError, UsageError
 from millstream.log import Cold, Log, Retention, Topic
 from millstream.log.cold.checking import check_cold
 from millstream.log.cold.compaction import ColdRange, Compacted, compact
@@ -414,3 +414,45 @@ app.close()
     assert [record.value for record in log.topic("events").read()] == [b"%d" % i for i in range(100)]
     assert check_cold(log.engine) == []
     log.close()
+
+
+def test_a_place_that_cannot_be_written_is_named_and_nothing_has_changed(log: Log, tmp_path: Path) -> None:
+    topic = filled(log, 1000)
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StorageError, match="cannot be written"):
+        compact(log.engine, ColdStore.of(log.engine, str(tmp_path / "file")), ColdRange("readings", 0, 1000))
+    assert files_of(log) == []
+    (tmp_path / "log.db.cold").rename(tmp_path / "away")
+    (tmp_path / "log.db.cold").write_text("in the way")
+    with (
+        pytest.raises(StorageError, match=r"log\.db\.cold for cold files cannot be made"),
+        ColdStore.of(log.engine).exclusive(wait=True),
+    ):
+        pass
+    assert topic.read(records_max=1000)[-1].value == reading(999)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit of a file's size for a process")
+def test_a_disk_that_is_full_leaves_the_records_where_they_are(log: Log) -> None:
+    topic = filled(log, 5000)
+    program = """
+import resource, signal, sys
+from millstream.engines.sqlite import SqliteEngine
+from millstream.errors import StorageError
+from millstream.log.cold.compaction import ColdRange, compact
+from millstream.log.cold.store import ColdStore
+import polars
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+engine = SqliteEngine(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+try:
+    compact(engine, ColdStore.of(engine), ColdRange("readings", 0, 5000))
+except StorageError as error:
+    assert "cannot be written" in str(error), error
+else:
+    raise AssertionError("it was written")
+"""
+    path = log.engine.url.removeprefix("sqlite:///")
+    subprocess.run([sys.executable, "-c", program, path], check=True)
+    assert files_of(log) == []
+    assert topic.read(records_max=5000)[-1].value == reading(4999)

@@ -10,10 +10,10 @@ from typing import Final
 import msgspec
 
 from millstream.engines.protocol import BatchHeader, Engine, Maintenance
-from millstream.errors import CapabilityError, StorageError
+from millstream.errors import CapabilityError
 from millstream.log import columns
 from millstream.log.cold.reference import Reference
-from millstream.log.cold.store import ColdStore
+from millstream.log.cold.store import ColdStore, stored_at
 from millstream.log.cold.writing import Stopped, WrittenFile, write_file
 from millstream.log.merging import headers_of
 from millstream.log.schema import RAW, Schema
@@ -168,17 +168,17 @@ def _compact_file(
     schemas = {id: Schema.decode(data) for id, data in engine.describe_topic(topic).schemas.items()} | {0: RAW}
     target_id = max(header.schema_id for header in headers)
     name = store.new_name(topic, partition, start, end)
-    partial = store.partial(name)
-    try:
-        written = write_file(
-            partial, _batches(engine, topic, partition, start, end, stopping), schemas, schemas[target_id]
-        )
-        if written.rows != end - start:
-            return None
-        store.publish(partial, name)
-    except (Stopped, StorageError):
-        partial.unlink(missing_ok=True)
-        raise
+    with stored_at(store.location(name)):
+        partial = store.partial(name)
+        try:
+            batches = _batches(engine, topic, partition, start, end, stopping)
+            written = write_file(partial, batches, schemas, schemas[target_id])
+            if written.rows == end - start:
+                store.publish(partial, name)
+        finally:
+            partial.unlink(missing_ok=True)
+    if written.rows != end - start:
+        return None  # some of them were deleted meanwhile
     new = [*_references(partition, start, target_id, store.location(name), written)]
     if not storage.replace(topic, partition, headers, new):
         store.delete(store.location(name))

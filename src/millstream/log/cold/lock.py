@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from millstream.errors import StorageError
+
 _AGAIN_S: Final = 0.05
 """Between two tries on Windows, whose simple lock does not wait in line."""
 
@@ -20,7 +22,10 @@ def folder_lock(folder: Path, *, wait: bool) -> Iterator[bool]:
 
     The system lets it go when the process dies.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"the folder {folder} for cold files cannot be made: {error}") from error
     descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
     try:
         yield _acquire(descriptor, wait)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import importlib
 import os
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from millstream.engines.protocol import Engine
-from millstream.errors import StorageError, UsageError
+from millstream.errors import StorageError, StorageFullError, UsageError
 from millstream.log.cold.lock import folder_lock
 from millstream.log.cold.reference import Reference, cold_folder
 
@@ -195,6 +196,24 @@ def _move(file: Path, target: Path) -> None:
         os.fsync(copied.fileno())
     os.replace(partial, target)
     file.unlink()
+
+
+@contextmanager
+def stored_at(place: str | os.PathLike[str]) -> Iterator[None]:
+    """Say of an error of the system, or of Polars, which file or folder could not be written.
+
+    Raises:
+        StorageFullError: There is no room.
+        StorageError: Anything else.
+    """
+    import polars as pl
+
+    try:
+        yield
+    except (OSError, pl.exceptions.PolarsError) as error:
+        full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
+        kind = StorageFullError if full else StorageError
+        raise kind(f"cold files at {place} cannot be written: {error}") from error
 
 
 def sync_folder(folder: Path) -> None:
