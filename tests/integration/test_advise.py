@@ -17,6 +17,7 @@ import pytest
 
 from millstream import App
 from millstream.advise.arrivals import arrivals_us
+from millstream.advise.choice import choose
 from millstream.advise.facts import Approach
 from millstream.advise.observing import observe
 from millstream.cli.application import run
@@ -132,6 +133,16 @@ def test_an_empty_topic_and_a_raw_one_are_observed(make_app: Callable[..., App])
     app.topic("raw").append(b"x")
     assert (observe(app.log, "empty").pattern, observe(app.log, "empty").facts.raw) == (None, False)
     assert observe(app.log, "raw").facts.raw
+
+
+def test_a_file_that_was_loaded_at_once_is_no_stream_of_arrivals(make_app: Callable[..., App]) -> None:
+    app = make_app()
+    app.topic("rows", dict).extend([{"n": number} for number in range(20_000)])
+    found = observe(app.log, "rows")
+    assert found.facts.rate_per_s is None
+    assert found.facts.records_per_append is not None
+    assert found.facts.records_per_append >= 1000
+    assert choose(found.facts).approach is Approach.BATCH
 
 
 def test_readers_are_told_apart(mails: App) -> None:

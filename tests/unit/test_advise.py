@@ -210,7 +210,8 @@ def test_records_of_one_append_come_at_once() -> None:
     assert (found.records, found.appends, found.records_per_append) == (1000, 100, 10.0)
 
 
-def test_one_moment_makes_no_rate() -> None:
+def test_one_moment_makes_no_rate_nor_do_a_few_seconds() -> None:
+    assert pattern_of([number * 1000 for number in range(4000)]) is None
     assert pattern_of([]) is None
     assert pattern_of([5]) is None
     assert pattern_of([5, 5, 5]) is None

@@ -25,6 +25,9 @@ from millstream.records import Coding
 RECORDS_MAX: Final = 200_000
 """The newest so many are looked at: enough for every number here, and read in well under a second."""
 
+SPAN_S_MIN: Final = 5.0
+"""What came within a few seconds is a load, or a try: its rate says how fast somebody appended."""
+
 SIZE_RECORDS: Final = 10_000
 """The newest of a partition, whose mean size is that of a record."""
 
@@ -102,8 +105,8 @@ def record_bytes(log: Log, topic: Topic[Any]) -> float | None:
 
 
 def pattern_of(times_us: Sequence[int]) -> Pattern | None:
-    """Return how records arrive; None where fewer than two moments are known, which make no rate."""
-    if len(times_us) < 2 or times_us[0] == times_us[-1]:
+    """Return how records arrive; None where they came within `SPAN_S_MIN`, which makes no rate."""
+    if not times_us or times_us[-1] - times_us[0] < SPAN_S_MIN * US:
         return None
     span_s = (times_us[-1] - times_us[0]) / US
     gaps = [later - earlier for earlier, later in pairwise(times_us)]
