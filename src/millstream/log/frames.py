@@ -187,7 +187,16 @@ def first_of(
 def _constant(name: str, value: Any, count: int, type: pl.DataType) -> pl.Series:
     import polars as pl
 
+    if value is None:
+        return _null(type).new_from_index(0, count).alias(name)
     return pl.Series(name, [value], dtype=type).new_from_index(0, count)
+
+
+@lru_cache(maxsize=64)  # Asked for by every batch that is read: to make one takes longer than to copy it.
+def _null(type: pl.DataType) -> pl.Series:
+    import polars as pl
+
+    return pl.Series([None], dtype=type)
 
 
 def key_column(frame: pl.DataFrame, schema: Schema) -> pl.Series | None:

@@ -18,6 +18,8 @@ from millstream.stream.row_types import is_row_type, row_type, rows_of
 from millstream.stream.windowed import WINDOW_COLUMNS
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from millstream.log.log import Log
 
 ROWS_MAX: Final = 200
@@ -33,6 +35,8 @@ class Output:
         self._sink: ToTopic | Each = node.step
         self._never_null = (*WINDOW_COLUMNS, *never_null)
         self._target: Topic[Any] | None = None
+        self._row_type: tuple[pl.Schema, Any] | None = None
+        """Of the columns that arrived last: the same ones, nearly always."""
 
     def prepare(self) -> None:
         """Make the output's topic, if what arrives is known before the first record."""
@@ -76,7 +80,10 @@ class Output:
     def _type_of(self, piece: Piece) -> Any:
         if piece.has_values:
             return piece.type if piece.type is not None else type(piece.values()[0])
-        return row_type(piece.columns().schema, _class_name(self._sink_name()), self._never_null)
+        schema = piece.columns().schema
+        if self._row_type is None or self._row_type[0] != schema:
+            self._row_type = schema, row_type(schema, _class_name(self._sink_name()), self._never_null)
+        return self._row_type[1]
 
     def _values(self, piece: Piece) -> tuple[Sequence[Any], Any]:
         """Return values and the type that a topic of them has."""
