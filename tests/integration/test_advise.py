@@ -292,6 +292,7 @@ def test_every_topic_of_a_reader_of_several_is_judged(millstream: Command, folde
         (["mails", "--order", "x"], "none, key, all"),
         (["mails", "--latency", "soon"], "duration"),
         (["mails", "--deadline", "1m"], "--workers"),
+        (["mails", "--growth", "2"], "--growth is for --workers"),
         (["mails", "--workers"], "--service"),
         (["mails", "--workers", "--service", "1s", "--group", "x"], "no queue 'x'"),
         (["mails", "--workers", "--service", "1s", "--backlog", "-1"], "--backlog"),

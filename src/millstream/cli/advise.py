@@ -29,7 +29,7 @@ def advise(
     target: Annotated[
         str | None,
         typer.Argument(
-            metavar="[TOPIC|APP]", autocompletion=complete_topic, help="A topic, or app.py for all that it reads."
+            metavar="TOPIC|APP", autocompletion=complete_topic, help="A topic, or app.py for all that it reads."
         ),
     ] = None,
     describe: Annotated[bool, typer.Option("--describe", help="Ask five questions.")] = False,
@@ -59,17 +59,19 @@ def advise(
         str | None, typer.Option("--deadline", metavar="TIME", help="Of --workers: what waits now is done within it.")
     ] = None,
     share: Annotated[
-        float, typer.Option("--share", metavar="N", help="Of --workers: the share of records done within --latency.")
-    ] = 0.95,
+        float | None,
+        typer.Option("--share", metavar="N", help="Of --workers: the share of records done within --latency. [0.95]"),
+    ] = None,
     group: Annotated[
         str | None, typer.Option("--group", metavar="GROUP", help="Of --workers: which queue of the topic.")
     ] = None,
     spread: Annotated[
-        float, typer.Option("--spread", metavar="N", help="Of --service: coefficient of variation; 0 is regular.")
-    ] = 1.0,
+        float | None,
+        typer.Option("--spread", metavar="N", help="Of --workers and --service: coefficient of variation. [1]"),
+    ] = None,
     growth: Annotated[
-        float, typer.Option("--growth", metavar="N", help="Of --workers: so many times as many arrivals.")
-    ] = 1.0,
+        float | None, typer.Option("--growth", metavar="N", help="Of --workers: so many times as many arrivals. [1]")
+    ] = None,
     backlog: Annotated[
         int | None, typer.Option("--backlog", metavar="N", help="Of --deadline: records that wait. [as counted]")
     ] = None,
@@ -87,8 +89,18 @@ def advise(
     what would change the answer, and the code to start from.
     """
     shell = Shell.of(context, url, data, json, debug)
-    if not workers and any(option is not None for option in (deadline, svg, group, backlog)):
-        raise UsageError("--deadline, --group, --backlog and --svg are for --workers; give it with them")
+    plan_only = {
+        "--deadline": deadline,
+        "--share": share,
+        "--group": group,
+        "--spread": spread,
+        "--growth": growth,
+        "--backlog": backlog,
+        "--svg": svg,
+    }
+    given = [option for option, value in plan_only.items() if value is not None]
+    if given and not workers:
+        raise UsageError(f"{given[0]} is for --workers; give it with that, or leave it out")
     from millstream.advise.facts import Order, Use
     from millstream.advise.questions import Answers
     from millstream.cli.advise_text import ask, tell_choice
@@ -106,8 +118,16 @@ def advise(
         from millstream.advise.plan import Target
         from millstream.cli.advise_workers import Wishes, advise_workers
 
-        goal = Target(latency_s=_seconds(said.latency), share=share, deadline_s=_seconds(deadline))
-        wishes = Wishes(goal, said, group=group, spread=spread, growth=growth, backlog=backlog, svg=svg)
+        goal = Target(_seconds(said.latency), 0.95 if share is None else share, _seconds(deadline))
+        wishes = Wishes(
+            goal,
+            said,
+            group=group,
+            spread=1.0 if spread is None else spread,
+            growth=1.0 if growth is None else growth,
+            backlog=backlog,
+            svg=svg,
+        )
         with _observing(shell, target, since) as observed:
             advise_workers(observed, wishes, as_json=shell.json)
         return
