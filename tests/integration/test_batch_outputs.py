@@ -165,6 +165,25 @@ def test_a_handler_gets_its_input_in_the_form_it_asks_for(app: App, clicks: Topi
     assert eager.run().result == 6
 
 
+def test_a_large_input_comes_in_pieces_in_order(app: App) -> None:
+    many = app.topic("many", Click, partitions=2)
+    for partition in range(2):
+        many.extend(
+            pl.DataFrame({"page": ["/"] * 150_000, "load_ms": range(150_000), "_key": [b"%d" % partition] * 150_000})
+        )
+    ends = many.end_offsets()
+
+    @app.batch(many)
+    def pieces(frames: Iterator[pl.DataFrame]) -> list[tuple[int, int, int]]:
+        return [(f["_partition"][0], f["_offset"].min(), f.height) for f in frames]  # type: ignore[misc]
+
+    found = pieces.run().result
+    assert sum(height for _, _, height in found) == 300_000
+    assert max(height for _, _, height in found) <= 131_072
+    assert found == sorted(found)
+    assert {partition for partition, _, _ in found} == {p for p, end in ends.items() if end}
+
+
 def test_a_handler_gets_a_relation_of_duckdb(app: App, clicks: Topic[Click]) -> None:
     duckdb = pytest.importorskip("duckdb")
 
