@@ -13,7 +13,7 @@ import msgspec
 import polars as pl
 import pytest
 
-from millstream import App, Batch, Retry, gathered
+from millstream import App, Batch, BatchRun, Retry, gathered
 from millstream.batch.planning import LATE_US, Plan, Together, look
 from millstream.batch.scheduler import Scheduler
 from millstream.errors import UsageError
@@ -387,11 +387,14 @@ def test_each_trigger_can_start_a_batch(tmp_path: Path) -> None:
         clicks = app.topic("clicks", Click)
 
         @app.batch(clicks, on=files(str(inbox / "*.csv"), settle="50ms"))
-        def report(frame: pl.LazyFrame) -> None:
+        def report(frame: pl.LazyFrame, run: BatchRun) -> Any:
             ran.set()
+            assert run.events is not None
+            return [Path(path).name for path in run.events.collect()["path"]]
 
         click(clicks, 3)
         with app.start():
             (inbox / "go.csv").write_text("a,b\n")
             assert ran.wait(30)
         assert [(run.trigger, run.rows) for run in report.runs()] == [("on", 3)]
+        assert report.rerun(report.runs()[0].id).result == ["go.csv"]

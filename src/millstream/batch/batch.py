@@ -91,7 +91,12 @@ class Batch(BatchWork):
         run = find_run(self._runs_topic(), run_id)
         blank = self._blank(run.inputs(self.topic.name), "rerun")
         blank = msgspec.structs.replace(
-            blank, rerun_of=run.id, window_start=run.window_start, window_end=run.window_end, due=run.due
+            blank,
+            rerun_of=run.id,
+            window_start=run.window_start,
+            window_end=run.window_end,
+            due=run.due,
+            events=run.events,
         )
         return self._loose(blank, append=append)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from millstream.batch.files import Files
+from millstream.batch.inputs import Source
 from millstream.engines.protocol import Append
 from millstream.errors import RunCancelledError, UsageError
 from millstream.log.ranges import OffsetRange
@@ -47,6 +48,7 @@ class BatchRun:
         state: dict[str, Any],
         files: Files,
         appends: bool,
+        events: Source | None,
         begun_us: int,
     ) -> None:
         self.id = id
@@ -66,6 +68,7 @@ class BatchRun:
         self.begun_us = begun_us
         """By the clock that nobody sets."""
         self._due_us = due_us
+        self._events = events
         self._files = files
         self._appends = appends
         self._stopped: BaseException | None = None
@@ -76,6 +79,11 @@ class BatchRun:
     def due(self) -> datetime | None:
         """The due time that this is the run of (UTC)."""
         return None if self._due_us is None else time_from_us(self._due_us)
+
+    @property
+    def events(self) -> pl.LazyFrame | None:
+        """The events of `on=` that are new with this run, as a frame; None for a batch without it."""
+        return None if self._events is None else self._events.lazy()
 
     def to(self, topic: Topic[Any], values: Iterable[Any] | pl.DataFrame | pl.LazyFrame) -> None:
         """Append to a topic with the commit of the run: values of its type, or a frame with its columns.

@@ -55,6 +55,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """The id of the run whose input this was."""
     more: list[Input] = []
     """What it was given of the other topics of a batch of several."""
+    events: Input | None = None
+    """The events that started it, of `on=`."""
     trigger: str = "call"
     """What started it: call, cron, every, when, on, rerun, backfill."""
     due: datetime | None = None

@@ -311,8 +311,14 @@ class BatchWork:
             state={} if stored is None else msgspec.json.decode(stored),
             files=files,
             appends=appends,
+            events=self._events(blank),
             begun_us=self._clock.monotonic_us(),
         )
+
+    def _events(self, blank: Run) -> Source | None:
+        if self.on is None or blank.events is None or blank.events.topic != self.on.name:
+            return None
+        return Source(self.on, blank.events.ranges, self.name, None)
 
     def _blank(self, inputs: list[Input], trigger: str) -> Run:
         host, pid = self.process
@@ -336,6 +342,7 @@ class BatchWork:
             batch=self.name,
             ranges=claim.inputs[0].ranges,
             more=claim.inputs[1:],
+            events=claim.events,
             rows=0,
             started=time_from_us(claim.started_us),
             duration_us=0,
