@@ -95,8 +95,12 @@ class Store:
 
     def merged(self, name: str, rows: pl.DataFrame, group: Sequence[str]) -> pl.DataFrame:
         """Return the rows of a table merged by group."""
+        import polars as pl
+
         fixed = {column: value for column in group if (value := _only(rows, column)) is not None}
-        made = _apart(self.plan.tables[name].merge, rows.drop(list(fixed)), group, fixed)
+        # A frame of the other columns: to drop these would be a query.
+        others = pl.DataFrame([column for column in rows if column.name not in fixed]) if fixed else rows
+        made = _apart(self.plan.tables[name].merge, others, group, fixed)
         assert made is not None
         return made
 
@@ -138,9 +142,10 @@ class Store:
         if len(frames) < 2 or self.main.height > GROUPS_COUNTED:
             return self.main.height
         # Series by series: to select columns would be a query for each run.
+        if self.group and self.main.height <= FEW_ROWS:
+            columns = [[rows.get_column(column).to_list() for column in self.group] for rows in frames]
+            return len({row for some in columns for row in zip(*some, strict=True)})
         rows = [pl.DataFrame([rows.get_column(column) for column in self.group]) for rows in frames]
-        if self.main.height <= FEW_ROWS:
-            return len({row for some in rows for row in some.iter_rows()})
         return pl.concat(rows, how="vertical_relaxed").n_unique()
 
     @property
