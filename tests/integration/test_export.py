@@ -123,12 +123,18 @@ def test_the_commands_export_import_and_compact(
         assert main([*arguments, *url]) == 0
         return json.loads(capsys.readouterr().out)  # type: ignore[no-any-return]
 
+    def lines(*arguments: str) -> list[dict[str, object]]:
+        assert main([*arguments, *url]) == 0
+        return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
     assert run("export", "orders", str(tmp_path / "out"), "--format", "ndjson")["records"] == 58
     assert run("import", "copy", str(tmp_path / "out")) == {"topic": "copy", "records": 58, "files": 1}
     assert run("compact", "copy", "--older", "1h")["records"] == 0
     made = run("compact", "copy")
     assert (made["records"], made["files"]) == (58, 1)
     assert run("compact", "copy", "--to", str(tmp_path / "elsewhere"))["records"] == 0
+    [described] = [topic for topic in lines("topics") if topic["topic"] == "copy"]
+    assert described["cold_bytes"] == next((tmp_path / "x.db.cold/copy").rglob("*.parquet")).stat().st_size
     assert main(["doctor", "--url", str(tmp_path / "x.db")]) == 0
     [file] = (tmp_path / "x.db.cold/copy").rglob("*.parquet")
     file.unlink()

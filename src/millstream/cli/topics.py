@@ -31,19 +31,31 @@ def topics(
         print('no topics yet; `millstream put TOPIC \'{"hello": "world"}\'` makes one')
     else:
         rows = [
-            [t["topic"], t["records"], t["partitions"], bytes_text(t["size_bytes"]), _lags(t["groups"])] for t in found
+            [
+                t["topic"],
+                t["records"],
+                t["partitions"],
+                bytes_text(t["size_bytes"] + t["cold_bytes"]),
+                _lags(t["groups"]),
+            ]
+            for t in found
         ]
         print_table(["TOPIC", "RECORDS", "PARTITIONS", "SIZE", "GROUPS (LAG)"], rows)
 
 
 def _describe(log: Log, name: str) -> dict[str, Any]:
+    from millstream.log.cold.files import bytes_of, cold_batches
+
     info = log.engine.describe_topic(name)
+    cold = (batch for part in info.partitions for batch in cold_batches(log.engine, name, part.partition))
+    cold_bytes = sum(map(bytes_of, cold))
     groups = [log.engine.describe_group(name, group) for group in log.engine.groups(name)]
     return {
         "topic": name,
         "records": info.records,
         "partitions": len(info.partitions),
         "size_bytes": info.size_bytes,
+        "cold_bytes": cold_bytes,
         "start_offsets": [p.start_offset for p in info.partitions],
         "end_offsets": [p.end_offset for p in info.partitions],
         "fields": _fields(info.schemas),
