@@ -398,3 +398,16 @@ def test_each_trigger_can_start_a_batch(tmp_path: Path) -> None:
             assert ran.wait(30)
         assert [(run.trigger, run.rows) for run in report.runs()] == [("on", 3)]
         assert report.rerun(report.runs()[0].id).result == ["go.csv"]
+
+
+def test_a_batch_that_another_process_runs_is_left_to_that(clock: FakeClock) -> None:
+    app, clicks, (one, two) = batches(clock, 2, lambda frame: None, cron="@daily")
+    click(clicks, 2)
+    claim = two.batch.take("cron")
+    app.run(until="now")
+    assert one.batch.runs() == []
+    two.batch.work(claim)
+    click(clicks, 1)
+    app.run(until="now")
+    assert [run.rows for run in one.batch.runs()] == [2, 1]
+    app.close()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import polars as pl
@@ -23,6 +24,8 @@ from millstream.engines.memory.engine import MemoryEngine
 from millstream.engines.protocol import StateChange
 from millstream.log.log import Log
 from millstream.testing.fake_clock import FakeClock
+
+EXAMPLES: Final = 800 if os.environ.get("MILLSTREAM_FULL") == "1" else 60
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -168,7 +171,7 @@ class World:
             raise ValueError("a bug")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(STEPS, st.integers(1, 3))
 def test_every_record_is_in_exactly_one_run_that_succeeded(steps: list[tuple[str, Any]], partitions: int) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Sequence
 
 from millstream.batch.batch import Batch
+from millstream.errors import CommitConflictError
 from millstream.run.reader import Reader
+
+_log = logging.getLogger("millstream.run")
 
 
 def run_until_now(
     streams: Sequence[Reader], queues: Sequence[Reader], batches: Sequence[Batch], stop: threading.Event
 ) -> None:
     """Run streams, then queues, until none finds anything new; then each batch that has new records, once.
+
+    A batch that another process runs just now is left to that.
 
     Streams go first, as what they put out is input of queues; the round is repeated because handlers append as well,
     also after the batches. A batch runs once at most, so a batch that appends to its own topic comes to an end.
@@ -25,7 +31,11 @@ def run_until_now(
         if stop.is_set():
             return
         if batch.lag:
-            batch.run()
+            try:
+                batch.run()
+            except CommitConflictError as error:
+                # Another process does the same work; nothing is lost, and nothing is to be done here.
+                _log.warning("%s", error)
             _drain(streams, queues, stop)
 
 
