@@ -217,6 +217,45 @@ def test_database_that_crashes_and_comes_back_has_each_row_once(app: App, server
     assert rows == list(range(400))
 
 
+def test_sink_whose_results_are_all_there_may_go_from_the_description(tmp_path: Path) -> None:
+    for table in ("first", "second"):
+        with App(tmp_path / "log.db", durability="relaxed") as app:
+            run(app, sinks.sql(tmp_path / "x.db", table), [Short(1, table)], Short)
+    assert of_sqlite(tmp_path / "x.db", "SELECT * FROM first") == [(1, "first")]
+    assert of_sqlite(tmp_path / "x.db", "SELECT * FROM second") == [(1, "second")]
+
+
+def test_table_that_another_stream_makes_at_the_same_moment_is_waited_for(app: App, server: PostgresServer) -> None:
+    import psycopg
+
+    run(app, sinks.sql(server.url, "before"), [Short(0, "x")], Short, name="before")
+    with psycopg.connect(server.url) as other:
+        other.execute("CREATE TABLE raced (a bigint, b text)")
+        worker = threading.Thread(target=run, args=(app, sinks.sql(server.url, "raced"), [Short(1, "x")], Short))
+        worker.start()
+        until = time.monotonic() + 60
+        with psycopg.connect(server.url, autocommit=True) as watch:
+            waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%raced%'"
+            while watch.execute(waiting).fetchone() == (0,):
+                assert time.monotonic() < until
+                time.sleep(0.01)
+        other.commit()
+        worker.join(60)
+    assert of_postgres(server, "SELECT * FROM raced") == [(1, "x")]
+
+
+@pytest.mark.parametrize("form", ["{}", "sqlite:///{}", "link"])
+def test_file_of_the_log_itself_is_refused(tmp_path: Path, form: str) -> None:
+    path = tmp_path / "log.db"
+    with App(path, durability="relaxed") as app:
+        url = form.format(path)
+        if form == "link":
+            url = str(tmp_path / "other.db")
+            Path(url).symlink_to(path)
+        with pytest.raises(UsageError, match="is the log itself"):
+            run(app, sinks.sql(url, "t"), [Short(1, "x")], Short)
+
+
 def test_stream_test_writes_no_table(app: App, tmp_path: Path) -> None:
     reader = app.stream(app.topic("s", Short), name="s")(lambda s: s.to(sinks.sql(tmp_path / "x.db", "t")))
     with StreamTest(reader) as test:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -157,6 +159,36 @@ def test_receiver_that_is_away_is_waited_for(app: App, receiver: Receiver) -> No
     unknown = sinks.webhook("http://127.0.0.1:1/", patience=Patience(attempts=2, first_s=0.01))
     with App("memory://") as other, pytest.raises(SinkError, match=r"2 attempts.*does not answer"):
         post(other, unknown, 1)
+
+
+def test_receiver_that_answers_a_byte_at_a_time_is_given_up_when_the_time_is_over(app: App) -> None:
+    over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def drip() -> None:
+            connection, _ = server.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.recv(1 << 16)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+                while not over.wait(0.05):
+                    connection.sendall(b"x")
+
+        thread = threading.Thread(target=drip, daemon=True)
+        thread.start()
+        sink = sinks.webhook(f"http://127.0.0.1:{server.getsockname()[1]}/", timeout=1, patience=Patience(attempts=1))
+        try:
+            with pytest.raises(SinkError, match="no whole answer within 1 s"):
+                post(app, sink, 1)
+        finally:
+            over.set()
+            thread.join(60)
+
+
+def test_path_of_an_address_is_in_no_message_as_it_may_be_a_secret() -> None:
+    one, other = sinks.webhook("https://hooks.example.com/T/hunter2"), sinks.webhook("https://hooks.example.com/T/x")
+    assert "hunter2" not in f"{one} {one!r}"
+    assert "hooks.example.com" in str(one)
+    assert str(one) != str(other), "two addresses are two sinks"
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,14 @@ class Outlet:
         """Rows that are committed and not visible yet."""
         return self._writer.held
 
+    @property
+    def noted(self) -> bool:
+        """Whether the last commit says of rows that they are not visible, that may be so by now.
+
+        The next commit takes that back. Without it a sink could not go from the description when all is outside.
+        """
+        return self._committed.held
+
     def write(self, rows: Rows) -> None:
         self._patiently(f"take {rows}", lambda: self._writer.write(rows))
 

@@ -90,6 +90,8 @@ class SinkPlace(msgspec.Struct, frozen=True):
     turn: int
     """Larger than that of every earlier run of this incarnation."""
     clock: Clock
+    log: str = ""
+    """The URL of the log that the stream is in. A sink must not write there by itself."""
 
 
 class SinkWriter(ABC):

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import email.utils
 import hashlib
 import hmac
 import http.client
+import socket
+import threading
 import time
 import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from types import TracebackType
+from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
 from millstream.durations import duration
 from millstream.errors import SinkError, UsageError
 from millstream.sinks.protocol import PATIENCE, Guarantee, Patience, Sink, SinkPlace, SinkWriter
 from millstream.sinks.rows import Rows
-
-if TYPE_CHECKING:
-    pass
 
 ROWS_MAX: Final = 500
 """Of one request: some receivers answer slowly, and what failed is sent again whole."""
@@ -37,7 +38,7 @@ _LATER: Final = (408, 425, 429)
 class WebhookSink(Sink):
     """See `webhook`."""
 
-    url: SplitResult
+    url: SplitResult = field(repr=False)
     secret: str | None = field(repr=False)
     headers: tuple[tuple[str, str], ...] = field(repr=False)
     rows_max: int
@@ -49,10 +50,40 @@ class WebhookSink(Sink):
         return Guarantee.AT_LEAST_ONCE
 
     def __str__(self) -> str:
-        return f"web hook {self.url.scheme}://{self.url.hostname}{self.url.path}"
+        # Of many receivers the path is all that one needs to know to post there, so it is a secret.
+        digest = hashlib.sha256(self.url.geturl().encode()).hexdigest()[:8]
+        port = "" if self.url.port is None else f":{self.url.port}"
+        return f"web hook {self.url.scheme}://{self.url.hostname}{port} ({digest})"
 
     def open(self, place: SinkPlace, stored: bytes | None) -> SinkWriter:
         return _WebhookWriter(self, place)
+
+
+class _Deadline:
+    """Ends a connection when the time is over. A socket's own timeout begins anew with every byte that comes."""
+
+    def __init__(self, connected: socket.socket, seconds: float) -> None:
+        self._connected = connected
+        self._seconds = seconds
+        self._over = False
+        self._timer = threading.Timer(seconds, self._end)
+        self._timer.daemon = True
+
+    def __enter__(self) -> None:
+        self._timer.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._timer.cancel()
+        if self._over and (error is None or isinstance(error, Exception)):
+            raise TimeoutError(f"no whole answer within {self._seconds:g} s") from error
+
+    def _end(self) -> None:
+        self._over = True
+        with contextlib.suppress(OSError):
+            # The socket below TLS, which would want to say goodbye first.
+            socket.socket.shutdown(self._connected, socket.SHUT_RDWR)
 
 
 class _WebhookWriter(SinkWriter):
@@ -105,11 +136,14 @@ class _WebhookWriter(SinkWriter):
             self._held.append(kind(url.hostname or "", url.port, timeout=self._sink.timeout_s))
         connection = self._held[0]
         target = (url.path or "/") + (f"?{url.query}" if url.query else "")
-        connection.request("POST", target, body, self._headers(body))
-        response = connection.getresponse()
-        said = response.read(ANSWER_BYTES).decode(errors="replace").strip()
-        if response.read(1):
-            self.close()  # the rest of a long answer is not waited for
+        if connection.sock is None:
+            connection.connect()
+        with _Deadline(connection.sock, self._sink.timeout_s):
+            connection.request("POST", target, body, self._headers(body))
+            response = connection.getresponse()
+            said = response.read(ANSWER_BYTES).decode(errors="replace").strip()
+            if response.read(1):
+                self.close()  # the rest of a long answer is not waited for
         return response.status, said, response.headers.get("Retry-After"), response.headers.get("Location")
 
     def _headers(self, body: bytes) -> dict[str, str]:
@@ -142,7 +176,7 @@ def webhook(
     Args:
         secret: What the receiver knows too.
         headers: Further ones, such as `Authorization`. In no message.
-        timeout: For an answer.
+        timeout: For a whole answer.
 
     Raises:
         UsageError: The address is none of HTTP, or names a password.

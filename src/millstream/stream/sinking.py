@@ -39,6 +39,7 @@ class Sinks:
 
     def __init__(self, graph: Graph, partition: int | None, clock: Clock, wait: Callable[[float], bool]) -> None:
         self._stream = graph.name
+        self._log = graph.sources()[0].step.topic.log.engine.url
         self._nodes = {node: node.step.sink for node in graph.nodes if isinstance(node.step, ToSink)}
         self._names: dict[Node, str] = {}
         self._keys: dict[Node, bytes] = {}
@@ -87,7 +88,7 @@ class Sinks:
         """
         for node, sink in self._nodes.items():
             note = _decode(state[self._keys[node]])
-            place = SinkPlace(self._names[node], note.incarnation, int(turn.value or b"0"), self._clock)
+            place = SinkPlace(self._names[node], note.incarnation, int(turn.value or b"0"), self._clock, self._log)
             try:
                 self._outlets[node] = Outlet(sink, place, note, self._wait)
             except SinkError as error:
@@ -125,7 +126,7 @@ class Sinks:
     def finish(self) -> bool:
         """Let all that is held become visible with the next commit; False where there is nothing."""
         for node, outlet in self._outlets.items():
-            if outlet.held:
+            if outlet.held or outlet.noted:
                 outlet.finish()
                 self._used.add(node)
         return bool(self._used)

@@ -19,6 +19,9 @@ CONNECT_S: Final = 10
 _FOR_GOOD: Final = ("22", "23502", "23503", "23514", "26", "28", "3D", "3F", "42")
 """Classes of SQLSTATE that stay as they are until somebody does something: values, rights, names."""
 
+_PASSING: Final = "42P07"
+"""There is such a table already: another stream has just made it, so the next attempt finds it."""
+
 
 class PostgresDatabase(Database):
     """See `Database`."""
@@ -51,7 +54,7 @@ class PostgresDatabase(Database):
             return None
         state = getattr(error, "sqlstate", None) or ""
         text = str(error).strip().replace("\n", "; ") or type(error).__name__
-        return SinkError(f"{self.place}: {text}", retryable=not state.startswith(_FOR_GOOD))
+        return SinkError(f"{self.place}: {text}", retryable=state == _PASSING or not state.startswith(_FOR_GOOD))
 
     def column_type(self, dtype: pl.DataType) -> str:
         import polars as pl

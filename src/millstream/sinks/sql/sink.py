@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from millstream.errors import UsageError
@@ -50,6 +51,7 @@ class SqlSink(Sink):
             )
 
     def open(self, place: SinkPlace, stored: bytes | None) -> SinkWriter:
+        self._refuse_log(place.log)
         database = self._database()
         target = Target(database, self.table, self.key)
         try:
@@ -59,6 +61,21 @@ class SqlSink(Sink):
         except BaseException:
             database.close()
             raise
+
+    def _refuse_log(self, log: str) -> None:
+        """Look whether the file is the log, without opening it.
+
+        Two SQLites in one process do not know of each other's locks on a file: closing it in one lets go of those of
+        the other, and both write at the same time.
+        """
+        path, ours = Path(self.url.removeprefix(_SQLITE)), Path(log.removeprefix(_SQLITE))
+        if self.url.startswith(_POSTGRES) or not log.startswith(_SQLITE) or not (path.exists() and ours.exists()):
+            return
+        if path.samefile(ours):
+            raise UsageError(
+                f"sql({str(path)!r}) is the log itself, and tables in it would damage it; name another file, or write "
+                "into a topic"
+            )
 
     def _database(self) -> Database:
         if self.url.startswith(_POSTGRES):
