@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import functools
 import sqlite3
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import polars as pl
+import pytest
 
 from millstream import sinks
 from millstream.sinks import Sink
@@ -63,6 +67,25 @@ class TestFunctions(SinkSuite):
 
     def seen(self, folder: Path) -> Sequence[Sold]:
         return msgspec.json.Decoder(Sold).decode_lines((folder / "calls").read_bytes())
+
+
+class TestStandardOutput(SinkSuite):
+    @pytest.fixture(autouse=True)
+    def printed(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+        self._monkeypatch = monkeypatch
+        with contextlib.ExitStack() as self._files:
+            yield
+            monkeypatch.undo()
+
+    def sink(self, folder: Path) -> Sink:
+        """Return standard output, which goes to a file from now on, though pytest sets its own for each phase."""
+        file = self._files.enter_context((folder / "printed").open("a", encoding="utf-8"))
+        module = sys.modules["millstream.sinks.stdout"]
+        self._monkeypatch.setattr(module, "sys", SimpleNamespace(stdout=file))
+        return sinks.stdout()
+
+    def seen(self, folder: Path) -> Sequence[Sold]:
+        return msgspec.json.Decoder(Sold).decode_lines((folder / "printed").read_bytes())
 
 
 class TestTableOfSqliteWithKey(SinkSuite):

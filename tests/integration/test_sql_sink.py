@@ -166,6 +166,27 @@ def test_what_the_table_does_not_take_is_said_and_not_lost(
         assert of_sqlite(tmp_path / "x.db", "SELECT * FROM t") == [(1, "x")]
 
 
+def test_columns_that_the_table_has_not_are_said_before_the_log_counts_on_the_rows(app: App, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "x.db")) as connection:
+        connection.execute("CREATE TABLE t (a INTEGER)")
+    with pytest.raises(UsageError, match="no column b"):
+        run(app, sinks.sql(tmp_path / "x.db", "t"), [Short(1, "x")], Short)
+    assert app.streams["s"].info().lag == 1
+
+
+def test_text_that_postgresql_has_no_place_for_is_said_and_can_be_given_up(
+    tmp_path: Path, server: PostgresServer
+) -> None:
+    sink = sinks.sql(server.url, "nul")
+    with App(tmp_path / "log.db", durability="relaxed") as app, pytest.raises(SinkError, match="NUL") as raised:
+        run(app, sink, [Short(1, "\x00")], Short)
+    assert not raised.value.retryable
+    with App(tmp_path / "log.db", durability="relaxed") as app:
+        app.stream(app.topic("s", Short), name="s", changed="drop")(lambda s: s.to(sink))
+        run(app, sink, [Short(2, "y")], Short)
+    assert of_postgres(server, "SELECT * FROM nul") == [(2, "y")]
+
+
 def test_key_that_is_no_column_is_said_when_the_stream_is_described(app: App) -> None:
     topic = app.topic("s", Short)
     with pytest.raises(UsageError, match="no column 'c'"):

@@ -54,7 +54,9 @@ class PostgresDatabase(Database):
             return None
         state = getattr(error, "sqlstate", None) or ""
         text = str(error).strip().replace("\n", "; ") or type(error).__name__
-        return SinkError(f"{self.place}: {text}", retryable=state == _PASSING or not state.startswith(_FOR_GOOD))
+        # What the driver itself cannot write, such as a text with a NUL, has no state.
+        for_good = state.startswith(_FOR_GOOD) or isinstance(error, self._psycopg.DataError)
+        return SinkError(f"{self.place}: {text}", retryable=state == _PASSING or not for_good)
 
     def column_type(self, dtype: pl.DataType) -> str:
         import polars as pl

@@ -53,6 +53,8 @@ class SqliteDatabase(Database):
             raise
 
     def _error(self, error: Exception) -> SinkError | None:
+        if isinstance(error, OverflowError):
+            return SinkError(f"{self.place}: SQLite has integers of 64 bits with a sign: {error}", retryable=False)
         if not isinstance(error, sqlite3.Error):
             return None
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF

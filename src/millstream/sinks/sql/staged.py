@@ -53,8 +53,11 @@ class StagedWriter(SinkWriter):
         if self._frames:
             number = self._number + 1
             data = _encode(self._frames)
-            with self._database.transaction() as transaction:
+            with self._target.filled() as transaction:
                 self._books.check(transaction)
+                for frame in self._frames:
+                    # Rows that do not fit are refused before the log counts on them.
+                    self._target.look(transaction, frame)
                 self._books.stage(transaction, number, data)
             self.held += sum(frame.height for frame in self._frames)
             self._number, self._frames, self._noted = number, [], (self._turn, number)

@@ -40,7 +40,7 @@ class Target:
         """
         if not frame.height:
             return
-        self._look(transaction, frame)
+        self.look(transaction, frame)
         if self._key:
             frame = self._newest(frame)
         quoted = self._database.quoted
@@ -64,8 +64,12 @@ class Target:
                 )
         return frame.unique(subset=self._key, keep="last", maintain_order=True)
 
-    def _look(self, transaction: Transaction, frame: pl.DataFrame) -> None:
-        """Make the table where there is none; see that it has the columns."""
+    def look(self, transaction: Transaction, frame: pl.DataFrame) -> None:
+        """Make the table where there is none; see that it has the columns.
+
+        Raises:
+            UsageError: It has others.
+        """
         names = frozenset(frame.columns)
         if names <= self._looked_at:
             return
