@@ -9,6 +9,10 @@ was only slow writes nothing any more.
 
 from __future__ import annotations
 
+import re
+from functools import cache
+from importlib import resources
+
 from millstream.errors import ConflictError
 from millstream.sinks.protocol import SinkPlace
 from millstream.sinks.sql.database import Database, Transaction
@@ -22,28 +26,15 @@ class Books:
         self._database = database
         self._key = [place.name, place.incarnation]
 
-    def _statement(self, text: str) -> str:
-        return text.replace("?", self._database.placeholder)
+    def _statement(self, name: str) -> str:
+        text = _statements()[name]
+        return text.replace("?", self._database.placeholder).replace("{blob}", self._database.blob)
 
     def take_over(self, transaction: Transaction) -> None:
         """Let this run write, and no earlier one."""
-        transaction.execute(
-            "CREATE TABLE IF NOT EXISTS millstream_sinks (name text NOT NULL, incarnation text NOT NULL, "
-            "turn bigint NOT NULL, PRIMARY KEY (name, incarnation))"
-        )
-        transaction.execute(
-            "CREATE TABLE IF NOT EXISTS millstream_staged (name text NOT NULL, incarnation text NOT NULL, "
-            f"turn bigint NOT NULL, number bigint NOT NULL, data {self._database.blob} NOT NULL, "
-            "PRIMARY KEY (name, incarnation, turn, number))"
-        )
-        transaction.execute(
-            self._statement(
-                "INSERT INTO millstream_sinks (name, incarnation, turn) VALUES (?, ?, ?) "
-                "ON CONFLICT (name, incarnation) DO UPDATE SET turn = excluded.turn "
-                "WHERE millstream_sinks.turn < excluded.turn"
-            ),
-            [*self._key, self._place.turn],
-        )
+        transaction.execute(self._statement("make_sinks"))
+        transaction.execute(self._statement("make_staged"))
+        transaction.execute(self._statement("take_over"), [*self._key, self._place.turn])
         self.check(transaction)
 
     def check(self, transaction: Transaction) -> None:
@@ -52,10 +43,7 @@ class Books:
         Raises:
             ConflictError: A later run has taken over.
         """
-        found = transaction.execute(
-            self._statement("UPDATE millstream_sinks SET turn = turn WHERE name = ? AND incarnation = ? AND turn = ?"),
-            [*self._key, self._place.turn],
-        )
+        found = transaction.execute(self._statement("check_turn"), [*self._key, self._place.turn])
         if found != 1:
             raise ConflictError(
                 f"another run of {self._place.name} writes to {self._database.place} now; this one stops"
@@ -63,32 +51,21 @@ class Books:
 
     def stage(self, transaction: Transaction, number: int, data: bytes) -> None:
         """Keep rows until the log has committed."""
-        # Where the answer to an earlier attempt was lost, they are there already.
-        transaction.execute(
-            self._statement(
-                "INSERT INTO millstream_staged (name, incarnation, turn, number, data) VALUES (?, ?, ?, ?, ?) "
-                "ON CONFLICT (name, incarnation, turn, number) DO UPDATE SET data = excluded.data"
-            ),
-            [*self._key, self._place.turn, number, data],
-        )
+        transaction.execute(self._statement("stage"), [*self._key, self._place.turn, number, data])
 
     def staged(self, transaction: Transaction, turn: int, number: int) -> list[bytes]:
         """Return what waits of one run, up to a number, oldest first."""
-        rows = transaction.rows(
-            self._statement(
-                "SELECT data FROM millstream_staged WHERE name = ? AND incarnation = ? AND turn = ? AND number <= ? "
-                "ORDER BY number"
-            ),
-            [*self._key, turn, number],
-        )
+        rows = transaction.rows(self._statement("staged"), [*self._key, turn, number])
         return [bytes(data) for (data,) in rows]
 
     def forget(self, transaction: Transaction, turn: int, number: int) -> None:
         """Remove what waits of one run up to a number, and all of earlier runs."""
-        transaction.execute(
-            self._statement(
-                "DELETE FROM millstream_staged WHERE name = ? AND incarnation = ? "
-                "AND (turn < ? OR turn = ? AND number <= ?)"
-            ),
-            [*self._key, turn, turn, number],
-        )
+        transaction.execute(self._statement("forget"), [*self._key, turn, turn, number])
+
+
+@cache
+def _statements() -> dict[str, str]:
+    """Return the statements of books.sql by name."""
+    text = resources.files(__package__).joinpath("books.sql").read_text(encoding="utf-8")
+    found = re.findall(r"^-- (\w+): .*\n((?:(?!--).+\n)+)", text, re.MULTILINE)
+    return {name: statement.strip().removesuffix(";") for name, statement in found}
