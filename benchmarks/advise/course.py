@@ -9,11 +9,11 @@ from typing import Final
 import msgspec
 
 WORKERS: Final = 2
-MEAN_S: Final = 0.2
+MEAN_S: Final = 0.5
 SPREAD: Final = 0.5
 """Coefficient of variation of the work: less than exponential, as of work that mostly waits for one other program."""
 
-WARM_S: Final = 10.0
+WARM_S: Final = 15.0
 """At the start, when the queue is empty and nothing is told yet; not counted."""
 
 BATCHES: Final = 10

@@ -1,6 +1,6 @@
 """One queue at a stated load for a while, in a process of its own; prints what became of each record, as JSON.
 
-Usage: python -m benchmarks.advise.one_queue FILE SEED LOAD SECONDS
+Usage: python -m benchmarks.advise.one_queue FILE SEED LOAD SECONDS MEAN_S
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 
 import msgspec
 
-from benchmarks.advise.course import MEAN_S, SPREAD, WORKERS, Course
+from benchmarks.advise.course import SPREAD, WORKERS, Course
 from millstream import App
 from millstream.advise.observing import observe
 from millstream.records import Record
@@ -23,7 +23,8 @@ class Work(msgspec.Struct):
 
 
 def main() -> None:
-    path, seed, load, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), float(sys.argv[4])
+    path, seed = sys.argv[1], int(sys.argv[2])
+    load, seconds, mean_s = (float(text) for text in sys.argv[3:6])
     # Short leases of the interpreter: a thread that wakes up does not wait for another one's bytes.
     sys.setswitchinterval(0.0005)
     rows: list[tuple[int, int, int, int, float]] = []
@@ -37,7 +38,7 @@ def main() -> None:
             rows.append((record.offset, record.append_time_us, started, time.time_ns() // 1000, work.seconds))
 
         with app.start():
-            produce(topic, random.Random(seed), load, seconds)
+            produce(topic, random.Random(seed), load, seconds, mean_s)
             until = time.monotonic() + 60
             while len(rows) < topic.info().records and time.monotonic() < until:
                 time.sleep(0.05)
@@ -55,11 +56,11 @@ def main() -> None:
     sys.stdout.buffer.write(msgspec.json.encode(course))
 
 
-def produce(topic: object, draw: random.Random, load: float, seconds: float) -> None:
+def produce(topic: object, draw: random.Random, load: float, seconds: float, mean_s: float) -> None:
     """Append at random (Poisson) with the rate of the load; work is log-normal."""
     sigma = math.sqrt(math.log(1 + SPREAD**2))
-    mu = math.log(MEAN_S) - sigma**2 / 2
-    rate = load * WORKERS / MEAN_S
+    mu = math.log(mean_s) - sigma**2 / 2
+    rate = load * WORKERS / mean_s
     begun = due = time.monotonic()
     while (due := due + draw.expovariate(rate)) < begun + seconds:
         time.sleep(max(0.0, due - time.monotonic()))

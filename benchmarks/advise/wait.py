@@ -17,7 +17,7 @@ from millstream.advise.formulas import Load, predict
 from millstream.advise.simulation import Work, waits_of
 
 LOADS = (0.50, 0.70, 0.85)
-SECONDS = 300.0
+SECONDS = 270.0
 WITHIN = 0.15
 DRAWS = 20
 """Simulations with other draws of the service times: their mean is the prediction."""
@@ -51,9 +51,8 @@ def _runs(options: Options, load: float, seconds: float) -> list[Course]:
         def one(run: int) -> Course:
             path = Path(directory, f"{run}.db")
             seed = round(load * 1000) + run
-            return msgspec.convert(
-                child("benchmarks.advise.one_queue", str(path), str(seed), str(load), str(seconds)), Course
-            )
+            arguments = (str(path), str(seed), str(load), str(seconds), str(MEAN_S))
+            return msgspec.convert(child("benchmarks.advise.one_queue", *arguments), Course)
 
         return list(pool.map(one, range(options.runs)))
 
