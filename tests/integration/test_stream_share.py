@@ -15,10 +15,12 @@ import msgspec
 import polars as pl
 import pytest
 
+from millstream import sinks
 from millstream.app import App
 from millstream.errors import UsageError
 from millstream.stream import StreamReader, count, table, tumbling
 from millstream.stream.membership import assigned, members
+from millstream.stream.run import StreamRun
 
 PARTITIONS = 4
 BEGIN = datetime(2024, 5, 1, 12, 0, tzinfo=UTC)
@@ -276,3 +278,20 @@ def test_state_of_all_partitions_is_not_taken_for_that_of_one_or_the_other_way_r
         with App(f"{path}{share}", durability="relaxed") as app:
             declare(app, share=not share)
             app.run(until="now")
+
+
+def test_what_a_sink_holds_of_partitions_that_were_let_go_is_published_when_all_is_read(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    with App(str(tmp_path / "log.db"), durability="relaxed") as app:
+        topic = app.topic("numbers", dict, partitions=2)
+        declare: Callable[..., StreamReader] = app.stream(topic, name="kept", share=True)
+        reader = declare(lambda s: s.to(sinks.files(folder)))
+        for n in range(20):
+            topic.append({"n": n}, key=str(n))
+        for partition in range(2):
+            # It has committed what it read, and is gone before its file is complete.
+            assert StreamRun(reader.graph, reader.options, partition=partition).step()
+        assert not list(folder.glob("*.ndjson"))
+        assert reader.run_now(threading.Event()) == 0
+        lines = [line for path in folder.glob("*.ndjson") for line in path.read_bytes().splitlines()]
+        assert sorted(msgspec.json.decode(line)["n"] for line in lines) == [*range(20)]

@@ -22,6 +22,7 @@ from millstream.stream.manifest import check_partitions
 from millstream.stream.membership import Member, Membership, assigned
 from millstream.stream.options import StreamOptions
 from millstream.stream.run import RECORDS_MAX, STOP_US, StreamRun, worker
+from millstream.stream.sinking import holds
 from millstream.stream.standby import QUIET_US
 
 _log = logging.getLogger("millstream.stream")
@@ -99,6 +100,7 @@ class SharedRun:
                 if not self._turns(lambda run: run.turn(stop, within_s=self._latency_s)):
                     self._turns(_idle)
                     self._wait(stop)
+            self._turns(_finish)
 
     def run_now(self, stop: threading.Event) -> int:
         """Process what is there, together with others that are at it; return the number of records of this process.
@@ -107,7 +109,7 @@ class SharedRun:
         """
         self._live = False
         total, still_us, seen = 0, self._clock.monotonic_us(), self._lags()
-        if not seen:
+        if not seen and not self._held():
             return 0
         with Membership(self._groups[0], worker()) as membership, contextlib.ExitStack() as ending:
             ending.callback(self._drop_all)
@@ -120,6 +122,9 @@ class SharedRun:
                 if not moved:
                     stop.wait(HANDOVER_LOOK_S)
                 total += moved
+            if not stop.is_set():
+                self._take_held(membership, stop)
+            self._turns(_finish)
         return total
 
     # --- who has what -----------------------------------------------------------------------------------------------
@@ -242,6 +247,18 @@ class SharedRun:
                 return
             left_us -= slice_us
 
+    def _held(self) -> list[int]:
+        """Return the partitions of which sinks hold results that are committed and not visible yet."""
+        group = self._groups[0]
+        return [partition for partition in range(self._partitions) if holds(group, partition)]
+
+    def _take_held(self, membership: Membership, stop: threading.Event) -> None:
+        """Take what nobody has and sinks hold results of, though there is nothing to read."""
+        theirs = {partition for member in membership.others().values() for partition in member.holds}
+        for partition in self._held():
+            if partition not in self._runs and partition not in theirs:
+                self._take(partition, stop)
+
     def _lags(self) -> dict[int, int]:
         """Return the number of offsets that are not read, of the partitions that have some."""
         lags: dict[int, int] = {}
@@ -256,6 +273,11 @@ class SharedRun:
 
 def _idle(run: StreamRun) -> int:
     run.idle()
+    return 0
+
+
+def _finish(run: StreamRun) -> int:
+    run.finish()
     return 0
 
 

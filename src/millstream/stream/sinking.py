@@ -11,6 +11,7 @@ import msgspec
 
 from millstream.clock import Clock
 from millstream.engines.protocol import StateChange
+from millstream.engines.values import StateRange
 from millstream.errors import SinkError, UsageError
 from millstream.log.group import Group
 from millstream.sinks.outlet import Note, Outlet
@@ -161,6 +162,12 @@ class Sinks:
     def _due(self) -> list[Node]:
         now_us = self._clock.now_us()
         return [node for node, outlet in self._outlets.items() if (us := outlet.due_us()) is not None and us <= now_us]
+
+
+def holds(group: Group[Any], partition: int) -> bool:
+    """Return whether sinks hold results of a partition that are committed and not visible yet."""
+    notes = group.state(partition, within=StateRange.of_prefix(SINKS))
+    return any(_decode(note).held for note in notes.values())
 
 
 def check_gone(stream: str, state: Mapping[bytes, bytes], *, drop: bool) -> None:
