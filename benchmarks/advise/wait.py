@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks.advise.course import MEAN_S, SPREAD, WORKERS, Course, standard_error
+from benchmarks.advise.course import MEAN_S, SPREAD, WARM_S, WORKERS, Course, standard_error
 from benchmarks.harness import Options, Report, child, folder
 from millstream.advise.demand import demand_of
 from millstream.advise.formulas import Load, predict
@@ -24,7 +24,7 @@ DRAWS = 20
 
 
 def measure(options: Options) -> Report:
-    seconds = max(15.0, SECONDS * options.scale)
+    seconds = max(4 * WARM_S, SECONDS * options.scale)
     report = Report(
         "advise_wait",
         "The mean wait that `millstream advise --workers` predicts is within 15% of the one that a real queue has.",
