@@ -294,6 +294,25 @@ def test_cold_files_can_lie_in_another_folder_where_only_ours_are_removed(
     assert list(place.glob("*/*/*")) == [strange]
 
 
+def test_what_was_copied_elsewhere_in_part_is_removed(
+    log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(log, 1000)
+    place = tmp_path / "archive"
+
+    def cut_off(file: Path, partial: Path) -> None:
+        partial.write_bytes(file.read_bytes()[:100])
+        raise KeyboardInterrupt  # as if the process died here
+
+    with monkeypatch.context() as patch:
+        patch.setattr("millstream.log.cold.store.shutil.copyfile", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            compact(log.engine, ColdStore.of(log.engine, str(place)), ColdRange("readings", 0, 1000))
+    assert len(list(place.glob("*/*/*.partial"))) == 1
+    sweep(log.engine)
+    assert list(place.glob("*/*/*")) == []
+
+
 def test_a_batch_that_changed_meanwhile_is_left_as_it_is(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     topic = filled(log, 1000)
     frame = topic.frame().collect()

@@ -175,9 +175,11 @@ class ColdStore:
                 yield location, mark
 
     def delete(self, location: str) -> None:
-        """Delete a file; nothing where it is gone already."""
+        """Delete a file, and what was written of it if it was cut off; nothing where it is gone already."""
         if "://" not in location:
-            Path(self.folder, location).unlink(missing_ok=True)
+            path = Path(self.folder, location)
+            path.unlink(missing_ok=True)
+            path.with_name(path.name + PARTIAL).unlink(missing_ok=True)
             return
         url, _, name = location.rpartition("/")
         try:
