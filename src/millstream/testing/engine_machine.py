@@ -48,9 +48,12 @@ from millstream.testing.engine_views import (
     check_whole,
     content_of,
     group_of,
+    is_there,
+    offset_in,
     offsets_of,
     outcome_of,
     part_of,
+    position_in,
     seen,
     spec_of,
     without_ids,
@@ -77,6 +80,7 @@ _topics = _places.map(lambda place: place[0])
 _groups = st.sampled_from(GROUPS)
 _readers = st.one_of(st.tuples(_topics, _groups), st.just(("a", SORTED)))
 """Topic and group."""
+_steering = st.sampled_from(["pause", "resume", "resume", "one", "two", "runs", "delete"])
 _fractions = st.integers(0, 4)
 _which = st.integers(0, 1)
 _few = st.sampled_from([1, 1, 1, 2, 3])
@@ -159,7 +163,7 @@ class EngineMachine(RuleBasedStateMachine):
 
     @rule(which=_which, topic=_topics, group=_groups, fraction=st.one_of(st.none(), _fractions))
     def create_group(self, which: int, topic: str, group: str, fraction: int | None) -> None:
-        start = None if fraction is None else {0: self._offset(topic, 0, fraction)}
+        start = None if fraction is None else {0: offset_in(self.model, topic, 0, fraction)}
         self._compare(lambda engine: seen(engine.create_group(topic, group, start=start), self.clock), which)
 
     # --- records --------------------------------------------------------------------------------------------------
@@ -187,7 +191,7 @@ class EngineMachine(RuleBasedStateMachine):
 
     @rule(which=_which, place=_places, fraction=st.integers(-1, 5), records_max=st.integers(1, 20))
     def read(self, which: int, place: tuple[str, int], fraction: int, records_max: int) -> None:
-        offset = self._offset(*place, fraction)
+        offset = offset_in(self.model, *place, fraction)
 
         def read(engine: Engine) -> dict[int, bytes]:
             batches = engine.read(*place, offset, records_max=records_max)
@@ -198,7 +202,7 @@ class EngineMachine(RuleBasedStateMachine):
 
     @rule(which=_which, topic=_topics, fraction=_fractions)
     def wait(self, which: int, topic: str, fraction: int) -> None:
-        seen = {topic: {0: self._offset(topic, 0, fraction)}}
+        seen = {topic: {0: offset_in(self.model, topic, 0, fraction)}}
         if topic in self.model.topics() and self.model.wait(seen, 0):
             assert self.engines[which].wait(seen, 0)
 
@@ -226,7 +230,7 @@ class EngineMachine(RuleBasedStateMachine):
         appends: list[tuple[tuple[str, int], int]],
     ) -> None:
         topic, partition = place
-        start = self._position(topic, group, partition) + late
+        start = position_in(self.model, topic, group, partition) + late
         moves = [OffsetMove(partition, start, start + count)]
         state = self._changes(changes, expires)
         batches = self._batches(appends)
@@ -286,10 +290,13 @@ class EngineMachine(RuleBasedStateMachine):
         ]
         self._compare(lambda engine: engine.sort("a", SORTED, 0, start, later), which)
 
-    @rule(which=_which, reader=_readers, call=st.sampled_from(["pause", "resume", "resume", "one", "two", "runs"]))
+    @rule(which=_which, reader=_readers, call=_steering)
     def steer(self, which: int, reader: tuple[str, str], call: str) -> None:
         if call in ("pause", "resume"):
             self._compare(lambda engine: engine.pause(*reader, paused=call == "pause"), which)
+        elif call == "delete":
+            # The other groups stay, so that their histories grow long. What it had out is lost from then on.
+            self._compare(lambda engine: engine.delete_group(reader[0], GROUPS[-1]), which)
         elif reader[1] == SORTED:
             parallel = {"one": 1, "two": 2}.get(call)
             self._compare(lambda engine: seen(engine.create_group(*reader, parallel=parallel), self.clock), which)
@@ -343,9 +350,9 @@ class EngineMachine(RuleBasedStateMachine):
     def trim(self, which: int, place: tuple[str, int], fraction: int, force: bool) -> None:
         topic, partition = place
         engine = self.engines[which]
-        if not isinstance(engine, Maintenance) or not self._exists(topic, partition):
+        if not isinstance(engine, Maintenance) or not is_there(self.model, topic, partition):
             return
-        before = self._offset(topic, partition, fraction)
+        before = offset_in(self.model, topic, partition, fraction)
         if not force:
             infos = [self.model.describe_group(topic, group) for group in self.model.groups(topic)]
             before = min([before, *(info.committed[partition] for info in infos)])
@@ -359,9 +366,9 @@ class EngineMachine(RuleBasedStateMachine):
     def merge(self, which: int, place: tuple[str, int], fraction: int, count: int) -> None:
         topic, partition = place
         engine = self.engines[which]
-        if not isinstance(engine, Maintenance) or not self._exists(topic, partition):
+        if not isinstance(engine, Maintenance) or not is_there(self.model, topic, partition):
             return
-        start = self._offset(topic, partition, fraction)
+        start = offset_in(self.model, topic, partition, fraction)
         old = engine.batch_headers(topic, partition, start, 10**9, headers_max=count)
         if len(old) < 2:
             return
@@ -478,21 +485,3 @@ class EngineMachine(RuleBasedStateMachine):
     def _changes(self, changes: Sequence[tuple[int, bytes, bytes | None]], expires: int | None) -> list[StateChange]:
         expires_us = None if expires is None else self.clock.now_us() + expires * SECOND_US
         return [StateChange(*change, expires_us=expires_us) for change in changes]
-
-    def _offset(self, topic: str, partition: int, quarters: int) -> int:
-        """Return an offset so many quarters into what the partition holds; -1 and 5 are outside of it."""
-        if not self._exists(topic, partition):
-            return max(quarters, 0)
-        info = self.model.describe_topic(topic).partitions[partition]
-        if quarters < 0:
-            return info.start_offset - 1
-        return info.start_offset + (info.end_offset - info.start_offset) * quarters // 4 + (quarters > 4)
-
-    def _exists(self, topic: str, partition: int) -> bool:
-        return topic in self.model.topics() and 0 <= partition < TOPICS[topic]
-
-    def _position(self, topic: str, group: str, partition: int) -> int:
-        """Return where the group goes on as a stream."""
-        if not self._exists(topic, partition) or group not in self.model.groups(topic):
-            return 0
-        return self.model.describe_group(topic, group).next_offsets[partition]

@@ -71,3 +71,24 @@ def spec_of(topic: str) -> TopicSpec:
 def group_of(engine: Engine, topic: str, group: str, clock: FakeClock) -> tuple[GroupInfo, list[dict[bytes, bytes]]]:
     states = [engine.state(topic, group, partition) for partition in range(TOPICS[topic])]
     return seen(engine.describe_group(topic, group), clock), states
+
+
+def offset_in(model: Engine, topic: str, partition: int, quarters: int) -> int:
+    """Return an offset so many quarters into what the partition holds; -1 and 5 are outside of it."""
+    if not is_there(model, topic, partition):
+        return max(quarters, 0)
+    info = model.describe_topic(topic).partitions[partition]
+    if quarters < 0:
+        return info.start_offset - 1
+    return info.start_offset + (info.end_offset - info.start_offset) * quarters // 4 + (quarters > 4)
+
+
+def is_there(model: Engine, topic: str, partition: int) -> bool:
+    return topic in model.topics() and 0 <= partition < TOPICS[topic]
+
+
+def position_in(model: Engine, topic: str, group: str, partition: int) -> int:
+    """Return where the group goes on as a stream."""
+    if not is_there(model, topic, partition) or group not in model.groups(topic):
+        return 0
+    return model.describe_group(topic, group).next_offsets[partition]
