@@ -9,9 +9,8 @@ from typing import Any, Final
 from benchmarks.harness import Options, Report, alternate, folder, seconds
 from benchmarks.nexmark.streams import STREAMS
 from benchmarks.stream.runs import fill_events, opened, timed
-from millstream.engines.protocol import Durability
+from millstream.engines.protocol import Append, Durability
 from millstream.log.topic import Topic
-from millstream.stream.graph import Each
 from millstream.stream.reader import StreamReader
 from millstream.stream.run import StreamRun
 
@@ -25,13 +24,9 @@ class Careless(StreamRun):
     def _changes(self) -> list[Any]:
         return []
 
-    def _commit(self, moves: Mapping[str, Any], writes: Sequence[Any], swept: Any, progress: Any) -> float:
-        appends = [
-            append
-            for node, piece in swept.arrivals
-            if not isinstance(node.step, Each)
-            for append in self._outputs[node].appends(piece)
-        ]
+    def _commit(
+        self, moves: Mapping[str, Any], writes: Sequence[Any], swept: Any, progress: Any, appends: Sequence[Append]
+    ) -> float:
         if appends:
             self._log.engine.append(appends, durability=Durability.RELAXED)
         return 0.0
