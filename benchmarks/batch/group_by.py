@@ -21,7 +21,7 @@ SQL = "SELECT page, count(*) AS views, avg(load_ms) AS ms FROM {} GROUP BY page"
 def measure(options: Options) -> Report:
     count = options.records(10_000_000)
     report = Report(
-        "group_by",
+        "batch_group_by",
         "A question to old records costs what it costs of a Parquet file.",
         {"records": f"{count:,} of five fields; count and mean of one by another; files are in the page cache"},
     )
