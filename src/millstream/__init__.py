@@ -129,6 +129,7 @@ if TYPE_CHECKING:
     from millstream.triggers.http.request import Request, Response
     from millstream.triggers.inbox import File, files
     from millstream.triggers.matching import Matched, matching
+    from millstream.triggers.objects import StoredObject, objects
     from millstream.triggers.protocol import Trigger
     from millstream.triggers.times import Due, at, cron, every
 
@@ -236,6 +237,7 @@ _MODULES = {
     "millstream.triggers.absence": ("Absent", "absence"),
     "millstream.triggers.inbox": ("File", "files"),
     "millstream.triggers.matching": ("Matched", "matching"),
+    "millstream.triggers.objects": ("StoredObject", "objects"),
     "millstream.triggers.protocol": ("Trigger",),
     "millstream.triggers.times": ("Due", "at", "cron", "every"),
 }
@@ -313,6 +315,7 @@ __all__ = [
     "StorageError",
     "StorageFullError",
     "StorageReadOnlyError",
+    "StoredObject",
     "Stream",
     "StreamInfo",
     "StreamReader",
@@ -352,6 +355,7 @@ __all__ = [
     "mean",
     "min_",
     "n_unique",
+    "objects",
     "progress",
     "quantile",
     "replay",
