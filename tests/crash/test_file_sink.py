@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from millstream import App, sinks
+from millstream import App, Stream, UsageError, sinks
 from millstream.errors import SinkError
 from millstream.sinks import Patience
 from millstream.sinks.files.staging import Staging
+from millstream.testing.sink_faults import Crash, InterruptedSink, Interruptions
 
 TMPFS_BYTES = 4 * 1024 * 1024
 ROW_BYTES = 10_000
@@ -114,3 +116,36 @@ def test_failed_write_that_left_more_behind_is_written_over_whole(tmp_path: Path
     length = staging.write("x", length, b"two")
     assert staging.path("x").read_bytes() == b"one,two"
     assert length == 7
+
+
+def test_file_that_a_crash_left_without_its_name_keeps_its_sink_in_the_description(tmp_path: Path) -> None:
+    interruptions = Interruptions()
+    sink = InterruptedSink(sinks.files(tmp_path / "out", "ndjson", size=1), interruptions)
+
+    def dies(number: int, step: str) -> None:
+        if step == "before publish":
+            raise Crash(step)
+
+    def run(*outputs: sinks.Sink | str) -> None:
+        with App(tmp_path / "log.db", durability="relaxed") as app:
+            topic = app.topic("rows", Row)
+
+            def describe(s: Stream) -> None:
+                for output in outputs:
+                    s.to(output)
+
+            reader = app.stream(topic, name="s")(describe)
+            if topic.info().records == 0:
+                topic.extend([Row(n, "x") for n in range(3)])
+            reader.run_now(threading.Event())
+
+    interruptions.at = dies
+    with pytest.raises(Crash):
+        run(sink, "results")
+    assert rows_in(tmp_path / "out") == []
+    with pytest.raises(UsageError, match="not visible yet"):
+        run("results")
+    interruptions.at = lambda number, step: None
+    run(sink, "results")
+    assert rows_in(tmp_path / "out") == [0, 1, 2]
+    run("results")  # all is visible: the sink may go

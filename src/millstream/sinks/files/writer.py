@@ -44,6 +44,7 @@ class Complete(msgspec.Struct, array_like=True):
     staged: str
     name: str
     """Below the sink's folder, with `/`."""
+    rows: int = 0
 
 
 class Noted(msgspec.Struct, array_like=True):
@@ -118,12 +119,14 @@ class FilesWriter(SinkWriter):
         self._grow()
         self._close_what_is_due()
         self._seal()
-        self.held = sum(part.rows for part in self._parts.values())
+        # Until they are published, complete files are held too: whoever stops here must come back for them.
+        self.held = self._growing() + sum(one.rows for one in self._complete)
         return msgspec.msgpack.encode(Noted(self._number, [*self._parts.values()], self._complete))
 
     def publish(self) -> None:
         self._publish(self._complete)
         self._complete = []
+        self.held = self._growing()
         for name in self._waste:
             self._staging.remove(name)
         self._waste = []
@@ -143,6 +146,9 @@ class FilesWriter(SinkWriter):
         part = self._parts.get(folder)
         begins = part is None or part.shape != shape
         return folder, rows, shape, as_next, self._format.encode(rows, first=True) if begins else as_next
+
+    def _growing(self) -> int:
+        return sum(part.rows for part in self._parts.values())
 
     def _new(self, folder: str, shape: str) -> Part:
         number = self._number
@@ -177,7 +183,7 @@ class FilesWriter(SinkWriter):
                 self._format.convert(self._staging.path(part.staged), self._staging.path(staged))
                 self._waste.append(part.staged)
                 self._staging.sync({self._staging.folder})
-            self._complete.append(Complete(staged, self._name(part)))
+            self._complete.append(Complete(staged, self._name(part), part.rows))
             del self._closing[0]
 
     def _publish(self, complete: list[Complete]) -> None:
@@ -197,7 +203,7 @@ class FilesWriter(SinkWriter):
             self._staging.copy(old.staged, old.length, part.staged)
             self._parts[part.folder] = part
             self._waste.append(old.staged)
-        self.held = sum(part.rows for part in self._parts.values())
+        self.held = self._growing()
         kept = {*self._waste, *(part.staged for part in self._parts.values())}
         for path in self._staging.folder.glob(f"{self._place.name}-{self._place.incarnation}-*"):
             if path.name not in kept:
