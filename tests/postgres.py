@@ -73,18 +73,18 @@ class PostgresServer:
             "-c",
             "fsync=off",
         ]
-        log = (self._folder / "log").open("ab")
-        with contextlib.closing(log):
-            self._process = subprocess.Popen(
-                [*self._as, *command], cwd="/", stdout=log, stderr=log, start_new_session=True
-            )
         until = time.monotonic() + PATIENCE_S
         while True:
+            if self._process is None or self._process.poll() is not None:
+                # After a crash the first tries may find that what was killed has not let go of its memory yet.
+                with (self._folder / "log").open("ab") as log:
+                    self._process = subprocess.Popen(
+                        [*self._as, *command], cwd="/", stdout=log, stderr=log, start_new_session=True
+                    )
             try:
                 psycopg.connect(self.url, connect_timeout=5).close()
             except psycopg.OperationalError:
                 assert time.monotonic() < until, (self._folder / "log").read_text()[-1000:]
-                assert self._process.poll() is None, (self._folder / "log").read_text()[-1000:]
                 time.sleep(0.05)
             else:
                 return
