@@ -74,6 +74,12 @@ def test_what_does_not_go_together_is_said(
     assert not (folder / "millstream.db").exists()
 
 
+def test_file_that_is_missing_leaves_nothing_behind(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["put", "t", "--file", "none.log", "--format", "access"]) != 0
+    assert "none.log" in capsys.readouterr().err
+    assert not (folder / "millstream.db").exists()
+
+
 def test_what_cannot_be_stored_is_raised_and_not_counted() -> None:
     with App("memory://") as app:
         topic = app.topic("access", AccessEvent, time="time")

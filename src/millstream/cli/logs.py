@@ -9,7 +9,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 from msgspec.structs import asdict
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from millstream.log.topic import Topic
     from millstream.logs.alert import Alert
     from millstream.logs.application import LogsApplication
     from millstream.logs.rules import Rule
@@ -206,8 +205,9 @@ class _Printer:
         self._shown = shown
         self._as_json = as_json
         self._color = not as_json and sys.stdout.isatty()
-        self._events = _start(logs.events)
-        self._alerts = _start(logs.alerts)
+        # What happened since then was appended since then: the years before are not looked through.
+        self._events = logs.events.offsets_at(since)[0]
+        self._alerts = logs.alerts.offsets_at(since)[0]
         self.notes: set[str] = set()
 
     def print_events(self) -> None:
@@ -241,10 +241,6 @@ class _Printer:
         while records := self._logs.alerts.read(self._alerts, records_max=READ_RECORDS):
             self._alerts = records[-1].offset + 1
             yield from (record.value for record in records)
-
-
-def _start(topic: Topic[Any]) -> int:
-    return topic.info().partitions[0].start_offset
 
 
 def _note(notes: Sequence[str], *, as_json: bool, seen: set[str] | None = None) -> None:

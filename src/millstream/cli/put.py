@@ -83,6 +83,8 @@ def put(
     if format is not None and pattern is not None:
         raise SettingsError("--format and --pattern both say what lines are; give one of them")
     known = _format(format, pattern, file)
+    if known is not None and file is not None and str(file) != "-":
+        file.open("rb").close()  # before anything is made for it
     with shell.open(create=True) as log, without_collector():
         if known is not None:
             found = log.topic(topic, known.type, key=key, time="time")
