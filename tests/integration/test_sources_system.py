@@ -156,6 +156,9 @@ class Broken:
     def following(self) -> Sequence[str]:
         return ()
 
+    def parser(self, origin: str) -> LogParser:
+        return LogParser(origin)
+
     def read(
         self, positions: Mapping[bytes, bytes], stop: threading.Event, note: Note
     ) -> Generator[Reading, None, None]:

@@ -46,7 +46,7 @@ def test_fields_find_their_place_in_the_event() -> None:
         r"%{TIMESTAMP:time} \[%{LOGLEVEL:level}\] %{IP:source_ip} (?P<command>\w+) "
         r"took %{NUMBER:took:float} %{GREEDY:msg}"
     )
-    parser = EventParser("x", grok_reader(pattern))
+    parser = EventParser("x", grok_reader(pattern), format="pattern")
     lines = [b"2026-03-01T10:00:00Z [WARN] 10.0.0.1 copy took 1.5 a lot of time", b"other"]
     [event, other] = parser.events(lines, now=NOW)
     assert event.time == other.time == datetime(2026, 3, 1, 10, tzinfo=UTC)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from millstream.parsers.log_event import LogEvent
 from millstream.parsers.system_event import text_of
@@ -17,6 +17,28 @@ ReadLine = Callable[[str, datetime], Mapping[str, Any] | None]
 None for a line of another shape."""
 
 
+class LogEventParser(Protocol):
+    """Reads the lines of one source, in order, as events. It never fails on a line: an odd one is a message, whole."""
+
+    @property
+    def format(self) -> str:
+        """The name of the format, which its events carry."""
+        ...
+
+    def events(self, lines: Sequence[bytes], *, now: datetime) -> list[LogEvent]:
+        """Return the event of each line, in their order.
+
+        Args:
+            lines: Without their ends.
+            now: The time of reading, with a zone.
+        """
+        ...
+
+    def columns(self, lines: Sequence[bytes], *, now: datetime) -> pl.DataFrame:
+        """Return the same as columns; faster where there are many lines."""
+        ...
+
+
 class EventParser:
     """Parses the lines of one source, in order, each by itself.
 
@@ -24,7 +46,8 @@ class EventParser:
     one, else the time of its reading.
     """
 
-    def __init__(self, source: str, read: ReadLine) -> None:
+    def __init__(self, source: str, read: ReadLine, *, format: str) -> None:
+        self.format = format
         self._source = source
         self._read = read
         self._time_before: datetime | None = None
@@ -53,6 +76,7 @@ class EventParser:
             source=self._source,
             raw=text,
             raw_bytes=exact,
+            format=self.format,
             **fields,
         )
 

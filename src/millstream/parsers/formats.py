@@ -18,6 +18,7 @@ from millstream.parsers.audit import audit_reader
 from millstream.parsers.databases import mysql_reader, postgres_reader
 from millstream.parsers.event_parser import EventParser, ReadLine
 from millstream.parsers.grok import Grok, grok_reader
+from millstream.parsers.journal import JournalParser
 from millstream.parsers.json_lines import json_reader
 from millstream.parsers.key_values import logfmt_reader
 from millstream.parsers.log_event import LogEvent
@@ -57,20 +58,21 @@ class Format(msgspec.Struct, frozen=True):
     about: str
 
 
-def _events(reader: Callable[[], ReadLine], about: str) -> Format:
-    return Format(LogEvent, lambda source: EventParser(source, reader()), about)
+def _events(name: str, reader: Callable[[], ReadLine], about: str) -> Format:
+    return Format(LogEvent, lambda source: EventParser(source, reader(), format=name), about)
 
 
 FORMATS: Final = {  # the narrow ones first: see `choose_format`
     "access": Format(AccessEvent, lambda source: AccessParser(), "access logs of web servers, common and combined"),
-    "error": _events(error_reader, "error logs of Apache and nginx"),
-    "audit": _events(audit_reader, "auditd"),
-    "cef": _events(security_reader, "CEF and LEEF, alone or behind a syslog header"),
-    "postgres": _events(postgres_reader, "PostgreSQL"),
-    "mysql": _events(mysql_reader, "MySQL and MariaDB"),
-    "w3c": _events(w3c_reader, "W3C extended logs: IIS"),
-    "json": _events(json_reader, "JSON lines: bunyan, pino, zap, slog, structlog, Log4j, MongoDB, ..."),
-    "logfmt": _events(logfmt_reader, 'names and values: level=info msg="it works"'),
+    "error": _events("error", error_reader, "error logs of Apache and nginx"),
+    "audit": _events("audit", audit_reader, "auditd"),
+    "cef": _events("cef", security_reader, "CEF and LEEF, alone or behind a syslog header"),
+    "postgres": _events("postgres", postgres_reader, "PostgreSQL"),
+    "mysql": _events("mysql", mysql_reader, "MySQL and MariaDB"),
+    "w3c": _events("w3c", w3c_reader, "W3C extended logs: IIS"),
+    "journal": Format(LogEvent, lambda source: JournalParser(), "the systemd journal: journalctl --output=json"),
+    "json": _events("json", json_reader, "JSON lines: bunyan, pino, zap, slog, structlog, Log4j, MongoDB, ..."),
+    "logfmt": _events("logfmt", logfmt_reader, 'names and values: level=info msg="it works"'),
     "syslog": Format(LogEvent, LogParser, "logs such as auth.log: RFC 3164, RFC 5424, ISO times, and what they mean"),
 }
 
@@ -93,4 +95,4 @@ def format_of_pattern(pattern: str) -> Format:
         UsageError: The pattern is wrong; see `Grok`.
     """
     Grok(pattern)
-    return _events(functools.partial(grok_reader, pattern), f"lines like {pattern}")
+    return _events("pattern", functools.partial(grok_reader, pattern), f"lines like {pattern}")

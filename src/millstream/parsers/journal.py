@@ -8,19 +8,43 @@ Source: systemd.journal-fields(7); https://systemd.io/JOURNAL_EXPORT_FORMATS ("J
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 
+from millstream.parsers.event_parser import event_columns
 from millstream.parsers.log_event import LogEvent
 from millstream.parsers.messages.tables import read_message
 from millstream.parsers.system_event import severity_of, text_of
 from millstream.records import time_from_us
 
+if TYPE_CHECKING:
+    import polars as pl
+
 _DECODER = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _US_MAX = 253_402_300_799_999_999  # 9999-12-31T23:59:59.999999Z, the last time that a datetime can say
 
 SOURCE = "journal"
+
+
+class JournalParser:
+    """Parses entries of the journal, one a line."""
+
+    format: ClassVar[str] = "journal"
+
+    def events(self, lines: Sequence[bytes], *, now: datetime) -> list[LogEvent]:
+        """Return the event of each entry; see `parse_entry`."""
+        return [parse_entry(line, now=now) for line in lines]
+
+    def columns(self, lines: Sequence[bytes], *, now: datetime) -> pl.DataFrame:
+        """Return the same as columns."""
+        return event_columns(self.events(lines, now=now))
+
+    def fits(self, line: bytes, *, now: datetime) -> bool:
+        """Return whether a line is an entry as journalctl writes it."""
+        return line.startswith(b"{") and b'"__REALTIME_TIMESTAMP"' in line
 
 
 def parse_entry(line: bytes, *, now: datetime) -> LogEvent:
@@ -38,6 +62,7 @@ def parse_entry(line: bytes, *, now: datetime) -> LogEvent:
             message=f"an entry that could not be read; the first {len(line):,} bytes of it are kept in `raw`",
             raw=raw,
             raw_bytes=exact,
+            format=SOURCE,
         )
     time = _number(fields, "_SOURCE_REALTIME_TIMESTAMP", _US_MAX)
     if time is None:
@@ -56,6 +81,7 @@ def parse_entry(line: bytes, *, now: datetime) -> LogEvent:
         severity=None if level is None else severity_of(level),
         raw=raw,
         raw_bytes=exact,
+        format=SOURCE,
         **read_message(program, message),
     )
 

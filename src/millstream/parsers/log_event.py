@@ -17,6 +17,7 @@ The names are our own, short enough to type; what each is in the Elastic Common 
 | device, device_vendor | device.id, device.manufacturer | USB |
 | device_product, device_serial | device.model.name, device.serial_number | USB |
 | fields | labels | what a parser found beyond these |
+| format | event.module | the parser |
 
 Source: elastic.co/guide/en/ecs/current/ecs-field-reference.html.
 """
@@ -75,6 +76,8 @@ class LogEvent(SystemEvent, frozen=True, kw_only=True):
     device_serial: str | None = None
     fields: dict[str, Any] | None = None
     """What a parser found beyond the fields above."""
+    format: str | None = None
+    """Which parser read the line: a name of `FORMATS`; with `raw` it can be read again by a newer one."""
 
 
 def event_of(row: Mapping[str, Any]) -> LogEvent:
@@ -113,5 +116,6 @@ ECS_NAMES: Final = {
     "device_product": "device.model.name",
     "device_serial": "device.serial_number",
     "fields": "labels",
+    "format": "event.module",
 }
 """Field of a `LogEvent` -> field of ECS; `authentication.method` and `session.id` are not in it, only in its style."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from millstream.parsers.log_event import LogEvent
 from millstream.parsers.messages.tables import read_message, read_messages
@@ -37,6 +37,8 @@ _LAST_SECOND: Final = timedelta(seconds=3599)
 
 class LogParser:
     """Parses the lines of one text log, in order."""
+
+    format: ClassVar[str] = "syslog"
 
     def __init__(self, source: str, *, program: str | None = None, zone: tzinfo | None = None) -> None:
         """Parse lines of `source`; arguments as those of `LineParser`."""
@@ -73,6 +75,7 @@ class LogParser:
             severity=header.severity,
             raw=text,
             raw_bytes=exact,
+            format=self.format,
             **read_message(header.program, header.message),
         )
 
@@ -93,6 +96,7 @@ class LogParser:
             raw_bytes,
             *read_messages(found["program"], found["message"]),
             fields=pl.lit(None, pl.String),
+            format=pl.lit(self.format),
         )
 
     def _headers(self, raw: pl.Series, now: datetime) -> pl.DataFrame:

@@ -14,6 +14,8 @@ from typing import Final
 from watchfiles import Change, watch
 
 from millstream.clock import Clock, SystemClock
+from millstream.parsers.event_parser import LogEventParser
+from millstream.parsers.log_lines import LogParser
 from millstream.sources.source import Note, Reading
 from millstream.sources.tail import FileTail
 
@@ -83,6 +85,9 @@ class FileSource:
 
     def following(self) -> Sequence[str]:
         return tuple(str(tail.path) for tail in self._tails if tail.open)
+
+    def parser(self, origin: str) -> LogEventParser:
+        return LogParser(origin, program=program_of(origin))
 
     def read(
         self, positions: Mapping[bytes, bytes], stop: threading.Event, note: Note

@@ -18,6 +18,8 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from millstream.parsers.event_parser import LogEventParser
+from millstream.parsers.journal import JournalParser
 from millstream.sources.source import Line, Note, Reading
 
 POSITION: Final = b"journal"
@@ -79,6 +81,9 @@ class JournalSource:
 
     def following(self) -> Sequence[str]:
         return (self.name,) if self._running else ()
+
+    def parser(self, origin: str) -> LogEventParser:
+        return JournalParser()
 
     def read(
         self, positions: Mapping[bytes, bytes], stop: threading.Event, note: Note

@@ -12,6 +12,8 @@ from typing import Protocol
 
 import msgspec
 
+from millstream.parsers.event_parser import LogEventParser
+
 Note = Callable[[str], None]
 """Takes one sentence for a person: what is missing, may not be read, or was lost. Said twice, it is kept once."""
 
@@ -47,6 +49,10 @@ class Source(Protocol):
 
     def following(self) -> Sequence[str]:
         """Return the origins that are being read now."""
+        ...
+
+    def parser(self, origin: str) -> LogEventParser:
+        """Return what reads the lines of one origin; asked once for each, at its first line."""
         ...
 
     def read(

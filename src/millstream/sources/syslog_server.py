@@ -22,6 +22,8 @@ from collections.abc import Generator, Mapping, Sequence
 from typing import Final
 
 from millstream.errors import SettingsError
+from millstream.parsers.event_parser import LogEventParser
+from millstream.parsers.log_lines import LogParser
 from millstream.sources.source import Line, Note, Reading
 
 MESSAGE_BYTES_MAX: Final = 256 * 1024
@@ -93,6 +95,9 @@ class SyslogServer:
         for found in self._sockets.values():
             found.close()
         self._sockets.clear()
+
+    def parser(self, origin: str) -> LogEventParser:
+        return LogParser(origin)
 
     def read(
         self, positions: Mapping[bytes, bytes], stop: threading.Event, note: Note

@@ -19,15 +19,13 @@ from millstream.clock import Clock
 from millstream.errors import ConflictError, MillstreamError
 from millstream.log.log import Log
 from millstream.log.topic import Topic
-from millstream.parsers import journal as journal_parser
-from millstream.parsers.event_parser import event_columns
+from millstream.parsers.event_parser import LogEventParser, event_columns
 from millstream.parsers.log_event import LogEvent
-from millstream.parsers.log_lines import LogParser
 from millstream.parsers.system_event import Severity
 from millstream.records import time_from_us
-from millstream.sources.files import FileSource, program_of, system_files
+from millstream.sources.files import FileSource, system_files
 from millstream.sources.journal import JournalSource, journal_is_kept
-from millstream.sources.source import Line, Reading, Source
+from millstream.sources.source import Reading, Source
 from millstream.sources.writer import OnceWriter
 
 if TYPE_CHECKING:
@@ -187,13 +185,13 @@ class SystemFollower:
 
     def _follow(self, source: Source) -> None:
         """Follow one source: the loop that logs, counts and decides."""
-        parsers: dict[str, LogParser] = {}
+        parsers: dict[str, LogEventParser] = {}
         while not self._stop.is_set():
             epoch, positions = self._writer.positions()
             readings = source.read(positions, self._stop, self.note)
             try:
                 for reading in readings:
-                    self._writer.store(self._parse(reading, parsers), reading.positions, epoch)
+                    self._writer.store(self._parse(reading, source, parsers), reading.positions, epoch)
                 return  # told to stop, or nothing there to follow
             except ConflictError:
                 self._writer.reload()
@@ -210,35 +208,24 @@ class SystemFollower:
                 readings.close()
             self._stop.wait(_PAUSE_SECONDS)
 
-    def _parse(self, reading: Reading, parsers: dict[str, LogParser]) -> list[LogEvent] | pl.DataFrame:
+    def _parse(
+        self, reading: Reading, source: Source, parsers: dict[str, LogEventParser]
+    ) -> list[LogEvent] | pl.DataFrame:
+        """Return the events of a reading: in its order, or by origin where they are many."""
         now = time_from_us(self._clock.now_us())
+        for line in reading.lines:
+            if line.origin not in parsers:
+                parsers[line.origin] = source.parser(line.origin)
         if len(reading.lines) < COLUMNS_FROM:
-            return [_event(line, parsers, now) for line in reading.lines]
+            return [event for line in reading.lines for event in parsers[line.origin].events([line.data], now=now)]
         import polars as pl
 
         by_origin: dict[str, list[bytes]] = {}
         for line in reading.lines:
             by_origin.setdefault(line.origin, []).append(line.data)
-        return pl.concat([_columns(origin, lines, parsers, now) for origin, lines in by_origin.items()])
+        return pl.concat([_columns(parsers[origin], lines, now) for origin, lines in by_origin.items()])
 
 
-def _columns(origin: str, lines: list[bytes], parsers: dict[str, LogParser], now: datetime) -> pl.DataFrame:
-    if origin == journal_parser.SOURCE:
-        return event_columns([journal_parser.parse_entry(line, now=now) for line in lines])
-    parser = _parser_of(origin, parsers)
+def _columns(parser: LogEventParser, lines: list[bytes], now: datetime) -> pl.DataFrame:
     # Columns take milliseconds to begin with: a few lines are faster one by one.
     return parser.columns(lines, now=now) if len(lines) >= FEW_LINES else event_columns(parser.events(lines, now=now))
-
-
-def _event(line: Line, parsers: dict[str, LogParser], now: datetime) -> LogEvent:
-    if line.origin == journal_parser.SOURCE:
-        return journal_parser.parse_entry(line.data, now=now)
-    [event] = _parser_of(line.origin, parsers).events([line.data], now=now)
-    return event
-
-
-def _parser_of(origin: str, parsers: dict[str, LogParser]) -> LogParser:
-    parser = parsers.get(origin)
-    if parser is None:
-        parser = parsers[origin] = LogParser(origin, program=program_of(origin))
-    return parser
