@@ -26,10 +26,11 @@ from millstream.run.signals import stopped_by_signals
 from millstream.run.supervisor import Running
 from millstream.run.until_now import run_until_now
 from millstream.settings import DURABILITIES, Settings
-from millstream.triggers.http.server import Address
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from millstream.triggers.http.server import Address
 
 T = TypeVar("T")
 
@@ -231,7 +232,7 @@ class App(Readers):
             SettingsError: The port of http triggers cannot be listened on.
         """
         self._check_readers(batches=False)
-        server = self._open_http(self._http_address())
+        server = self._open_http(self._http_address()) if self.triggers else None
         return Running(
             [
                 *([] if server is None else [server]),
@@ -248,6 +249,8 @@ class App(Readers):
         self._address = (host or old_host, old_port if port is None else port, token or old_token)
 
     def _http_address(self) -> Address:
+        from millstream.triggers.http.server import Address
+
         settings = Settings.from_environment(os.environ)
         host, port, token = self._address
         return Address(

@@ -25,14 +25,13 @@ from millstream.queue.retry import Retry
 from millstream.queue.task import Task, Unique
 from millstream.queue.tasks import RESULTS, QueueSettings, TaskQueue
 from millstream.run.triggering import Triggering
-from millstream.stream.graph import Table
 from millstream.stream.keyed.failing import ErrorPolicy
 from millstream.stream.options import FUTURE, LATENCY, options_of
-from millstream.stream.reader import StreamReader, topic_of
 from millstream.triggers.protocol import Trigger
 
 if TYPE_CHECKING:
-    pass
+    from millstream.stream.graph import Table
+    from millstream.stream.reader import StreamReader
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -264,6 +263,9 @@ class Readers(Triggering):
             UsageError: The name is taken, a topic is another app's or given twice, the function describes no output, a
                 step cannot work on the columns it gets, or with `share` not by partition.
         """
+        from millstream.stream.graph import Table
+        from millstream.stream.reader import StreamReader, topic_of
+
         if not topics:
             raise UsageError("a stream needs a topic, as in @app.stream(app.topic('clicks', Click))")
         sources = [topic if isinstance(topic, Table) else self._source(topic, "stream") for topic in topics]

@@ -6,7 +6,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from millstream.batch.batch import Batch
 from millstream.engines.protocol import StateChange
@@ -21,11 +21,12 @@ from millstream.queue.rate import RateLimit
 from millstream.queue.reader import QueueReader
 from millstream.queue.retry import Retry
 from millstream.records import Record
-from millstream.stream.reader import StreamReader, topic_of
-from millstream.triggers.http.endpoint import HttpTrigger
-from millstream.triggers.http.server import Address, HttpServer
 from millstream.triggers.protocol import Ended, EndedHook, Ending, EventSource, Handling, Trigger
 from millstream.triggers.quiet import QuietTrigger
+
+if TYPE_CHECKING:
+    from millstream.stream.reader import StreamReader
+    from millstream.triggers.http.server import Address, HttpServer
 
 _ENDINGS: Final = {
     QueueEventKind.DONE: Ending.DONE,
@@ -187,7 +188,7 @@ class Triggering(ABC):
 
     def _is_followed(self, trigger: Trigger) -> bool:
         topics = {queue.topic.name for queue in self.queues.values()}
-        topics |= {topic_of(source).name for stream in self.streams.values() for source in stream.sources}
+        topics |= {topic.name for stream in self.streams.values() for topic in stream.topics}
         # What is waited for in a storm is written by another trigger.
         quiet = [one for one in self.triggers.values() if isinstance(one, QuietTrigger) and one.topic_name in topics]
         topics |= {one.other.topic_name for one in quiet}
@@ -206,6 +207,9 @@ class Triggering(ABC):
 
     def _open_http(self, address: Address) -> HttpServer | None:
         """Take the port of the http triggers, if there are any."""
+        from millstream.triggers.http.endpoint import HttpTrigger
+        from millstream.triggers.http.server import HttpServer
+
         triggers = [trigger for trigger in self.triggers.values() if isinstance(trigger, HttpTrigger)]
         self._server = HttpServer(self.log, triggers, address) if triggers else None
         if self._server is not None:

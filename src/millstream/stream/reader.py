@@ -71,6 +71,11 @@ class StreamReader:
         return f"<stream {self.name!r} of topic {self.topic.name!r}>"
 
     @property
+    def topics(self) -> tuple[Topic[Any], ...]:
+        """Its topics, those of tables among them, in the order they were given."""
+        return tuple(topic_of(source) for source in self.sources)
+
+    @property
     def group(self) -> Group[Any]:
         """The consumer group, created the first time."""
         return self.topic.group(self.name, start=self.options.start)
