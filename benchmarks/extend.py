@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import os
 import queue
 from pathlib import Path
+
+import msgspec
 
 from benchmarks.events import PageView, page_views
 from benchmarks.harness import Options, Report, alternate, folder, seconds
@@ -34,6 +37,23 @@ def measure(options: Options) -> Report:
 
             return total / seconds(put)
 
+        def bare() -> float:
+            """Write the same calls to one file without any order, place or check: what nothing durable can beat."""
+            path = directory / f"{next(names)}.bare"
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
+            sync = getattr(os, "fdatasync", os.fsync)
+
+            def write() -> None:
+                offset = 0
+                for call in calls:
+                    offset += os.pwrite(descriptor, msgspec.msgpack.encode(call), offset)
+                    sync(descriptor)
+
+            rate = total / seconds(write)
+            os.close(descriptor)
+            path.unlink()
+            return rate
+
         def into_topic(durability: str) -> float:
             path = directory / f"{next(names)}.db"
             with App(f"sqlite:///{path}", durability=durability) as app:
@@ -48,13 +68,16 @@ def measure(options: Options) -> Report:
             remove(path)
             return rate
 
-        memory, fsync, relaxed = alternate(
-            options.runs, into_memory, lambda: into_topic("fsync"), lambda: into_topic("relaxed")
+        memory, plain, fsync, relaxed = alternate(
+            options.runs, into_memory, bare, lambda: into_topic("fsync"), lambda: into_topic("relaxed")
         )
     peer = report.add("queue.Queue.put, in memory, one by one", memory, "records/s")
+    report.add(
+        "bare: encode, pwrite, fdatasync", plain, "records/s", note=f"{_ratio(plain, memory):.2f} of queue.Queue"
+    )
     row = report.add("Topic.extend, fsync", fsync, "records/s", reach="as many as queue.Queue")
     row.reached = row.median >= peer.median
-    row.note = f"{row.median / peer.median:.2f} of queue.Queue"
+    row.note = f"{row.median / peer.median:.2f} of queue.Queue, {_ratio(fsync, plain):.2f} of the bare loop"
     report.add("Topic.extend, relaxed", relaxed, "records/s", note=f"{_ratio(relaxed, memory):.2f} of queue.Queue")
     return report
 

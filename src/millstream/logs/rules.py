@@ -147,6 +147,16 @@ def parse_rules(text: str, origin: str) -> Sequence[Rule]:
         found = msgspec.toml.decode(text, type=Rules).rule
     except (msgspec.DecodeError, ValueError) as error:
         raise UsageError(f"{origin}: {error}") from error
+    check_rules(found, origin)
+    return found
+
+
+def check_rules(found: Sequence[Rule], origin: str) -> None:
+    """Look at what does not show in types.
+
+    Raises:
+        UsageError: A rule is wrong, two have one name, or there are too many.
+    """
     if len(found) > RULES_MAX:
         raise UsageError(f"{origin} has {len(found)} rules; at most {RULES_MAX} run in one program")
     seen: set[str] = set()
@@ -155,7 +165,6 @@ def parse_rules(text: str, origin: str) -> Sequence[Rule]:
         if rule.name in seen:
             raise UsageError(f"{origin}: two rules are called {rule.name!r}; what a rule remembers is kept by its name")
         seen.add(rule.name)
-    return found
 
 
 def _check(rule: Rule, what: str) -> None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from millstream.errors import UsageError
 from millstream.parsers.log_event import LogEvent
 
@@ -22,11 +24,12 @@ FIELDS: Final = LogEvent.__struct_fields__
 _TOKEN: Final = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"|[A-Za-z_][A-Za-z_0-9]*|.", re.DOTALL)
 
 
-def condition(text: str, *, what: str = "where") -> pl.Expr:
+def condition(text: str, *, what: str = "where", of: type[msgspec.Struct] = LogEvent) -> pl.Expr:
     """Return a condition as a Polars expression.
 
     Args:
         what: For messages: where it is written.
+        of: The Struct that it is about.
 
     Raises:
         UsageError: It is no SQL expression, or names something that events do not have.
@@ -34,14 +37,16 @@ def condition(text: str, *, what: str = "where") -> pl.Expr:
     import polars as pl
 
     # Some fields are words of SQL (`user`): every field is meant as a name.
-    quoted = _TOKEN.sub(lambda token: f'"{token[0]}"' if token[0] in FIELDS else token[0], text)
+    fields = of.__struct_fields__
+    quoted = _TOKEN.sub(lambda token: f'"{token[0]}"' if token[0] in fields else token[0], text)
     try:
         found = pl.sql_expr(quoted)
         names = found.meta.root_names()
-        unknown = sorted(set(names) - set(FIELDS))
+        unknown = sorted(set(names) - set(fields))
         if unknown:
-            raise UsageError(f"{what}: events have no field {unknown[0]!r} in {text!r}; they have {', '.join(FIELDS)}")
-        _empty().select(found.cast(pl.Boolean)).collect()
+            many = "events" if of is LogEvent else f"{of.__name__.lower()}s"
+            raise UsageError(f"{what}: {many} have no field {unknown[0]!r} in {text!r}; they have {', '.join(fields)}")
+        _empty(of).select(found.cast(pl.Boolean)).collect()
     except pl.exceptions.PolarsError as error:
         reason = str(error).splitlines()[0]
         raise UsageError(f"{what}: {text!r} is no condition: {reason}; write SQL such as kind = 'login'") from error
@@ -49,10 +54,10 @@ def condition(text: str, *, what: str = "where") -> pl.Expr:
     return found if names else found & pl.col("time").is_not_null()
 
 
-def _empty() -> pl.LazyFrame:
+def _empty(of: type[msgspec.Struct]) -> pl.LazyFrame:
     import polars as pl
 
     from millstream.log.frames import frame_schema
     from millstream.log.types import schema_of
 
-    return pl.LazyFrame(schema=frame_schema(schema_of(LogEvent, time="time")))
+    return pl.LazyFrame(schema=frame_schema(schema_of(of, time="time")))
