@@ -38,11 +38,12 @@ def condition(text: str, *, what: str = "where", of: type[msgspec.Struct] = LogE
 
     # Some fields are words of SQL (`user`): every field is meant as a name.
     fields = of.__struct_fields__
-    quoted = _TOKEN.sub(lambda token: f'"{token[0]}"' if token[0] in fields else token[0], text)
+    names = {*fields, *FIELDS}
+    quoted = _TOKEN.sub(lambda token: f'"{token[0]}"' if token[0] in names else token[0], text)
     try:
         found = pl.sql_expr(quoted)
-        names = found.meta.root_names()
-        unknown = sorted(set(names) - set(fields))
+        used = found.meta.root_names()
+        unknown = sorted(set(used) - set(fields))
         if unknown:
             many = "events" if of is LogEvent else f"{of.__name__.lower()}s"
             raise UsageError(f"{what}: {many} have no field {unknown[0]!r} in {text!r}; they have {', '.join(fields)}")
@@ -51,7 +52,7 @@ def condition(text: str, *, what: str = "where", of: type[msgspec.Struct] = LogE
         reason = str(error).splitlines()[0]
         raise UsageError(f"{what}: {text!r} is no condition: {reason}; write SQL such as kind = 'login'") from error
     # What names no field is one value for all events; a stream wants one for each.
-    return found if names else found & pl.col("time").is_not_null()
+    return found if used else found & pl.col("time").is_not_null()
 
 
 def _empty(of: type[msgspec.Struct]) -> pl.LazyFrame:

@@ -1,0 +1,142 @@
+"""The configuration file of `millstream logs`: where events come from, what is done with them, where they go.
+
+    [[source]]      logs/listeners.py
+    [[step]]        logs/steps/
+    [[rule]]        logs/rules.py
+    [[output]]      logs/outputs.py
+    [[example]]     lines, and the events and alerts that they lead to: logs/check.py
+
+A file with rules alone is one as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from millstream.errors import UsageError
+from millstream.logs.alert import Alert
+from millstream.logs.listeners import Listener
+from millstream.logs.outputs import Output
+from millstream.logs.rules import Rule, check_rules
+from millstream.logs.tables import read_table, read_toml, tables_of, with_environment
+from millstream.logs.where import condition
+from millstream.parsers.log_event import LogEvent
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+OUTPUTS_MAX: Final = 64
+"""A thread each."""
+SOURCES_MAX: Final = 256
+"""A thread each at least."""
+TAKEN: Final = ("rules", "system-follower", "logs", "alerts")
+"""Names that no output may have: readers and topics of the program itself."""
+
+
+class Example(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Lines, and what they lead to."""
+
+    lines: list[str]
+    source: str = "example"
+    format: str | None = None
+    """A format's name; None: as the lines of auth.log and the like."""
+    events: list[dict[str, Any]] | None = None
+    """Some fields of each event that is kept, in order; None: not looked at."""
+    alerts: int | None = None
+    """Of all rules together; None: not looked at."""
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """What a configuration file says."""
+
+    origin: str = ""
+    """The file, for messages."""
+    sources: tuple[Listener, ...] = ()
+    rules: tuple[Rule, ...] = ()
+    outputs: tuple[Output, ...] = ()
+    examples: tuple[Example, ...] = ()
+
+
+TABLES: Final = ("source", "rule", "output", "example")
+
+
+def read_config(path: Path, environment: Mapping[str, str] | None = None) -> Config:
+    """Return what a file says.
+
+    Args:
+        environment: What `${NAME}` in sources and outputs stands for; None: they stay as they are, as for a check on
+            a machine that has no secrets.
+
+    Raises:
+        UsageError: It cannot be read, is no TOML, or something in it is wrong; says which table and key, and what is
+            allowed.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"the configuration {path} cannot be read: {error}") from error
+    return parse_config(text, str(path), environment)
+
+
+def parse_config(text: str, origin: str, environment: Mapping[str, str] | None = None) -> Config:
+    """Return what a text says; see `read_config`."""
+    found = read_toml(text, origin)
+    for name in found:
+        if name not in TABLES:
+            raise UsageError(f"{origin}: there is no table {name!r}; there is {', '.join(f'[[{t}]]' for t in TABLES)}")
+    reader = _Reader(found, text, origin, environment)
+    rules = reader.tables("rule", Rule)
+    check_rules(rules, origin)
+    outputs = reader.tables("output", Output, environment=True)
+    _check_outputs(outputs, reader.names("output"))
+    sources = reader.tables("source", Listener, environment=True)
+    if len(sources) > SOURCES_MAX:
+        raise UsageError(f"{origin} has {len(sources)} sources; at most {SOURCES_MAX} are read by one program")
+    return Config(
+        origin=origin,
+        sources=tuple(sources),
+        rules=tuple(rules),
+        outputs=tuple(outputs),
+        examples=tuple(reader.tables("example", Example)),
+    )
+
+
+class _Reader:
+    def __init__(self, found: Mapping[str, Any], text: str, origin: str, environment: Mapping[str, str] | None) -> None:
+        self._found = found
+        self._text = text
+        self._origin = origin
+        self._environment = environment
+
+    def tables(self, name: str, types: Any, *, environment: bool = False) -> list[Any]:
+        """Return all tables of a name as Structs."""
+        made = []
+        for table, what in tables_of(self._found, name, self._text, self._origin):
+            given = table
+            if environment and self._environment is not None:
+                given = with_environment(table, self._environment, what)
+            made.append(read_table(given, types, what))
+        return made
+
+    def names(self, name: str) -> list[str]:
+        """Return how messages call the tables of a name."""
+        return [what for _, what in tables_of(self._found, name, self._text, self._origin)]
+
+
+def _check_outputs(outputs: list[Output], names: list[str]) -> None:
+    if len(outputs) > OUTPUTS_MAX:
+        raise UsageError(f"{names[-1]}: at most {OUTPUTS_MAX} outputs run in one program")
+    seen: set[str] = set()
+    for output, what in zip(outputs, names, strict=True):
+        if output.name in seen or output.name in TAKEN:
+            raise UsageError(f"{what}, name: {output.name!r} is taken; an output keeps its position by its name")
+        seen.add(output.name)
+        try:
+            output.check()
+        except UsageError as error:
+            raise UsageError(f"{what}: {error}") from error
+        if output.where is not None:
+            condition(output.where, what=f"{what}, where", of=LogEvent if output.of == "events" else Alert)

@@ -1,0 +1,129 @@
+"""Where events may come from: one Struct for each kind of `[[source]]`.
+
+    [[source]]
+    kind = "files"
+    paths = ["/var/log/app.log"]
+
+A new kind is a Struct here with a `tag`, its name in `Listener`, and its part of docs/logs-config.md.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import msgspec
+
+from millstream.errors import UsageError
+from millstream.sources.files import FileSource
+from millstream.sources.journal import JournalSource
+from millstream.sources.source import Source
+from millstream.sources.syslog_server import SyslogServer
+from millstream.sources.system import system_sources
+
+LINES_FIRST = 10_000
+"""Of each file and the journal, at the very first start."""
+
+
+class ListenerTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
+    """What all kinds share. The fields of a kind are its keys in the file."""
+
+    waits: ClassVar[bool] = False
+    """Whether it waits for what others send, so that it has no end and `--no-follow` makes no sense."""
+
+    def open(self, *, follow: bool = True) -> Sequence[Source]:
+        """Return what reads; a source with a method `close` is closed at the end.
+
+        Args:
+            follow: False: end with what there is. Never given to a kind that `waits`.
+
+        Raises:
+            UsageError: A key has a value that cannot be meant; says which, and what to give.
+        """
+        raise NotImplementedError
+
+
+class FilesListener(ListenerTable, frozen=True, kw_only=True, tag="files"):
+    """Text files, as they grow."""
+
+    paths: list[str]
+    lines_first: int = LINES_FIRST
+    """Of a file without a position, at the very first start: its last lines."""
+
+    def open(self, *, follow: bool = True) -> Sequence[Source]:
+        if not self.paths:
+            raise UsageError("paths is empty; give the files to read")
+        return [FileSource([Path(path) for path in self.paths], lines_first=self.lines_first, follow=follow)]
+
+
+class JournalListener(ListenerTable, frozen=True, kw_only=True, tag="journal"):
+    """The systemd journal."""
+
+    lines_first: int = LINES_FIRST
+
+    def open(self, *, follow: bool = True) -> Sequence[Source]:
+        return [JournalSource(lines_first=self.lines_first, follow=follow)]
+
+
+class SystemListener(ListenerTable, frozen=True, kw_only=True, tag="system"):
+    """This machine's own log: what `millstream logs` reads without a file."""
+
+    lines_first: int = LINES_FIRST
+
+    def open(self, *, follow: bool = True) -> Sequence[Source]:
+        return system_sources(lines_first=self.lines_first, follow=follow)
+
+
+class SyslogListener(ListenerTable, frozen=True, kw_only=True, tag="syslog"):
+    """Syslog from the network; addresses are `PORT` or `HOST:PORT`."""
+
+    waits: ClassVar[bool] = True
+
+    udp: str | None = None
+    tcp: str | None = None
+    tls: str | None = None
+    certificate: str | None = None
+    """File with the server's certificate and those that lead to its authority, in PEM."""
+    key: str | None = None
+    """File with its private key; None: the certificate's file has it."""
+    clients: str | None = None
+    """File with the authorities of clients: only those with a certificate of theirs may send over TLS."""
+
+    def open(self, *, follow: bool = True) -> Sequence[Source]:
+        given = {name: getattr(self, name) for name in ("udp", "tcp", "tls")}
+        places = {name: address_of(text, name) for name, text in given.items() if text is not None}
+        if not places:
+            raise UsageError('give udp, tcp or tls: where to listen, such as udp = "0.0.0.0:514"')
+        if (self.tls is None) != (self.certificate is None):
+            raise UsageError("tls and certificate go together: give both, or none")
+        return [SyslogServer(**places, tls_context=self._context())]
+
+    def _context(self) -> ssl.SSLContext | None:
+        if self.certificate is None:
+            return None
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        try:
+            context.load_cert_chain(self.certificate, self.key)
+            if self.clients is not None:
+                context.load_verify_locations(self.clients)
+                context.verify_mode = ssl.CERT_REQUIRED
+        except (OSError, ssl.SSLError) as error:
+            raise UsageError(f"certificate, key or clients cannot be used: {error}") from error
+        return context
+
+
+Listener = FilesListener | JournalListener | SystemListener | SyslogListener
+
+
+def address_of(text: str, what: str) -> tuple[str, int]:
+    """Return host and port of `PORT`, `HOST:PORT` or `[IPV6]:PORT`; without a host only this machine reaches it.
+
+    Raises:
+        UsageError: It is none of these.
+    """
+    host, _, port = text.rpartition(":")
+    if not port.isdecimal() or not 0 <= int(port) <= 65535:
+        raise UsageError(f"{what} is {text!r}; give a port, or host and port, such as 0.0.0.0:514")
+    return host.strip("[]") or "127.0.0.1", int(port)

@@ -1,0 +1,117 @@
+"""Where events and alerts may go: one Struct for each kind of `[[output]]`.
+
+    [[output]]
+    name = "archive"
+    kind = "files"
+    folder = "archive"
+    format = "parquet"
+    every = "day"
+
+Each output is a stream of its own, called as the output is: it has its own position, so one that is slow or away holds
+up no other, and goes on where it was.
+
+A new kind is a Struct here with a `tag`, its name in `Output`, and its part of docs/logs-outputs.md.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, Literal
+
+import msgspec
+
+from millstream import sinks
+from millstream.errors import UsageError
+from millstream.sinks.files.folders import Every
+from millstream.sinks.files.formats import FormatName
+from millstream.sinks.files.sink import AGE, BYTES_MAX
+from millstream.sinks.protocol import Sink
+
+NAME_RULE: Final = r"^[a-z0-9][a-z0-9-]{0,63}$"
+
+
+class OutputTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
+    """What all kinds share. The fields of a kind are its keys in the file."""
+
+    name: str
+    """Its position is kept under it: keep it when you change the rest."""
+    of: Literal["events", "alerts"] = "events"
+    where: str | None = None
+    """A condition on events, or on alerts; None: all."""
+
+    def sink(self) -> Sink | str:
+        """Return where it goes: a sink, or the name of a topic.
+
+        Raises:
+            UsageError: A key has a value that cannot be meant; says which, and what to give.
+        """
+        raise NotImplementedError
+
+    def check(self) -> None:
+        """Look at what does not show in types.
+
+        Raises:
+            UsageError: As `sink`.
+        """
+        if re.match(NAME_RULE, self.name) is None:
+            raise UsageError(f"name is {self.name!r}; a name has small letters, digits and dashes, such as archive")
+        self.sink()
+
+
+class FilesOutput(OutputTable, frozen=True, kw_only=True, tag="files"):
+    """Files in a folder: exactly once."""
+
+    folder: str
+    format: FormatName = "ndjson"
+    by: list[str] = []
+    """Fields that become folders."""
+    every: Every | None = None
+    """Folders by event time."""
+    size: int = BYTES_MAX
+    age: str = AGE
+
+    def sink(self) -> Sink:
+        return sinks.files(self.folder, self.format, by=self.by, every=self.every, size=self.size, age=self.age)
+
+
+class TableOutput(OutputTable, frozen=True, kw_only=True, tag="table"):
+    """A table of SQLite or PostgreSQL: exactly once; with a key, the last row of each."""
+
+    url: str
+    table: str
+    key: list[str] = []
+
+    def sink(self) -> Sink:
+        return sinks.sql(self.url, self.table, key=self.key)
+
+
+class WebhookOutput(OutputTable, frozen=True, kw_only=True, tag="webhook"):
+    """Posts of JSON arrays: at least once."""
+
+    url: str
+    secret: str | None = None
+    headers: dict[str, str] = {}
+    rows: int = 500
+    timeout: str = "30s"
+
+    def sink(self) -> Sink:
+        return sinks.webhook(self.url, secret=self.secret, headers=self.headers, rows=self.rows, timeout=self.timeout)
+
+
+class StdoutOutput(OutputTable, frozen=True, kw_only=True, tag="stdout"):
+    """Lines of JSON on standard output: at least once."""
+
+    def sink(self) -> Sink:
+        return sinks.stdout()
+
+
+class TopicOutput(OutputTable, frozen=True, kw_only=True, tag="topic"):
+    """Another topic of the same log: exactly once."""
+
+    topic: str
+
+    def sink(self) -> str:
+        return self.topic
+
+
+Output = FilesOutput | TableOutput | WebhookOutput | StdoutOutput | TopicOutput

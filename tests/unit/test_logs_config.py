@@ -1,0 +1,174 @@
+"""What a configuration of `millstream logs` may say, and what it is told where it is wrong."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from millstream import UsageError
+from millstream.logs.config import Config, parse_config, read_config
+from millstream.logs.listeners import FilesListener, ListenerTable, SyslogListener, address_of
+from millstream.logs.outputs import TopicOutput, WebhookOutput
+from millstream.logs.rules import DEFAULT
+from millstream.sources.files import FileSource
+from millstream.sources.syslog_server import SyslogServer
+
+RULE = """
+[[rule]]
+name = "r"
+message = ""
+[rule.threshold]
+count = 3
+within = "1m"
+"""
+
+
+def test_configuration_has_sources_rules_outputs_and_examples_in_their_order() -> None:
+    found = parse_config(
+        """
+        [[source]]
+        kind = "files"
+        paths = ["/var/log/app.log"]
+
+        [[source]]
+        kind = "syslog"
+        udp = "5514"
+
+        [[output]]
+        name = "kept"
+        kind = "topic"
+        topic = "kept"
+        where = "kind = 'login'"
+
+        [[output]]
+        name = "told"
+        kind = "webhook"
+        url = "http://127.0.0.1/hook"
+        of = "alerts"
+        where = "level = 'high' AND count > 3"
+
+        [[example]]
+        lines = ["a line"]
+        events = [{ message = "a line" }]
+        alerts = 0
+        """
+        + RULE,
+        "test.toml",
+    )
+    files, syslog = found.sources
+    assert isinstance(files, FilesListener)
+    assert isinstance(syslog, SyslogListener)
+    kept, told = found.outputs
+    assert isinstance(kept, TopicOutput)
+    assert isinstance(told, WebhookOutput)
+    assert (kept.sink(), told.of) == ("kept", "alerts")
+    assert [rule.name for rule in found.rules] == ["r"]
+    assert found.examples[0].events == [{"message": "a line"}]
+
+
+def test_rules_file_is_a_configuration() -> None:
+    assert len(read_config(DEFAULT).rules) > 5
+    assert parse_config("", "empty") == Config(origin="empty")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[[sources]]", ["'sources'", "[[source]]", "[[output]]"]),
+        ("[source]\nkind = 'files'", ["source", "[[source]]"]),
+        ("\n\n[[source]]", ["source 1 (line 3)", "kind", "journal"]),
+        ("[[source]]\nkind = 'file'", ["source 1 (line 1)", "'file'", "files, journal"]),
+        ("[[source]]\nkind = 'files'", ["source 1", "`paths`", "missing"]),
+        ("[[source]]\nkind = 'files'\npaths = 'x'", ["source 1", "paths", "array"]),
+        ("[[source]]\nkind = 'files'\npath = ['x']\npaths = []", ["source 1", "`path`", "kind, paths, lines_first"]),
+        (RULE + "[[rule]]\nname = 'two'\nmessage = ''\ncolour = 'red'", ["rule 2 (line 8)", "`colour`", "threshold"]),
+        (RULE + "every = 3", ["rule 1", "threshold", "every"]),
+        (RULE.replace("3", "'x'"), ["rule 1", "threshold.count", "int"]),
+        ("[[output]]\nname = 'a'\nkind = 'topic'\ntopic = 'x'\n" * 2, ["output 2 (line 5)", "'a' is taken"]),
+        ("[[output]]\nname = 'rules'\nkind = 'stdout'", ["output 1", "'rules' is taken"]),
+        ("[[output]]\nname = 'A B'\nkind = 'stdout'", ["output 1", "small letters"]),
+        ("[[output]]\nname = 'a'\nkind = 'stdout'\nwhere = 'who = 1'", ["output 1", "where", "'who'"]),
+        ("[[output]]\nname = 'a'\nkind = 'stdout'\nof = 'alerts'\nwhere = 'user = 1'", ["alerts have no field 'user'"]),
+        ("[[output]]\nname = 'a'\nkind = 'webhook'\nurl = 'ftp://x'", ["output 1", "https://"]),
+        ("[[output]]\nname = 'a'\nkind = 'files'\nfolder = 'x'\nevery = 'week'", ["output 1", "every", "week"]),
+        ("[[output]]\nname = 'a'\nkind = 'webhook'\nurl = '${NOWHERE}'", ["output 1", "url", "NOWHERE"]),
+        ("[[example]]\nlines = 1", ["example 1", "lines"]),
+        ("[[source", ["test.toml"]),
+    ],
+)
+def test_wrong_configuration_says_which_table_which_key_and_what_is_allowed(text: str, words: list[str]) -> None:
+    with pytest.raises(UsageError) as raised:
+        parse_config(text, "test.toml", {})
+    for word in ["test.toml", *words]:
+        assert word in str(raised.value)
+
+
+def test_secrets_come_from_the_environment_and_a_check_does_without() -> None:
+    text = "[[output]]\nname = 'a'\nkind = 'webhook'\nurl = 'https://${HOST}/x'\nsecret = '${HOOK_SECRET}'"
+    [output] = parse_config(text, "test.toml", {"HOST": "example.com", "HOOK_SECRET": "hidden"}).outputs
+    assert isinstance(output, WebhookOutput)
+    assert (output.url, output.secret) == ("https://example.com/x", "hidden")
+    assert "hidden" not in str(output.sink()) + repr(output.sink())
+    [output] = parse_config(text, "test.toml").outputs
+    assert isinstance(output, WebhookOutput)
+    assert output.secret == "${HOOK_SECRET}"
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"none\.toml"):
+        read_config(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [("514", ("127.0.0.1", 514)), ("0.0.0.0:601", ("0.0.0.0", 601)), ("[::1]:6514", ("::1", 6514))],
+)
+def test_address_is_a_port_with_or_without_a_host(text: str, wanted: tuple[str, int]) -> None:
+    assert address_of(text, "udp") == wanted
+
+
+@pytest.mark.parametrize("text", ["", "host", "host:", "host:x", "1:70000"])
+def test_no_address_is_told_what_one_is(text: str) -> None:
+    with pytest.raises(UsageError, match="tcp is"):
+        address_of(text, "tcp")
+
+
+def opened(text: str) -> list[object]:
+    [listener] = parse_config("[[source]]\n" + text, "test.toml").sources
+    assert isinstance(listener, ListenerTable)
+    return list(listener.open(follow=False))
+
+
+def test_sources_open(tmp_path: Path) -> None:
+    [source] = opened(f"kind = 'files'\npaths = ['{tmp_path / 'a.log'}']")
+    assert isinstance(source, FileSource)
+    [server] = opened("kind = 'syslog'\nudp = '0'\ntcp = '127.0.0.1:0'")
+    assert isinstance(server, SyslogServer)
+    with closing(server):
+        assert set(server.ports) == {"udp", "tcp"}
+    assert opened("kind = 'system'\nlines_first = 5") is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("kind = 'files'\npaths = []", "paths"),
+        ("kind = 'syslog'", "udp, tcp or tls"),
+        ("kind = 'syslog'\ntls = '0'", "certificate"),
+        ("kind = 'syslog'\ntls = '0'\ncertificate = '/nowhere/cert.pem'", "certificate"),
+    ],
+)
+def test_source_that_cannot_be_opened_says_what_to_give(text: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        opened(text)
+
+
+def test_port_that_is_taken_is_said() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(UsageError, match="port"):
+            opened(f"kind = 'syslog'\ntcp = '{taken.getsockname()[1]}'")
