@@ -21,12 +21,9 @@ import re
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final, NamedTuple
 
+from millstream.parsers.months import month_number
 from millstream.parsers.system_event import Severity, SystemEvent, severity_of, text_of
 
-_MONTHS: Final = {
-    "Jan": 1, "Feb": 2, "Mar": 3, "Apr": 4, "May": 5, "Jun": 6,
-    "Jul": 7, "Aug": 8, "Sep": 9, "Oct": 10, "Nov": 11, "Dec": 12,
-}  # fmt: skip
 _AHEAD_MAX: Final = timedelta(days=1)
 """How far a line may be ahead of the clock before it is taken to be last year's."""
 
@@ -41,7 +38,8 @@ _RFC5424: Final = re.compile(
     re.DOTALL,
 )
 _TRADITIONAL: Final = re.compile(
-    r"(?P<month>[A-Z][a-z]{2}) (?P<day> ?\d{1,2}) (?P<clock>\d\d:\d\d:\d\d(?:\.\d{1,9})?) (?P<host>\S+) (?P<rest>.*)",
+    r"(?P<month>[^\W\d_]{3,9}\.?) (?P<day> ?\d{1,2}) (?P<clock>\d\d:\d\d:\d\d(?:\.\d{1,9})?) (?P<host>\S+) "
+    r"(?P<rest>.*)",
     re.DOTALL,
 )
 _ISO: Final = re.compile(rf"(?P<time>{_DAY}T{_CLOCK}{_ZONE}?) (?P<host>\S+) (?P<rest>.*)", re.DOTALL)
@@ -177,12 +175,13 @@ def _moment(text: str, zone: tzinfo | None) -> datetime | None:
 
 def time_without_year(month: str, day: str, clock: str, now: datetime, zone: tzinfo | None) -> datetime | None:
     """Return the last such time that is not after `now` (and a day): the log of one year ago is rotated away."""
-    if month not in _MONTHS:
+    number = month_number(month)
+    if not number:
         return None
     # Eight years back reaches a leap year from anywhere, also across 2100, for a line of 29 February.
     for year in range(now.year + 1, now.year - 9, -1):
         try:
-            moment = _to_utc(datetime.fromisoformat(f"{year:04}-{_MONTHS[month]:02}-{int(day):02} {clock}"), zone)
+            moment = _to_utc(datetime.fromisoformat(f"{year:04}-{number:02}-{int(day):02} {clock}"), zone)
         except (ValueError, OverflowError):
             continue
         if moment <= now + _AHEAD_MAX:

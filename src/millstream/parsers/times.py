@@ -1,17 +1,24 @@
-"""Time stamps as programs write them.
+r"""Time stamps as programs write them.
 
 | shape | example |
 |---|---|
 | ISO 8601, RFC 3339 | `2026-03-01T10:00:00.123Z`, `2026-03-01 10:00:00,123 +0100`, `20260301T100000Z` |
-| with slashes | `2026/03/01 10:00:00` |
-| RFC 2822, HTTP | `Sun, 01 Mar 2026 10:00:00 +0100` |
+| ISO 8601, day of the year | `2026-060T10:00:00` |
+| with slashes, year first | `2026/03/01 10:00:00`, `26/03/01 10:00:00`, `260301 10:00:00` |
+| without slashes | `20260301.100000,123`, `20260301 10:00:00`, `260301 100000` |
+| with slashes, else | `03/01/2026 10:00:00`, `3/1/2026, 10:00:00 AM`: the month comes first, unless it cannot be one |
+| with dots | `01.03.2026 10:00:00`: the day comes first |
+| RFC 2822, HTTP | `Sun, 01 Mar 2026 10:00:00 +0100`, `01-Mar-2026 10:00:00 Europe/Berlin` |
 | web servers | `01/Mar/2026:10:00:00 +0100` |
-| C | `Sun Mar  1 10:00:00.123456 2026` |
-| syslog, without a year | `Mar  1 10:00:00` |
+| C | `Sun Mar  1 10:00:00.123456 2026`, `Sun Mar  1 10:00:00 UTC 2026`, `Mar 01, 2026 10:00:00 AM` |
+| syslog, without a year | `Mar  1 10:00:00`, `1 mars 10:00:00`, `Mär 01 10:00:00` |
 | since 1970 | seconds, milliseconds, microseconds, nanoseconds, told by their size; also as a number with a fraction |
+| TAI64N | `@40000000433225833b6e1a8c` |
 
-A time without a zone is in the zone that is given. `PDT`, `CEST` and the like mean what they mean where they are
-official; one that is not known is taken for the given zone.
+Months have their English, French, German, Spanish, Italian, Portuguese and Dutch names, short or whole. A year of two
+digits is in this century, from 70 on in the last one. A time without a zone is in the zone that is given. `PDT`, `CEST`
+and the like mean what they mean where they are official, `Europe/Berlin` what the time-zone database says; a name that
+is not known is taken for the given zone.
 """
 
 from __future__ import annotations
@@ -19,37 +26,55 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
+from millstream.parsers.months import month_number
 from millstream.parsers.syslog import time_without_year
 
-MONTHS: Final = {
-    name: number
-    for number, name in enumerate(
-        ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"), 1
-    )
-}
 _HOURS: Final = {
-    "UTC": 0, "GMT": 0, "Z": 0, "WET": 0, "WEST": 1, "BST": 1, "CET": 1, "CEST": 2, "EET": 2, "EEST": 3, "MSK": 3,
-    "EST": -5, "EDT": -4, "CDT": -5, "MST": -7, "MDT": -6, "PST": -8, "PDT": -7, "JST": 9, "KST": 9,
-    "AEST": 10, "AEDT": 11,
+    "UTC": 0, "GMT": 0, "Z": 0, "WET": 0, "WEST": 1, "BST": 1, "CET": 1, "CEST": 2, "MEZ": 1, "MESZ": 2, "EET": 2,
+    "EEST": 3, "MSK": 3, "EST": -5, "EDT": -4, "CDT": -5, "CST": -6, "MST": -7, "MDT": -6, "PST": -8, "PDT": -7,
+    "AKST": -9, "AKDT": -8, "HST": -10, "JST": 9, "KST": 9, "HKT": 8, "SGT": 8, "AWST": 8, "ACST": 9.5, "ACDT": 10.5,
+    "AEST": 10, "AEDT": 11, "NZST": 12, "NZDT": 13, "BRT": -3, "ART": -3, "SAST": 2,
 }  # fmt: skip
+"""`CST` and `IST` are several zones: the first is taken for that of America, as it is most often."""
 
-_CLOCK: Final = r"(?P<hour>\d\d):(?P<minute>\d\d):(?P<second>\d\d)(?:[.,](?P<fraction>\d{1,9}))?"
-_ZONE: Final = r"(?: ?(?P<zone>Z|[+-]\d\d:?\d\d|[+-]\d\d|[A-Z]{1,5}))?"
+_WORD: Final = r"[A-Za-zÀ-ɏ]{3,10}\.?"
+_CLOCK: Final = (
+    r"(?P<hour>\d\d?):(?P<minute>\d\d):(?P<second>\d\d)(?:[.,:](?P<fraction>\d{1,9}))?(?: ?(?P<half>[AaPp][Mm]))?"
+)
+_ZONE: Final = (
+    r"(?: ?(?P<zone>Z|(?:UTC|GMT)?[+-]\d\d:?\d\d|(?:UTC|GMT)?[+-]\d\d?|[A-Z]{1,5}"
+    r"|[A-Z][A-Za-z]{1,20}/[A-Za-z_/+-]{1,40}))?"
+)
+_WEEKDAY: Final = r"(?:[A-Za-zÀ-ɏ]{2,10}\.?,? )?"
 _SHAPES: Final = tuple(
     re.compile(shape, re.ASCII)
     for shape in (
-        rf"(?P<year>\d{{4}})[-/.](?P<month>\d\d)[-/.](?P<day>\d\d)[T ]\s?{_CLOCK}{_ZONE}",
-        rf"(?P<year>\d{{4}})(?P<month>\d\d)(?P<day>\d\d)[T ]?(?P<hour>\d\d)(?P<minute>\d\d)(?P<second>\d\d){_ZONE}",
-        rf"(?:[A-Z][a-z]{{2}}, )?(?P<day>\d\d?)[ -](?P<month>[A-Z][a-z]{{2}})[ -](?P<year>\d{{4}}) {_CLOCK}{_ZONE}",
-        rf"(?P<day>\d\d)/(?P<month>[A-Z][a-z]{{2}})/(?P<year>\d{{4}}):{_CLOCK}{_ZONE}",
-        rf"(?:[A-Z][a-z]{{2}} )?(?P<month>[A-Z][a-z]{{2}}) +(?P<day>\d\d?) {_CLOCK}{_ZONE} (?P<year>\d{{4}})",
+        rf"(?P<year>\d{{4}})[-/.](?P<month>\d\d?)[-/.](?P<day>\d\d?)(?:[T _:]|, )\s?{_CLOCK}{_ZONE}",
+        rf"(?P<year>\d{{4}})(?P<month>\d\d)(?P<day>\d\d)[T ]?(?P<hour>\d\d)(?P<minute>\d\d)(?P<second>\d\d)"
+        rf"(?:[.,](?P<fraction>\d{{1,9}}))?{_ZONE}",
+        rf"(?P<year>\d{{4}})(?P<month>\d\d)(?P<day>\d\d)[ T-]{_CLOCK}{_ZONE}",
+        r"(?P<year>\d{4})(?P<month>\d\d)(?P<day>\d\d)\.(?P<hour>\d\d)(?P<minute>\d\d)(?P<second>\d\d)"
+        r"(?:[.,](?P<fraction>\d{1,9}))?",
+        rf"(?P<year>\d{{4}})-(?P<yday>\d{{3}})[T ]{_CLOCK}{_ZONE}",
+        rf"{_WEEKDAY}(?P<day>\d\d?)\.?[ /-](?P<month>{_WORD})[ /-](?P<year>\d{{4}})(?:[ :]|, ){_CLOCK}{_ZONE}",
+        rf"{_WEEKDAY}(?P<month>{_WORD}) +(?P<day>\d\d?),? (?P<year>\d{{4}}),? {_CLOCK}{_ZONE}",
+        rf"{_WEEKDAY}(?P<month>{_WORD}) +(?P<day>\d\d?) {_CLOCK}{_ZONE} (?P<year>\d{{4}})",
+        rf"(?P<first>\d\d?)/(?P<second_>\d\d?)/(?P<year>\d{{4}})(?:[ :T]|, ){_CLOCK}{_ZONE}",
+        rf"(?P<day>\d\d?)\.(?P<month>\d\d?)\.(?P<year>\d{{4}})(?:[ T]|, ){_CLOCK}{_ZONE}",
+        rf"(?P<year>\d\d)[/-]?(?P<month>\d\d)[/-]?(?P<day>\d\d) {{1,2}}{_CLOCK}{_ZONE}",
+        r"(?P<year>\d\d)(?P<month>\d\d)(?P<day>\d\d) (?P<hour>\d\d)(?P<minute>\d\d)(?P<second>\d\d)",
     )
 )
 _WITHOUT_YEAR: Final = re.compile(
-    r"(?P<month>[A-Z][a-z]{2}) +(?P<day>\d\d?) (?P<clock>\d\d:\d\d:\d\d(?:\.\d{1,9})?)", re.ASCII
+    rf"(?:{_WEEKDAY}(?P<month>{_WORD}) +(?P<day>\d\d?)|(?P<day_>\d\d?)\.? (?P<month_>{_WORD})) "
+    r"(?P<clock>\d\d:\d\d:\d\d(?:\.\d{1,9})?)",
+    re.ASCII,
 )
 _NUMBER: Final = re.compile(r"\d{9,20}(?:\.\d{1,9})?", re.ASCII)
+_TAI64: Final = re.compile(r"@(?P<seconds>[0-9a-f]{16})(?P<nanos>[0-9a-f]{8})?")
+_TAI64_1970: Final = 2**62 + 10
 _EARLIEST: Final = datetime(1971, 1, 1, tzinfo=UTC)
 
 
@@ -72,7 +97,13 @@ def parse_time(value: Any, *, now: datetime, zone: tzinfo | None = None) -> date
             return _moment(match.groupdict(), zone)
     match = _WITHOUT_YEAR.fullmatch(text)
     if match is not None:
-        return time_without_year(match["month"], match["day"], match["clock"], now, zone)
+        month, day = match["month"] or match["month_"], match["day"] or match["day_"]
+        return time_without_year(month, day, match["clock"], now, zone)
+    match = _TAI64.fullmatch(text)
+    if match is not None:
+        seconds = int(match["seconds"], 16) - _TAI64_1970
+        nanos = int(match["nanos"] or "0", 16)
+        return since_1970(seconds * 10**9 + nanos) if seconds > 10**8 and nanos < 10**9 else None
     return since_1970(text) if _NUMBER.fullmatch(text) else None
 
 
@@ -97,32 +128,72 @@ def since_1970(value: float | str) -> datetime | None:
 
 def _moment(parts: dict[str, str | None], zone: tzinfo | None) -> datetime | None:
     def number(name: str) -> int:
-        return int(parts[name] or 0)
+        return int(parts.get(name) or 0)
 
-    month = parts["month"] or ""
     fraction = (parts.get("fraction") or "0").ljust(6, "0")[:6]
     try:
+        year = number("year") if len(parts["year"] or "") == 4 else _century(number("year"))
+        month, day = _day_of_year(year, number("yday")) if parts.get("yday") else _month_and_day(parts)
         moment = datetime(
-            number("year"),
-            int(month) if month.isdigit() else MONTHS[month],
-            number("day"),
-            number("hour"),
+            year,
+            month,
+            day,
+            _hour(number("hour"), parts.get("half")),
             number("minute"),
             min(number("second"), 59),  # a leap second is the one before it
             int(fraction),
             tzinfo=_zone(parts.get("zone")) or zone,
         )
         return moment.astimezone(UTC)
-    except (ValueError, KeyError, OverflowError):
+    except (ValueError, OverflowError):
         return None
+
+
+def _month_and_day(parts: dict[str, str | None]) -> tuple[int, int]:
+    """Return the month and the day; a month of no known name is 0, which is none."""
+    first, second = parts.get("first"), parts.get("second_")
+    if first is not None and second is not None:
+        return (int(second), int(first)) if int(first) > 12 else (int(first), int(second))
+    month = parts["month"] or ""
+    return int(month) if month.isdigit() else month_number(month), int(parts["day"] or 0)
+
+
+def _day_of_year(year: int, number: int) -> tuple[int, int]:
+    day = datetime(year, 1, 1, tzinfo=UTC) + timedelta(days=number - 1)
+    if day.year != year:
+        raise ValueError(f"the year {year} has no day {number}")
+    return day.month, day.day
+
+
+def _century(year: int) -> int:
+    return year + (1900 if year >= 70 else 2000)
+
+
+def _hour(hour: int, half: str | None) -> int:
+    if half is None:
+        return hour
+    if not 1 <= hour <= 12:
+        raise ValueError(f"there is no hour {hour} {half}")
+    return hour % 12 + (12 if half in ("PM", "pm", "Pm", "pM") else 0)
 
 
 def _zone(text: str | None) -> tzinfo | None:
     if text is None:
         return None
-    if text[0] in "+-":
-        digits = text[1:].replace(":", "").ljust(4, "0")
-        away = timedelta(hours=int(digits[:2]), minutes=int(digits[2:]))
-        return timezone(-away if text[0] == "-" else away)
+    away = text.removeprefix("UTC").removeprefix("GMT")
+    if away and away[0] in "+-":
+        digits = away[1:].replace(":", "")
+        digits = digits.zfill(2).ljust(4, "0")
+        apart = timedelta(hours=int(digits[:2]), minutes=int(digits[2:]))
+        return timezone(-apart if away[0] == "-" else apart)
+    if "/" in text:
+        return _named_zone(text)
     hours = _HOURS.get(text)
     return None if hours is None else timezone(timedelta(hours=hours))
+
+
+def _named_zone(name: str) -> tzinfo | None:
+    try:
+        return ZoneInfo(name)
+    except (ValueError, OSError, KeyError):  # there is none; KeyError: ZoneInfoNotFoundError
+        return None
