@@ -18,7 +18,6 @@ from millstream.log.log import Log
 from millstream.log.retention import Retention
 from millstream.log.topic import Topic
 from millstream.log.transaction import Transaction
-from millstream.queue.dead_letters import DeadLetters
 from millstream.queue.options import Kind
 from millstream.run.reader import Reader
 from millstream.run.readers import Readers
@@ -30,6 +29,7 @@ from millstream.settings import DURABILITIES, Settings
 if TYPE_CHECKING:
     import polars as pl
 
+    from millstream.queue.dead_letters import DeadLetters
     from millstream.triggers.http.server import Address
 
 T = TypeVar("T")
@@ -166,6 +166,8 @@ class App(Readers):
         Raises:
             TopicNotFoundError: There are none and never were.
         """
+        from millstream.queue.dead_letters import DeadLetters
+
         return DeadLetters(self.log, topic if isinstance(topic, str) else topic.name)
 
     # --- running --------------------------------------------------------------------------------------------------

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import msgspec
 
 from millstream.errors import UsageError
-from millstream.queue.event_loop import EventLoop
 from millstream.records import Record
 
 if TYPE_CHECKING:
     from millstream.log.topic import Topic
 
 
-__all__ = ["DELIVERING", "Delivery", "EventLoop", "Handler", "current_delivery"]
+__all__ = ["DELIVERING", "Delivery", "Handler", "current_delivery"]
 
 
 class Delivery(msgspec.Struct, frozen=True):

@@ -7,7 +7,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from millstream.engines.protocol import GroupInfo
 from millstream.errors import LimitExceededError, SettingsError
@@ -19,7 +19,6 @@ from millstream.log.topic import Topic
 from millstream.queue.autoscale import Scaling
 from millstream.queue.cancelling import Cancelled, cancel
 from millstream.queue.control import drain, join
-from millstream.queue.crew import Crew
 from millstream.queue.dead import dead_topic_name
 from millstream.queue.events import QueueEvent, QueueObserver, WorkerState
 from millstream.queue.handler import Handler
@@ -28,6 +27,9 @@ from millstream.queue.options import WORKERS_MAX, QueueOptions
 from millstream.queue.outcome import OutcomeHook
 from millstream.queue.retry import Retry
 from millstream.records import Position, check_name
+
+if TYPE_CHECKING:
+    from millstream.queue.crew import Crew
 
 _log = logging.getLogger("millstream.queue")
 
@@ -257,6 +259,8 @@ class QueueReader:
             prefix: Of the workers' names; None: the queue's name.
             overrun: Called after the outcome of a handler that overran was recorded, in place of leaving it behind.
         """
+        from millstream.queue.crew import Crew  # late: a program that only appends starts without workers
+
         return Crew(
             self.group,
             self._handler,

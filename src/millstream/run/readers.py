@@ -7,11 +7,6 @@ from collections.abc import Callable, Coroutine, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar, Unpack, overload
 
-from millstream.batch.batch import Batch
-from millstream.batch.conditions import Gathered
-from millstream.batch.options import BatchOptions
-from millstream.batch.planning import Missed, Overlap
-from millstream.batch.scheduler import Scheduler
 from millstream.errors import UsageError
 from millstream.log.delivery import UNIQUE_WINDOW
 from millstream.log.log import Log
@@ -30,6 +25,10 @@ from millstream.stream.options import FUTURE, LATENCY, options_of
 from millstream.triggers.protocol import Trigger
 
 if TYPE_CHECKING:
+    from millstream.batch.batch import Batch
+    from millstream.batch.conditions import Gathered
+    from millstream.batch.planning import Missed, Overlap
+    from millstream.batch.scheduler import Scheduler
     from millstream.stream.graph import Table
     from millstream.stream.reader import StreamReader
 
@@ -323,6 +322,9 @@ class Readers(Triggering):
             UsageError: The name is taken, a topic is another app's, the handler cannot be called so, or a setting is
                 not what it should be.
         """
+        from millstream.batch.batch import Batch
+        from millstream.batch.options import BatchOptions
+
         given_topics = [topic] if isinstance(topic, Topic | str) else [*topic]
         sources = [self._source(one) for one in given_topics]
         if not sources:
@@ -351,6 +353,8 @@ class Readers(Triggering):
     @property
     def _scheduled(self) -> list[Scheduler]:
         """What starts the runs of the batches that something other than a call starts."""
+        from millstream.batch.scheduler import Scheduler
+
         return [
             Scheduler(batch)
             for batch in self.batches.values()

@@ -8,7 +8,6 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from millstream.batch.batch import Batch
 from millstream.engines.protocol import StateChange
 from millstream.errors import UsageError
 from millstream.log.log import Log
@@ -25,6 +24,7 @@ from millstream.triggers.protocol import Ended, EndedHook, Ending, EventSource, 
 from millstream.triggers.quiet import QuietTrigger
 
 if TYPE_CHECKING:
+    from millstream.batch.batch import Batch
     from millstream.stream.reader import StreamReader
     from millstream.triggers.http.server import Address, HttpServer
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from millstream.batch.batch import Batch
 from millstream.errors import CommitConflictError
 from millstream.run.reader import Reader
+
+if TYPE_CHECKING:
+    from millstream.batch.batch import Batch
 
 _log = logging.getLogger("millstream.run")
 
