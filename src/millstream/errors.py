@@ -23,6 +23,7 @@
     │   ├── NewerFormatError        written by a newer Millstream
     │   ├── ForeignFileError        a file that is not ours
     │   └── NetworkFileSystemError
+    ├── SourceError                 the outside does not give messages; reading goes on from its position
     ├── SinkError                   the outside did not take results; the stream goes on from its last commit
     ├── RunCancelledError           a run of a batch was cancelled; its records go to the next run
     ├── ClosedError                 the app, topic or engine was closed
@@ -192,6 +193,20 @@ class ForeignFileError(StorageError):
 
 class NetworkFileSystemError(StorageError):
     """SQLite's locks and shared memory do not work over a network; the file must be on a local disk."""
+
+
+class SourceError(MillstreamError):
+    """The outside (a broker) does not give messages. What is stored stays; reading goes on from its position.
+
+    Args:
+        retryable: Whether it may give them later without anybody doing something.
+    """
+
+    exit_code = 3
+
+    def __init__(self, message: str, *, retryable: bool = True) -> None:
+        super().__init__(message)
+        self.retryable = retryable  # type: ignore[misc]
 
 
 class SinkError(MillstreamError):
