@@ -69,6 +69,18 @@ class TestFunctions(SinkSuite):
         return msgspec.json.Decoder(Sold).decode_lines((folder / "calls").read_bytes())
 
 
+_KEEPING = "import sys; open(sys.argv[1], 'ab').write(sys.stdin.buffer.read())"
+
+
+class TestCommands(SinkSuite):
+    def sink(self, folder: Path) -> Sink:
+        return sinks.command([sys.executable, "-S", "-c", _KEEPING, str(folder / "lines")])
+
+    def seen(self, folder: Path) -> Sequence[Sold]:
+        lines = folder / "lines"
+        return msgspec.json.Decoder(Sold).decode_lines(lines.read_bytes()) if lines.exists() else []
+
+
 class TestStandardOutput(SinkSuite):
     @pytest.fixture(autouse=True)
     def printed(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:

@@ -38,6 +38,8 @@ class OutputTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     of: Literal["events", "alerts"] = "events"
     where: str | None = None
     """A condition on events, or on alerts; None: all."""
+    begin: Literal["start", "end"] = "start"
+    """Of a new output: with all that the log has, or with what comes from now on."""
 
     def sink(self) -> Sink | str:
         """Return where it goes: a sink, or the name of a topic.
@@ -98,6 +100,16 @@ class WebhookOutput(OutputTable, frozen=True, kw_only=True, tag="webhook"):
         return sinks.webhook(self.url, secret=self.secret, headers=self.headers, rows=self.rows, timeout=self.timeout)
 
 
+class CommandOutput(OutputTable, frozen=True, kw_only=True, tag="command"):
+    """A program that reads lines of JSON: at least once."""
+
+    command: list[str]
+    timeout: str = "1m"
+
+    def sink(self) -> Sink:
+        return sinks.command(self.command, timeout=self.timeout)
+
+
 class StdoutOutput(OutputTable, frozen=True, kw_only=True, tag="stdout"):
     """Lines of JSON on standard output: at least once."""
 
@@ -114,4 +126,4 @@ class TopicOutput(OutputTable, frozen=True, kw_only=True, tag="topic"):
         return self.topic
 
 
-Output = FilesOutput | TableOutput | WebhookOutput | StdoutOutput | TopicOutput
+Output = FilesOutput | TableOutput | WebhookOutput | CommandOutput | StdoutOutput | TopicOutput

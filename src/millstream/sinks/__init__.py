@@ -7,6 +7,7 @@ General layout:
     outlet.py       Outlet: calls a sink, again where it fails, and keeps its note with the stream's state
     files/          files in a folder: exactly once
     sql/            a table of SQLite or PostgreSQL: idempotent with a key, exactly once without
+    command.py      a program that reads lines of JSON: at least once
     function.py     a function of frames: at least once
     webhook.py      posts to an address: at least once
     stdout.py       lines of JSON to standard output: at least once
@@ -14,6 +15,7 @@ General layout:
 
 from __future__ import annotations
 
+from millstream.sinks.command import command
 from millstream.sinks.files import files
 from millstream.sinks.function import function
 from millstream.sinks.protocol import Guarantee, Patience, Sink, SinkPlace, SinkWriter
@@ -29,6 +31,7 @@ __all__ = [
     "Sink",
     "SinkPlace",
     "SinkWriter",
+    "command",
     "files",
     "function",
     "sql",
