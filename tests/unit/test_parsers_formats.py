@@ -16,7 +16,7 @@ from millstream.parsers.choose import choose_format
 from millstream.parsers.event_parser import EventParser
 from millstream.parsers.formats import FORMATS
 from millstream.parsers.log_event import Kind, LogEvent
-from millstream.parsers.system_event import Severity
+from millstream.parsers.system_event import Severity, text_of
 from millstream.parsers.times import parse_time
 
 NOW = datetime(2026, 3, 7, 12, 0, tzinfo=UTC)
@@ -322,3 +322,19 @@ def test_access_and_syslog_are_chosen_too() -> None:
 def test_lines_of_no_known_format_are_said() -> None:
     with pytest.raises(UsageError, match=r"no format that is known .*syslog"):
         choose_format([b"the quick brown fox", b"jumps over the lazy dog"])
+
+
+def test_security_event_without_an_extension_is_one() -> None:
+    [event] = events("cef", "CEF:0|Acme|Wall|1.0|100|blocked|8|")
+    assert (event.message, event.program, event.severity) == ("blocked", "Acme Wall", ERR)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b'{"a":' * 50_000, b'{"__REALTIME_TIMESTAMP":"17\xed2","MESSAGE":"\xed"}', b'{"_PID":' + b"[" * 50_000],
+    ids=["deep", "not UTF-8", "deep value"],
+)
+def test_journal_entry_that_cannot_be_read_is_kept(line: bytes) -> None:
+    [event] = FORMATS["journal"].parser("x").columns([line], now=NOW).to_dicts()
+    assert event["time"] == NOW
+    assert (event["raw"], event["raw_bytes"]) == text_of(line)

@@ -55,7 +55,7 @@ def parse_entry(line: bytes, *, now: datetime) -> LogEvent:
     raw, exact = text_of(line)
     try:
         fields = _DECODER.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return LogEvent(
             time=now.astimezone(UTC),
             source=SOURCE,
@@ -89,7 +89,10 @@ def parse_entry(line: bytes, *, now: datetime) -> LogEvent:
 def _text(fields: dict[str, msgspec.Raw], name: str) -> str | None:
     if name not in fields:
         return None
-    value = msgspec.json.decode(fields[name])
+    try:
+        value = msgspec.json.decode(fields[name])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None  # what is inside of a field is looked at here for the first time
     if isinstance(value, list) and value and not isinstance(value[0], int):
         value = value[0]  # the field was given more than once
     if isinstance(value, list):

@@ -103,8 +103,11 @@ def _split(text: str, count: int) -> tuple[list[str], str]:
 def _cef_pairs(text: str) -> dict[str, str]:
     """Return the extension: a value goes on until the next ` name=`."""
     names = list(_NAME.finditer(text))
-    ends = [match.start() for match in names[1:]] + [len(text)]
-    return {match["name"]: _unescaped(text[match.end() : end].rstrip()) for match, end in zip(names, ends, strict=True)}
+    ends = (*(match.start() for match in names[1:]), len(text))
+    # Not strict: without any name there is still an end.
+    return {
+        match["name"]: _unescaped(text[match.end() : end].rstrip()) for match, end in zip(names, ends, strict=False)
+    }
 
 
 def _leef_pairs(text: str, version: str) -> dict[str, str]:
