@@ -136,20 +136,20 @@ def test_no_address_is_told_what_one_is(text: str) -> None:
         address_of(text, "tcp")
 
 
-def opened(text: str) -> list[object]:
+def opened_sources(text: str) -> list[object]:
     [listener] = parse_config("[[source]]\n" + text, "test.toml").sources
     assert isinstance(listener, ListenerTable)
     return list(listener.open(follow=False))
 
 
 def test_sources_open(tmp_path: Path) -> None:
-    [source] = opened(f"kind = 'files'\npaths = ['{tmp_path / 'a.log'}']")
+    [source] = opened_sources(f"kind = 'files'\npaths = ['{tmp_path / 'a.log'}']")
     assert isinstance(source, FileSource)
-    [server] = opened("kind = 'syslog'\nudp = '0'\ntcp = '127.0.0.1:0'")
+    [server] = opened_sources("kind = 'syslog'\nudp = '0'\ntcp = '127.0.0.1:0'")
     assert isinstance(server, SyslogServer)
     with closing(server):
         assert set(server.ports) == {"udp", "tcp"}
-    assert opened("kind = 'system'\nlines_first = 5") is not None
+    assert opened_sources("kind = 'system'\nlines_first = 5") is not None
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_sources_open(tmp_path: Path) -> None:
 )
 def test_source_that_cannot_be_opened_says_what_to_give(text: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
-        opened(text)
+        opened_sources(text)
 
 
 def test_port_that_is_taken_is_said() -> None:
@@ -171,4 +171,4 @@ def test_port_that_is_taken_is_said() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         with pytest.raises(UsageError, match="port"):
-            opened(f"kind = 'syslog'\ntcp = '{taken.getsockname()[1]}'")
+            opened_sources(f"kind = 'syslog'\ntcp = '{taken.getsockname()[1]}'")

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from millstream.app import App
 from millstream.logs.alert import Alert
+from millstream.logs.delivery import add_output, hand_over
 from millstream.logs.detect import Detector, Memory
+from millstream.logs.outputs import Output
 from millstream.logs.rules import Rule, Steps
 from millstream.logs.where import condition
 from millstream.parsers.log_event import LogEvent
 from millstream.records import time_to_us
+from millstream.run.supervisor import Running
 from millstream.sources.source import Source
 from millstream.sources.system import SystemFollower, follow_system, system_sources
 
 if TYPE_CHECKING:
     from millstream.log.topic import Topic
-    from millstream.stream import Stream
+    from millstream.stream import Stream, StreamReader
 
 EVENTS: Final = "logs"
 ALERTS: Final = "alerts"
@@ -28,6 +32,12 @@ READER: Final = "rules"
 OUT_OF_ORDER: Final = "10s"
 """How far apart the listeners of one machine may be: an absence is noticed so much later."""
 
+GRACE: Final = "10s"
+"""At the end, for an output that does not take what it is given."""
+
+CATCH_UP: Final = "5m"
+"""The same where nothing is followed: so long after the events were read."""
+
 LINES_FIRST: Final = 10_000
 """Of each file and the journal, at the very first start."""
 
@@ -35,50 +45,78 @@ LINES_FIRST: Final = 10_000
 class LogsApplication:
     """This machine's events in one topic, and what rules say about them in another."""
 
-    def __init__(self, app: App, rules: Sequence[Rule]) -> None:
-        """Declare topics and rules; nothing runs yet.
+    def __init__(self, app: App, rules: Sequence[Rule], outputs: Sequence[Output] = ()) -> None:
+        """Declare topics, rules and outputs; nothing runs yet.
 
         Raises:
-            UsageError: A rule's condition is wrong.
+            UsageError: A condition is wrong, or an output cannot write what it is given.
         """
         self.app = app
         self.rules = tuple(rules)
         self.events: Topic[LogEvent] = app.topic(EVENTS, LogEvent, time="time")
         self.alerts: Topic[Alert] = app.topic(ALERTS, Alert, time="time")
+        self._readers: list[StreamReader] = []
+        self._running: Running | None = None
         if self.rules:
-            begun_us = functools.cache(functools.partial(_begun_us, self.events))
-
-            def describe(stream: Stream) -> None:
-                for rule in self.rules:
-                    add_rule(stream, rule, self.alerts, begun_us=begun_us)
-
-            # A rule that is taken out of the file takes what it remembers with it.
-            app.stream(self.events, name=READER, delay=OUT_OF_ORDER, changed="drop")(describe)
+            self._readers.append(self._add_rules())
+        self._outputs = [add_output(app, output, self.events, self.alerts) for output in outputs]
 
     @contextlib.contextmanager
     def following(
         self, sources: Sequence[Source] | None = None, *, more: Sequence[Source] = ()
     ) -> Iterator[SystemFollower]:
-        """Follow the machine and run the rules meanwhile; at the end, what was read is handled.
+        """Follow the machine, and run rules and outputs meanwhile; at the end, what was read is handled.
+
+        An output that does not take what it is given is left after `GRACE`, and gets the rest at the next start.
 
         Args:
             sources: What to follow; None: what this machine has.
             more: Further sources, such as a `SyslogServer`.
         """
         found = [*(system_sources(lines_first=LINES_FIRST) if sources is None else sources), *more]
-        with contextlib.ExitStack() as running:
-            if self.rules:
-                running.enter_context(self.app.start())
-            yield running.enter_context(follow_system(self.app, EVENTS, sources=found))
+        running = self.app.start() if self._readers or self._outputs else None
+        self._running = running
+        try:
+            with follow_system(self.app, EVENTS, sources=found) as follower:
+                yield follower
+        finally:
+            if running is not None and not running.stop(GRACE):
+                running.abort()
 
     def catch_up(self, sources: Sequence[Source] | None = None) -> SystemFollower:
-        """Read what there is, run the rules over it, and return."""
+        """Read what there is, run the rules over it, hand it to the outputs, and return."""
         found = system_sources(lines_first=LINES_FIRST, follow=False) if sources is None else sources
         with follow_system(self.app, EVENTS, sources=found) as follower:
             follower.join()
-        if self.rules:
+        if self.rules and not self._outputs:
             self.app.run(until="now")
+        elif self._outputs:
+            stop = threading.Event()
+            for reader in self._readers:
+                while reader.run_now(stop):
+                    pass
+            for sentence in hand_over(self._outputs, CATCH_UP):
+                follower.note(sentence)
         return follower
+
+    def troubles(self) -> list[str]:
+        """Return what rules and outputs could not do so far, a sentence each; they are tried again."""
+        if self._running is None:
+            return []
+        names = {reader.name for reader in (*self._readers, *self._outputs)}
+        return [
+            f"{state.name}: {state.error}" for state in self._running.readers() if state.error and state.name in names
+        ]
+
+    def _add_rules(self) -> StreamReader:
+        begun_us = functools.cache(functools.partial(_begun_us, self.events))
+
+        def describe(stream: Stream) -> None:
+            for rule in self.rules:
+                add_rule(stream, rule, self.alerts, begun_us=begun_us)
+
+        # A rule that is taken out of the file takes what it remembers with it.
+        return self.app.stream(self.events, name=READER, delay=OUT_OF_ORDER, changed="drop")(describe)
 
 
 def add_rule(stream: Stream, rule: Rule, alerts: Topic[Alert], *, begun_us: Callable[[], int]) -> None:

@@ -12,6 +12,7 @@ A file with rules alone is one as well.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -23,8 +24,10 @@ from millstream.logs.listeners import Listener
 from millstream.logs.outputs import Output
 from millstream.logs.rules import Rule, check_rules
 from millstream.logs.tables import read_table, read_toml, tables_of, with_environment
-from millstream.logs.where import condition
-from millstream.parsers.log_event import LogEvent
+from millstream.logs.where import FIELDS, condition
+from millstream.parsers.formats import format_of
+from millstream.parsers.log_event import LogEvent, event_of
+from millstream.parsers.log_lines import LogParser
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -47,6 +50,27 @@ class Example(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Some fields of each event that is kept, in order; None: not looked at."""
     alerts: int | None = None
     """Of all rules together; None: not looked at."""
+
+    def check(self) -> None:
+        """Look at what does not show in types.
+
+        Raises:
+            UsageError: There is no such format, or events have no such field.
+        """
+        if self.format is not None and format_of(self.format).type is not LogEvent:
+            raise UsageError(f"format: lines of {self.format!r} do not become events")
+        for wanted in self.events or ():
+            for name in wanted:
+                if name not in FIELDS:
+                    raise UsageError(f"events have no field {name!r}; they have {', '.join(FIELDS)}")
+
+    def read(self, *, now: datetime) -> list[LogEvent]:
+        """Return the events of the lines; a time without a zone is UTC."""
+        lines = [line.encode() for line in self.lines]
+        if self.format is None:
+            return LogParser(self.source, zone=UTC).events(lines, now=now)
+        parser = format_of(self.format).parser(self.source)
+        return [event_of(row) for row in parser.columns(lines, now=now).iter_rows(named=True)]
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,14 +117,19 @@ def parse_config(text: str, origin: str, environment: Mapping[str, str] | None =
     outputs = reader.tables("output", Output, environment=True)
     _check_outputs(outputs, reader.names("output"))
     sources = reader.tables("source", Listener, environment=True)
+    for source, what in zip(sources, reader.names("source"), strict=True):
+        _check(source, what)
     if len(sources) > SOURCES_MAX:
         raise UsageError(f"{origin} has {len(sources)} sources; at most {SOURCES_MAX} are read by one program")
+    examples = reader.tables("example", Example)
+    for example, what in zip(examples, reader.names("example"), strict=True):
+        _check(example, what)
     return Config(
         origin=origin,
         sources=tuple(sources),
         rules=tuple(rules),
         outputs=tuple(outputs),
-        examples=tuple(reader.tables("example", Example)),
+        examples=tuple(examples),
     )
 
 
@@ -134,9 +163,15 @@ def _check_outputs(outputs: list[Output], names: list[str]) -> None:
         if output.name in seen or output.name in TAKEN:
             raise UsageError(f"{what}, name: {output.name!r} is taken; an output keeps its position by its name")
         seen.add(output.name)
-        try:
-            output.check()
-        except UsageError as error:
-            raise UsageError(f"{what}: {error}") from error
+        _check(output, what)
         if output.where is not None:
             condition(output.where, what=f"{what}, where", of=LogEvent if output.of == "events" else Alert)
+
+
+def _check(table: Listener | Output | Example, what: str) -> None:
+    if "${" in repr(table):
+        return  # what stands there is not known here
+    try:
+        table.check()
+    except UsageError as error:
+        raise UsageError(f"{what}: {error}") from error

@@ -9,10 +9,11 @@ A new kind is a Struct here with a `tag`, its name in `Listener`, and its part o
 
 from __future__ import annotations
 
+import contextlib
 import ssl
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Final, Protocol, runtime_checkable
 
 import msgspec
 
@@ -23,7 +24,7 @@ from millstream.sources.source import Source
 from millstream.sources.syslog_server import SyslogServer
 from millstream.sources.system import system_sources
 
-LINES_FIRST = 10_000
+LINES_FIRST: Final = 10_000
 """Of each file and the journal, at the very first start."""
 
 
@@ -40,9 +41,16 @@ class ListenerTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             follow: False: end with what there is. Never given to a kind that `waits`.
 
         Raises:
-            UsageError: A key has a value that cannot be meant; says which, and what to give.
+            UsageError: It cannot be opened as it is described.
         """
         raise NotImplementedError
+
+    def check(self) -> None:
+        """Look at what does not show in types, without opening anything: `logs check` does this.
+
+        Raises:
+            UsageError: A key has a value that cannot be meant; says which, and what to give.
+        """
 
 
 class FilesListener(ListenerTable, frozen=True, kw_only=True, tag="files"):
@@ -52,9 +60,11 @@ class FilesListener(ListenerTable, frozen=True, kw_only=True, tag="files"):
     lines_first: int = LINES_FIRST
     """Of a file without a position, at the very first start: its last lines."""
 
-    def open(self, *, follow: bool = True) -> Sequence[Source]:
+    def check(self) -> None:
         if not self.paths:
             raise UsageError("paths is empty; give the files to read")
+
+    def open(self, *, follow: bool = True) -> Sequence[Source]:
         return [FileSource([Path(path) for path in self.paths], lines_first=self.lines_first, follow=follow)]
 
 
@@ -91,14 +101,18 @@ class SyslogListener(ListenerTable, frozen=True, kw_only=True, tag="syslog"):
     clients: str | None = None
     """File with the authorities of clients: only those with a certificate of theirs may send over TLS."""
 
-    def open(self, *, follow: bool = True) -> Sequence[Source]:
-        given = {name: getattr(self, name) for name in ("udp", "tcp", "tls")}
-        places = {name: address_of(text, name) for name, text in given.items() if text is not None}
-        if not places:
+    def check(self) -> None:
+        if not self._places():
             raise UsageError('give udp, tcp or tls: where to listen, such as udp = "0.0.0.0:514"')
         if (self.tls is None) != (self.certificate is None):
             raise UsageError("tls and certificate go together: give both, or none")
-        return [SyslogServer(**places, tls_context=self._context())]
+
+    def open(self, *, follow: bool = True) -> Sequence[Source]:
+        return [SyslogServer(**self._places(), tls_context=self._context())]
+
+    def _places(self) -> dict[str, tuple[str, int]]:
+        given = {name: getattr(self, name) for name in ("udp", "tcp", "tls")}
+        return {name: address_of(text, name) for name, text in given.items() if text is not None}
 
     def _context(self) -> ssl.SSLContext | None:
         if self.certificate is None:
@@ -115,6 +129,39 @@ class SyslogListener(ListenerTable, frozen=True, kw_only=True, tag="syslog"):
 
 
 Listener = FilesListener | JournalListener | SystemListener | SyslogListener
+
+
+@contextlib.contextmanager
+def opened(listeners: Sequence[Listener], origin: str, *, follow: bool = True) -> Iterator[list[Source]]:
+    """Open what a configuration names; closed again at the end.
+
+    Args:
+        origin: For messages: the file.
+
+    Raises:
+        UsageError: One cannot be opened, or waits for what is sent while nothing is to be followed.
+    """
+    with contextlib.ExitStack() as stack:
+        found: list[Source] = []
+        for number, listener in enumerate(listeners, 1):
+            if listener.waits and not follow:
+                raise UsageError(f"{origin}, source {number} waits for what is sent; leave out --no-follow")
+            try:
+                sources = listener.open(follow=follow)
+            except UsageError as error:
+                raise UsageError(f"{origin}, source {number}: {error}") from error
+            for source in sources:
+                if isinstance(source, Closable):
+                    stack.callback(source.close)
+            found += sources
+        yield found
+
+
+@runtime_checkable
+class Closable(Protocol):
+    """A source that holds something from when it is opened, such as a socket."""
+
+    def close(self) -> None: ...
 
 
 def address_of(text: str, what: str) -> tuple[str, int]:
