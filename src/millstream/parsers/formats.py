@@ -27,6 +27,7 @@ from millstream.parsers.otlp import otlp_reader
 from millstream.parsers.security_messages import security_reader
 from millstream.parsers.server_errors import error_reader
 from millstream.parsers.w3c import w3c_reader
+from millstream.parsers.windows import windows_reader
 
 if TYPE_CHECKING:
     import polars as pl
@@ -73,6 +74,7 @@ FORMATS: Final = {  # the narrow ones first: see `choose_format`
     "w3c": _events("w3c", w3c_reader, "W3C extended logs: IIS"),
     "journal": Format(LogEvent, lambda source: JournalParser(), "the systemd journal: journalctl --output=json"),
     "otlp": _events("otlp", otlp_reader, "OpenTelemetry: OTLP/JSON, one record a line"),
+    "windows": _events("windows", windows_reader, "records of the Windows event log: JSON of .evtx files, XML"),
     "json": _events("json", json_reader, "JSON lines: bunyan, pino, zap, slog, structlog, Log4j, MongoDB, ..."),
     "logfmt": _events("logfmt", logfmt_reader, 'names and values: level=info msg="it works"'),
     "syslog": Format(LogEvent, LogParser, "logs such as auth.log: RFC 3164, RFC 5424, ISO times, and what they mean"),
