@@ -23,6 +23,7 @@ from millstream.parsers.json_lines import json_reader
 from millstream.parsers.key_values import logfmt_reader
 from millstream.parsers.log_event import LogEvent
 from millstream.parsers.log_lines import LogParser
+from millstream.parsers.logins import login_reader
 from millstream.parsers.otlp import otlp_reader
 from millstream.parsers.security_messages import security_reader
 from millstream.parsers.server_errors import error_reader
@@ -72,6 +73,7 @@ FORMATS: Final = {  # the narrow ones first: see `choose_format`
     "postgres": _events("postgres", postgres_reader, "PostgreSQL"),
     "mysql": _events("mysql", mysql_reader, "MySQL and MariaDB"),
     "w3c": _events("w3c", w3c_reader, "W3C extended logs: IIS"),
+    "logins": _events("logins", login_reader, "records of wtmp, btmp, utmp, lastlog, wtmpdb: JSON, one a line"),
     "journal": Format(LogEvent, lambda source: JournalParser(), "the systemd journal: journalctl --output=json"),
     "otlp": _events("otlp", otlp_reader, "OpenTelemetry: OTLP/JSON, one record a line"),
     "windows": _events("windows", windows_reader, "records of the Windows event log: JSON of .evtx files, XML"),
