@@ -8,42 +8,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+from tests.integration.tail_follower import Follower, add, rotate
 
-from millstream.sources.tail import LINE_BYTES_MAX, READ_LINES_MAX, FileTail, split
-from millstream.testing import FakeClock
-
-
-class Follower:
-    """Stores what a tail reads as the engine would: lines and position together."""
-
-    def __init__(self, path: Path, *, lines_first: int | None = 200) -> None:
-        self.path = path
-        self.lines_first = lines_first
-        self.clock = FakeClock()
-        self.notes: list[str] = []
-        self.lines: list[bytes] = []
-        self.position: bytes | None = None
-        self.tail = self._new()
-
-    def _new(self) -> FileTail:
-        return FileTail(
-            self.path, self.position, lines_first=self.lines_first, clock=self.clock, note=self.notes.append
-        )
-
-    def look(self) -> list[bytes]:
-        """Read and store all there is; return the new lines."""
-        new: list[bytes] = []
-        while (reading := self.tail.read()) is not None:
-            new += [line.data for line in reading.lines]
-            assert {line.origin for line in reading.lines} <= {str(self.path)}
-            self.position = reading.positions[self.tail.key]
-        self.lines += new
-        return new
-
-    def restart(self) -> None:
-        """As after `kill -9`: only what was stored is known."""
-        self.tail.close()
-        self.tail = self._new()
+from millstream.sources.line_split import LINE_BYTES_MAX, READ_LINES_MAX, split
 
 
 @pytest.fixture
@@ -56,22 +23,6 @@ def log(tmp_path: Path) -> Path:
 @pytest.fixture
 def follower(log: Path) -> Follower:
     return Follower(log)
-
-
-def add(path: Path, text: str | bytes) -> None:
-    with path.open("ab") as file:
-        file.write(text if isinstance(text, bytes) else text.encode())
-
-
-def rotate(path: Path) -> None:
-    """As logrotate does: x.log.1 becomes x.log.2, x.log becomes x.log.1, and a new x.log is begun."""
-    generation = 1
-    while path.with_name(f"{path.name}.{generation}").exists():
-        generation += 1
-    for number in range(generation, 1, -1):
-        path.with_name(f"{path.name}.{number - 1}").rename(path.with_name(f"{path.name}.{number}"))
-    path.rename(path.with_name(f"{path.name}.1"))
-    path.write_bytes(b"")
 
 
 def test_lines_come_once_each_as_the_file_grows(log: Path, follower: Follower) -> None:

@@ -4,84 +4,87 @@
 |---|---|
 | a line is not complete yet | it waits; its beginning is read again with its end |
 | it is renamed and a new one begun (logrotate) | the old one is read to its end, a second longer, then the new one |
-| that happened while nobody read | the old one is found beside it by what it begins with (if not compressed yet) |
-| it is emptied, or written anew (copytruncate) | reading begins at its start |
+| that happened while nobody read, also several times | the old one is found beside it by what it begins with |
+| and was compressed since | its text is read on; one that is still being compressed is waited for |
+| it is emptied, or written anew (copytruncate) | the copy is read to its end, then the file from its start |
 | it is deleted | what is left of it is read; a new one of that name is read from its start |
 
-A file is known by its inode and by a digest of its first bytes: inodes are given to new files again. Its device is not
-looked at: that number changes with a reboot on some file systems.
+A file is known by its inode and by a digest of its first bytes: inodes are given to new files again, and a compressed
+copy has another. Its device is not looked at: that number changes with a reboot on some file systems.
 """
 
 from __future__ import annotations
 
-import hashlib
-import itertools
 import os
-import stat
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from millstream.clock import Clock
-from millstream.sources.rotation import generations
+from millstream.sources.line_split import Split, split
+from millstream.sources.log_file import FilePosition, LogFile, decode_position, open_log_file, position_in
+from millstream.sources.rotation import Generation, generations
 from millstream.sources.source import Line, Note, Reading
 
-LINE_BYTES_MAX: Final = 256 * 1024
-"""A longer line becomes several."""
 READ_BYTES: Final = 1024 * 1024
-READ_LINES_MAX: Final = 5000
-"""Bounds of one reading: what is held in memory, and stored in one transaction."""
+"""With `READ_LINES_MAX` the bounds of one reading."""
 FIRST_BYTES_MAX: Final = 1024 * 1024
 """How far back the first lines are looked for."""
-HEAD_BYTES: Final = 1024
-"""Of the file's beginning, that identify it."""
 HEAD_BYTES_SURE: Final = 64
-"""From this many equal bytes on, a file with another inode is the copy that copytruncate made."""
+"""From this many equal bytes on, a file with another inode is a copy, whenever it was made."""
 ROTATION_QUIET_US: Final = 1_000_000
 """A renamed file is left when nothing was added for this long: its writer may not have turned to the new one yet."""
-
-
-class FilePosition(msgspec.Struct, frozen=True, array_like=True):
-    """Which file, and how much of it is stored."""
-
-    inode: int
-    offset: int
-    """The next line begins here."""
-    head_size: int
-    head: bytes
-    """Digest of the first `head_size` bytes, all of them before `offset`."""
-
-
-_ENCODER = msgspec.msgpack.Encoder()
-_DECODER = msgspec.msgpack.Decoder(FilePosition)
+COMPRESSION_QUIET_US: Final = 60_000_000
+"""A compressed file without an end that nothing was added to for this long was cut off, and is left."""
+_COPY_SLACK_NS: Final = 1_000_000_000
+"""What keeps the time of change of what it compresses may keep whole seconds only."""
+_TRIES: Final = 5
 
 
 class FileTail:
     """Reads one file on from a position, a piece at a time."""
 
     def __init__(
-        self, path: Path, position: bytes | None, *, lines_first: int | None, clock: Clock, note: Note
+        self,
+        path: Path,
+        position: bytes | None,
+        *,
+        lines_first: int | None,
+        clock: Clock,
+        note: Note,
+        directories: Sequence[Path] = (),
+        split: Split = split,
+        quiet_us: int | None = None,
     ) -> None:
         """Follow a file, which need not exist yet.
 
         Args:
             position: As given by a `Reading`; None where there is none.
             lines_first: Without a position, begin with this many of its last lines; None: with its first.
+            directories: Where rotated files go, besides the directory of the file.
+            split: What cuts bytes into events: lines, or what `multiline` puts together.
+            quiet_us: After this long without a change, what `split` holds back is taken as complete.
         """
         self.path = path
         self.key = self.key_of(path)
         self._clock = clock
         self._note = note
+        self._directories = directories
+        self._split = split
+        self._quiet_us = quiet_us
         self._lines_first = lines_first
-        self._position = _decode(position)
-        self._descriptor: int | None = None
+        self._position = decode_position(position)
+        self._file: LogFile | None = None
         self._seen = (0, 0)
         """Time of change and size at the last look."""
-        self._quiet_since_us: int | None = None
-        """Since when a file that is no longer at `path` has not grown."""
-        self._next: Path | None = None
-        """What to read from its start, now that the file of `_position` is read to its end and gone."""
+        self._unchanged_since_us: int | None = None
+        """Since when the open file has not grown."""
+        self._away_since_us: int | None = None
+        """Since when it was seen to be no longer at `path`, and has not grown."""
+        self._left = False
+        """The file of `_position` is read to its end and gone from `path`: the next one is to be read."""
+        self._asleep: tuple[int, int, int] | None = None
+        """What the file at `path` looked like when it was closed for being idle."""
 
     @staticmethod
     def key_of(path: Path) -> bytes:
@@ -90,11 +93,19 @@ class FileTail:
 
     @property
     def open(self) -> bool:
-        return self._descriptor is not None
+        return self._file is not None
+
+    @property
+    def position(self) -> FilePosition | None:
+        """Where the next reading begins."""
+        return self._position
 
     def read(self) -> Reading | None:
         """Return the next piece, at most `READ_BYTES` and `READ_LINES_MAX`; None when there is nothing (yet)."""
         try:
+            if self._asleep is not None and self._asleep == _status_of(self.path):
+                return None
+            self._asleep = None
             was_open = self.open
             reading = self._read_open()
             if reading is None and was_open and not self.open:
@@ -105,197 +116,231 @@ class FileTail:
             self.close()
             return None
 
+    def sleep(self) -> bool:
+        """Close the file if it is read to its end and still at its path; it is opened again when it changes."""
+        file, there = self._file, _status_of(self.path)
+        if file is None or there is None or self._position is None or there[0] != file.status.st_ino:
+            return False
+        if file.look() != self._seen or self._position.offset != self._seen[1]:
+            return False
+        self.close()
+        self._asleep = there
+        return True
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        self._unchanged_since_us = self._away_since_us = None
+
     def _read_open(self) -> Reading | None:
-        if self._descriptor is None and not self._open():
+        if self._file is None and not self._open():
             return None
-        descriptor, position = self._descriptor, self._position
-        assert descriptor is not None
+        file, position = self._file, self._position
+        assert file is not None
         assert position is not None
-        if self._is_other(descriptor, position):
+        if self._is_other(file, position):
             self.close()
             return None
-        data = os.pread(descriptor, READ_BYTES, position.offset)
-        pieces, consumed = split(data)
-        left = not pieces and self._is_left(descriptor)
+        data = file.read(READ_BYTES, position.offset)
+        pieces, consumed = self._split(data, False)
+        left = not pieces and self._is_left(file)
         if left:
-            pieces, consumed = [data], len(data)  # its last line, which has no end
-        position = _position(descriptor, position.offset + consumed)
+            pieces, _ = self._split(data + b"\n", True)  # its last line may have no end
+            consumed = len(data)
+        elif not pieces and data and self._is_quiet():
+            pieces, consumed = self._split(data, True)
+        position = position_in(file, position.offset + consumed)
         if left:
-            self._next = _younger(descriptor, self.path)
+            self._left = True
             self.close()
         if not consumed:
             return None
         self._position = position
         # A file whose machine crashed, or that was emptied under its writer, has runs of NUL in it.
         lines = [Line(str(self.path), line) for piece in pieces if (line := piece.lstrip(b"\0").rstrip(b"\r"))]
-        return Reading(lines, {self.key: _ENCODER.encode(position)})
-
-    def close(self) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
-        self._quiet_since_us = None
+        return Reading(lines, {self.key: position.encode()})
 
     def _open(self) -> bool:
-        """Open the file that the position is in, or the one at `path`; False when there is none that may be read."""
-        descriptor = self._open_path(self._next or self.path)
-        if descriptor is None and self._next not in (None, self.path):
-            self._next = self.path  # rotated out of sight, or compressed, in this moment
-            descriptor = self._open_path(self.path)
-        if descriptor is None:
-            if self._position is None and not self.path.exists():
+        """Open the file to read on; False when there is none that may be read (yet)."""
+        if self._position is None:
+            return self._open_first()
+        for _ in range(_TRIES):
+            if self._open_on(self._position):
+                return self._file is not None
+        return False  # files are renamed faster than they can be looked at; there is another look
+
+    def _open_first(self) -> bool:
+        file = open_log_file(self.path, self._note)
+        if file is None:
+            if not self.path.exists():
                 self._lines_first = None  # it will be new when it appears
             return False
-        position = self._position
-        if position is None:
-            offset = 0 if self._lines_first is None else _last_lines(descriptor, self._lines_first)
-        elif self._next is not None:
-            offset = 0
-        elif (found := self._find(descriptor, position)) is not None:
-            descriptor, offset = found, position.offset
-        else:
-            offset = 0
-            if position.inode == os.fstat(descriptor).st_ino:
-                self._note(f"{self.path} was emptied by its writer; it is read from its start again")
-            else:
-                self._note(f"{self.path} was begun anew while nothing read it; the lines between are not known")
-        self._descriptor, self._next = descriptor, None
-        self._position = _position(descriptor, offset)
-        self._seen = _look(descriptor)
+        compressed = self._lines_first is None or file.is_compressed
+        self._begin(file, 0 if compressed else _last_lines(file, self._lines_first or 0))
         return True
 
-    def _find(self, descriptor: int, position: FilePosition) -> int | None:
-        """Return the open file that the position is in: the given one, or one beside it (`x.log.1`, `x.log-20260212`).
+    def _open_on(self, position: FilePosition) -> bool:
+        """Open the file of a position, or the next where that is read to its end; False when names changed meanwhile.
 
-        Closes the given one where it is not the answer.
+        Opens none where there is none yet.
         """
-        for inode in (True, False):
-            if _same(descriptor, position, inode=inode):
-                return descriptor
-            for path in generations(self.path)[:-1]:
-                beside = self._open_path(path)
-                if beside is not None:
-                    if _same(beside, position, inode=inode):
-                        os.close(descriptor)
-                        return beside
-                    os.close(beside)
-        return None
+        known = generations(self.path, self._directories)
+        found = self._find(known, position)
+        if found is None:
+            return False
+        place, file = found
+        if file is None:
+            return self._open_after(known, position)
+        if not self._left:
+            if file.reaches(position.offset):
+                self._begin(file, position.offset)
+                return True
+            # Without its end it is still being compressed, and the rest comes. Else it is a copy that was made before
+            # the last lines were written, which are stored already.
+            self._left = file.complete or self._is_stale(file)
+        file.close()
+        if not self._left:
+            return True
+        if place + 1 < len(known):
+            return self._open_from_start(known[place + 1])
+        if known[place].path == self.path:
+            self._left = False  # it came back
+        return True
 
-    def _open_path(self, path: Path) -> int | None:
+    def _open_after(self, known: Sequence[Generation], position: FilePosition) -> bool:
+        """Open what came after a file that is gone: the oldest that was changed later."""
+        unread = not self._left
+        if unread and any(self._may_become(one, position) for one in known):
+            return True
+        later = [one for one in known if one.changed_ns > position.changed_ns > 0 and one.path != self.path]
+        if unread and later:
+            self._note(f"{self.path} was rotated, and its file removed before all of it was read")
+        elif unread and known and known[-1].inode == position.inode:
+            self._note(f"{self.path} was emptied by its writer; it is read from its start again")
+        elif unread and known:
+            self._note(f"{self.path} was begun anew while nothing read it; the lines between are not known")
+        if not later and (not known or known[-1].path != self.path):
+            return True  # there is nothing yet
+        return self._open_from_start(later[0] if later else known[-1])
+
+    def _open_from_start(self, one: Generation) -> bool:
+        file = open_log_file(one.path, self._note)
+        if file is None:
+            return _status_of(one.path) is not None  # it is there and may not be read; else it was renamed meanwhile
+        if file.status.st_ino != one.inode:
+            file.close()
+            return False
+        self._begin(file, 0)
+        return True
+
+    def _begin(self, file: LogFile, offset: int) -> None:
+        self._file, self._left = file, False
+        self._position = position_in(file, offset)
+        self._seen = file.look()
+        self._unchanged_since_us = self._clock.monotonic_us()
+
+    def _find(self, known: Sequence[Generation], position: FilePosition) -> tuple[int, LogFile | None] | None:
+        """Return the place of a position's file among the generations, and the file, open.
+
+        No file where none of them is it, and None where names changed meanwhile.
+        """
+        orders = (
+            [place for place, one in enumerate(known) if one.inode == position.inode],
+            [place for place, one in enumerate(known) if self._may_be_copy(one, position)],
+            [place for place in range(len(known)) if position.head_size >= HEAD_BYTES_SURE],
+        )
+        for place in dict.fromkeys(place for order in orders for place in order):
+            one = known[place]
+            file = open_log_file(one.path, self._note)
+            if file is None and _status_of(one.path) is not None:
+                continue  # it may not be read
+            if file is None or file.status.st_ino != one.inode:
+                if file is not None:
+                    file.close()
+                return None
+            # What was emptied, or begun anew, and begins alike is another one; a copy may lack the last lines.
+            is_copy = one.inode != position.inode and one.path != self.path
+            if position.begins(file) and (is_copy or file.is_compressed or file.reaches(position.offset)):
+                return place, file
+            file.close()
+        return 0, None
+
+    def _may_be_copy(self, one: Generation, position: FilePosition) -> bool:
+        return one.path != self.path and position.changed_ns > 0 and _later(one, position) and position.head_size > 0
+
+    def _may_become(self, one: Generation, position: FilePosition) -> bool:
+        """Return whether a file has too little in it yet to say whether it is the one of a position."""
+        if one.path == self.path:
+            return False
+        file = open_log_file(one.path, self._note)
+        if file is None:
+            return False
         try:
-            # Non-blocking: opening a pipe of that name must not wait for its writer.
-            descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
-        except FileNotFoundError:
-            return None
-        except PermissionError:
-            self._note(f"{path} may not be read by this user")
-            return None
-        except OSError as error:
-            self._note(f"{path} cannot be opened: {error.strerror}")
-            return None
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            os.close(descriptor)
-            self._note(f"{path} is not a file")
-            return None
-        return descriptor
+            unknown = _later(one, position) and not file.reaches(position.head_size) and not file.complete
+            return unknown and not self._is_stale(file)
+        finally:
+            file.close()
 
-    def _is_other(self, descriptor: int, position: FilePosition) -> bool:
+    def _is_stale(self, file: LogFile) -> bool:
+        """Return whether a file that is not complete was not changed for so long that it never will be."""
+        return self._clock.now_us() - file.status.st_mtime_ns // 1000 > COMPRESSION_QUIET_US
+
+    def _is_other(self, file: LogFile, position: FilePosition) -> bool:
         """Return whether the open file changed other than by growing: it was emptied, or written anew."""
-        seen, self._seen = self._seen, _look(descriptor)
+        seen, self._seen = self._seen, file.look()
         if seen == self._seen:
             return False
-        self._quiet_since_us = None
-        return not _same(descriptor, position, inode=True)
+        self._unchanged_since_us = self._away_since_us = None
+        if file.is_compressed:
+            return False
+        return self._seen[1] < position.offset or not position.begins(file)
 
-    def _is_left(self, descriptor: int) -> bool:
-        """Return whether the open file is no longer the one at `path` and has been quiet for long enough."""
-        opened = os.fstat(descriptor)
-        try:
-            there = os.stat(self.path)
-        except FileNotFoundError:
-            pass
-        else:
-            if (there.st_dev, there.st_ino) == (opened.st_dev, opened.st_ino):
-                self._quiet_since_us = None
+    def _is_quiet(self) -> bool:
+        return self._quiet_us is not None and self._unchanged_us() >= self._quiet_us
+
+    def _is_left(self, file: LogFile) -> bool:
+        """Return whether the open file is no longer the one at `path` and there is nothing more to come of it."""
+        if not file.complete:
+            if self._unchanged_us() < COMPRESSION_QUIET_US:
                 return False
+            self._note(f"{file.path} ends in the middle: its compression was cut off")
+            return True
+        there = _status_of(self.path)
+        if there is not None and there[0] == file.status.st_ino:
+            self._away_since_us = None
+            return False
         now_us = self._clock.monotonic_us()
-        if self._quiet_since_us is None:
-            self._quiet_since_us = now_us
-        return now_us - self._quiet_since_us >= ROTATION_QUIET_US
+        if self._away_since_us is None:
+            self._away_since_us = now_us
+        return file.is_compressed or now_us - self._away_since_us >= ROTATION_QUIET_US
+
+    def _unchanged_us(self) -> int:
+        """Return for how long, as far as it was looked at, the open file has not grown."""
+        now_us = self._clock.monotonic_us()
+        if self._unchanged_since_us is None:
+            self._unchanged_since_us = now_us
+        return now_us - self._unchanged_since_us
 
 
-def split(data: bytes) -> tuple[list[bytes], int]:
-    """Return the complete lines at the start of `data`, without `\\n`, and how many bytes they take.
-
-    At most `READ_LINES_MAX`. A line of more than `LINE_BYTES_MAX` is returned in pieces of that size, whether its end
-    has come or not, so that it is cut at the same places however it comes.
-    """
-    lines: list[bytes] = []
-    start = 0
-    while len(lines) < READ_LINES_MAX:
-        end = data.find(b"\n", start, start + LINE_BYTES_MAX + 1)
-        if end >= 0:
-            lines.append(data[start:end])
-            start = end + 1
-        elif len(data) - start > LINE_BYTES_MAX:
-            lines.append(data[start : start + LINE_BYTES_MAX])
-            start += LINE_BYTES_MAX
-        else:
-            break
-    return lines, start
+def _later(one: Generation, position: FilePosition) -> bool:
+    return one.changed_ns + _COPY_SLACK_NS > position.changed_ns
 
 
-def _decode(position: bytes | None) -> FilePosition | None:
+def _status_of(path: Path) -> tuple[int, int, int] | None:
+    """Return inode, time of change and size of what is at a path; None for nothing."""
     try:
-        return None if position is None else _DECODER.decode(position)
-    except msgspec.DecodeError:
-        return None  # of another version: as if it were not there
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
-def _position(descriptor: int, offset: int) -> FilePosition:
-    status = os.fstat(descriptor)
-    size = min(offset, HEAD_BYTES)
-    return FilePosition(status.st_ino, offset, size, _digest(descriptor, size))
-
-
-def _younger(descriptor: int, path: Path) -> Path:
-    """Return the next file of a rotated log after the given one."""
-    opened = os.fstat(descriptor)
-    files = generations(path)
-    for file, younger in itertools.pairwise(files):
-        try:
-            status = file.stat()
-        except OSError:
-            continue
-        if (status.st_dev, status.st_ino) == (opened.st_dev, opened.st_ino):
-            return younger
-    return path
-
-
-def _look(descriptor: int) -> tuple[int, int]:
-    status = os.fstat(descriptor)
-    return status.st_mtime_ns, status.st_size
-
-
-def _digest(descriptor: int, size: int) -> bytes:
-    return hashlib.blake2b(os.pread(descriptor, size, 0), digest_size=16).digest()
-
-
-def _same(descriptor: int, position: FilePosition, *, inode: bool) -> bool:
-    """Return whether an open file is the one of a position; without `inode`, whether it is a copy of it."""
-    status = os.fstat(descriptor)
-    if inode and status.st_ino != position.inode:
-        return False
-    if not inode and position.head_size < HEAD_BYTES_SURE:
-        return False
-    return status.st_size >= position.offset and _digest(descriptor, position.head_size) == position.head
-
-
-def _last_lines(descriptor: int, count: int) -> int:
+def _last_lines(file: LogFile, count: int) -> int:
     """Return the offset at which the last `count` lines begin, looking back `FIRST_BYTES_MAX` at most."""
-    size = os.fstat(descriptor).st_size
+    size = file.look()[1]
     floor = max(0, size - FIRST_BYTES_MAX)
-    tail = os.pread(descriptor, size - floor, floor)
+    tail = file.read(size - floor, floor)
     end = tail.rfind(b"\n")  # a last line without an end is one of the lines to come
     for _ in range(count):
         if end < 0:
