@@ -212,7 +212,7 @@ class App(Readers):
             if until == "now":
                 self._check_readers(batches=True)
                 try:
-                    streams: list[Reader] = [*self._trigger_readers(), *self.streams.values()]
+                    streams: list[Reader] = [*self._trigger_readers(), *self.sources.values(), *self.streams.values()]
                     run_until_now(streams, self._queue_readers(), [*self.batches.values()], stop)
                 except KeyboardInterrupt:
                     # Polars ends a query when Ctrl-C is pressed; what was not committed is done by the next run.
@@ -239,6 +239,7 @@ class App(Readers):
             [
                 *([] if server is None else [server]),
                 *self._trigger_readers(),
+                *self.sources.values(),
                 *self.streams.values(),
                 *self._queue_readers(),
                 *self._scheduled,
@@ -285,10 +286,12 @@ class App(Readers):
     # --- inside -----------------------------------------------------------------------------------------------------
 
     def _check_readers(self, *, batches: bool) -> None:
-        if self.queues or self.streams or self.triggers or (self.batches if batches else self._scheduled):
+        waiting = self.batches if batches else self._scheduled
+        if self.queues or self.streams or self.triggers or self.sources or waiting:
             return
         how = "; a batch runs when its run() is called, or by cron=, every=, on= or when="
         only_batches = how if self.batches else ""
         raise UsageError(
-            f"there is nothing to run: declare something with @app.queue, @app.stream or @app.on{only_batches}"
+            "there is nothing to run: declare something with @app.queue, @app.stream, @app.on or app.source"
+            f"{only_batches}"
         )

@@ -29,7 +29,7 @@ def run(
     ],
     only: Annotated[
         list[str] | None,
-        typer.Option("--only", metavar="NAME", help="Only this queue, stream, batch, trigger."),
+        typer.Option("--only", metavar="NAME", help="Only this queue, stream, batch, trigger, source."),
     ] = None,
     until: Annotated[
         str | None, typer.Option("--until", metavar="now", help="now: handle all there is, then stop.")
@@ -154,12 +154,12 @@ def _told(app: App, shell: Shell, until: str | None) -> AbstractContextManager[N
 
 def _keep(app: App, names: list[str]) -> None:
     """Leave only the named readers in an application, and the triggers that are named or that one of them follows."""
-    readers = {**app.queues, **app.streams, **app.batches}
+    readers = {**app.queues, **app.streams, **app.batches, **app.sources}
     unknown = [name for name in names if name not in readers and name not in app.triggers]
     if unknown:
         known = ", ".join(sorted({*readers, *app.triggers})) or "nothing"
         raise UsageError(f"--only {unknown[0]}: the application declares {known}")
-    for kind in (app.queues, app.streams, app.batches):
+    for kind in (app.queues, app.streams, app.batches, app.sources):
         for name in [name for name in kind if names and name not in names]:
             del kind[name]
     if names:
@@ -169,10 +169,22 @@ def _keep(app: App, names: list[str]) -> None:
 def _announce(app: App, shell: Shell, place: str) -> None:
     triggers = [*app.triggers]
     if shell.json:
-        kinds = {"queues": [*app.queues], "streams": [*app.streams], "batches": [*app.batches], "triggers": triggers}
+        kinds = {
+            "queues": [*app.queues],
+            "streams": [*app.streams],
+            "batches": [*app.batches],
+            "triggers": triggers,
+            "sources": [*app.sources],
+        }
         print_json({"app": place, **kinds})
     else:
-        declared = (("queue", app.queues), ("stream", app.streams), ("batch", app.batches), ("trigger", triggers))
+        declared = (
+            ("queue", app.queues),
+            ("stream", app.streams),
+            ("batch", app.batches),
+            ("trigger", triggers),
+            ("source", app.sources),
+        )
         readers = ", ".join(f"{kind} {name}" for kind, names in declared for name in names)
         print(f"running {place}: {readers or 'nothing'}", flush=True)
     sys.stdout.flush()

@@ -19,6 +19,7 @@ from millstream.queue.reader import QueueReader
 from millstream.queue.retry import Retry
 from millstream.queue.task import Task, Unique
 from millstream.queue.tasks import RESULTS, QueueSettings, TaskQueue
+from millstream.run.sourcing import SourceReader, Sourcing
 from millstream.run.triggering import Triggering
 from millstream.stream.keyed.failing import ErrorPolicy
 from millstream.stream.options import FUTURE, LATENCY, options_of
@@ -47,7 +48,7 @@ class TaskDecorator(Protocol):
     def __call__(self, function: Callable[P, R], /) -> Task[P, R, R]: ...
 
 
-class Readers(Triggering):
+class Readers(Triggering, Sourcing):
     """The readers of one log: `App` is one."""
 
     def __init__(self) -> None:
@@ -58,6 +59,7 @@ class Readers(Triggering):
         """Those whose readers are made when somebody asks: until then more tasks may come, and the log stays closed."""
         self.streams: dict[str, StreamReader] = {}
         self.batches: dict[str, Batch] = {}
+        self.sources: dict[str, SourceReader] = {}
 
     @property
     @abstractmethod

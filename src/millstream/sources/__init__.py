@@ -7,4 +7,13 @@ General layout:
     files       the text files of /var/log, watched
     writer      values into a topic together with the positions they were read at: each once
     system      follow_system: this machine's event log, parsed and written to a topic
+    messages    what a broker's messages are, and a source of them; kafka, nats: two of these
 """
+
+from __future__ import annotations
+
+from millstream.sources.kafka import KafkaMessages, kafka
+from millstream.sources.messages import Message, MessageSource
+from millstream.sources.nats import NatsMessages, nats
+
+__all__ = ["KafkaMessages", "Message", "MessageSource", "NatsMessages", "kafka", "nats"]
