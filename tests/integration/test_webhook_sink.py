@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from millstream import App, UsageError, sinks
+from millstream import App, Request, UsageError, http, sinks
 from millstream.errors import SinkError
 from millstream.sinks import Patience
 
@@ -197,3 +197,34 @@ def test_path_of_an_address_is_in_no_message_as_it_may_be_a_secret() -> None:
 def test_address_that_is_none_is_said(url: str, word: str) -> None:
     with pytest.raises(UsageError, match=word):
         sinks.webhook(url)
+
+
+@pytest.mark.parametrize("signature", ["github", "stripe"])
+def test_our_own_http_trigger_takes_what_is_signed(app: App, tmp_path: Path, signature: str) -> None:
+    bodies: list[list[dict[str, int]]] = []
+    with App(str(tmp_path / "receiver.db"), port=0) as receiving:
+
+        @receiving.on(http.post("/hook", secret="It's a Secret", signature=signature))
+        def hook(request: Request) -> None:
+            bodies.append(request.json())
+
+        with receiving.start():
+            url = f"{receiving.http_url}/hook"
+            post(app, sinks.webhook(url, secret="It's a Secret", signature=signature, rows=3), 7)
+            assert [row["n"] for body in bodies for row in body] == list(range(7))
+            with App("memory://") as other, pytest.raises(SinkError, match="401"):
+                post(other, sinks.webhook(url, secret="another", signature=signature), 1)
+
+
+def test_time_is_signed_with_the_body(app: App, receiver: Receiver) -> None:
+    post(app, sinks.webhook(receiver.url, secret="It's a Secret", signature="stripe"), 1)
+    [(headers, body, _)] = receiver.requests
+    assert "X-Hub-Signature-256" not in headers
+    at, _, given = headers["Stripe-Signature"].removeprefix("t=").partition(",v1=")
+    assert abs(time.time() - int(at)) < 600
+    assert given == hmac.new(b"It's a Secret", at.encode() + b"." + body, hashlib.sha256).hexdigest()
+
+
+def test_signature_that_is_none_is_said() -> None:
+    with pytest.raises(UsageError, match="'github', 'stripe'"):
+        sinks.webhook("https://example.com/", secret="s", signature="md5")

@@ -92,12 +92,20 @@ class WebhookOutput(OutputTable, frozen=True, kw_only=True, tag="webhook"):
 
     url: str
     secret: str | None = None
+    signature: Literal["github", "stripe"] = "github"
     headers: dict[str, str] = {}
     rows: int = 500
     timeout: str = "30s"
 
     def sink(self) -> Sink:
-        return sinks.webhook(self.url, secret=self.secret, headers=self.headers, rows=self.rows, timeout=self.timeout)
+        return sinks.webhook(
+            self.url,
+            secret=self.secret,
+            signature=self.signature,
+            headers=self.headers,
+            rows=self.rows,
+            timeout=self.timeout,
+        )
 
 
 class CommandOutput(OutputTable, frozen=True, kw_only=True, tag="command"):
