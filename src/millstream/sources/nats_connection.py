@@ -127,7 +127,7 @@ class NatsConnection:
             )
         except TimeoutError:
             self.close()
-            raise ConnectionError(self.complaint or f"no server within {CONNECT_S:g} s") from None
+            raise ConnectionError(self._why() or f"no server within {CONNECT_S:g} s") from None
         except TypeError as error:
             self.close()
             raise UsageError(f"settings of NATS: {error}; see nats.connect") from None
@@ -173,6 +173,9 @@ class NatsConnection:
         self._thread.join(CONNECT_S)
         if not self._thread.is_alive():
             self._loop.close()
+
+    def _why(self) -> str | None:
+        return self.complaint
 
     async def _told(self, error: Exception) -> None:
         if type(error).__name__ == "SlowConsumerError":
