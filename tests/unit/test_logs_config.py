@@ -14,6 +14,7 @@ from millstream.logs.listeners import FilesListener, ListenerTable, SyslogListen
 from millstream.logs.outputs import TopicOutput, WebhookOutput
 from millstream.logs.rules import DEFAULT
 from millstream.sources.files import FileSource
+from millstream.sources.otlp_server import OtlpServer
 from millstream.sources.syslog_server import SyslogServer
 
 RULE = """
@@ -150,6 +151,10 @@ def test_sources_open(tmp_path: Path) -> None:
     with closing(server):
         assert set(server.ports) == {"udp", "tcp"}
     assert opened_sources("kind = 'system'\nlines_first = 5") is not None
+    [receiver] = opened_sources("kind = 'otlp'\nlisten = '0'")
+    assert isinstance(receiver, OtlpServer)
+    with closing(receiver):
+        assert receiver.port > 0
 
 
 @pytest.mark.parametrize(
@@ -159,6 +164,9 @@ def test_sources_open(tmp_path: Path) -> None:
         ("kind = 'syslog'", "udp, tcp or tls"),
         ("kind = 'syslog'\ntls = '0'", "certificate"),
         ("kind = 'syslog'\ntls = '0'\ncertificate = '/nowhere/cert.pem'", "certificate"),
+        ("kind = 'otlp'\nlisten = '0.0.0.0:0'", "give a token"),
+        ("kind = 'otlp'\nlisten = '0'\ntoken = 'short'", "16"),
+        ("kind = 'otlp'\nlisten = '0'\nkey = 'x'", "certificate"),
     ],
 )
 def test_source_that_cannot_be_opened_says_what_to_give(text: str, words: str) -> None:

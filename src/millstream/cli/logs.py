@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from millstream.logs.config import Config
+    from millstream.logs.listeners import Listener
     from millstream.sources.source import Source
 
 
@@ -57,7 +58,9 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow/--no-follow", help="Go on until Ctrl-C.")] = True,
     listen: Annotated[
         list[str] | None,
-        typer.Option("--listen", metavar="ADDRESS", help="Also syslog from the network: udp:5514, tcp:0.0.0.0:601."),
+        typer.Option(
+            "--listen", metavar="ADDRESS", help="Also from the network: udp:5514, tcp:0.0.0.0:601, otlp:4318."
+        ),
     ] = None,
     data: Annotated[
         Path, typer.Option("--data", metavar="DIR", help="Where its log is kept; a second start goes on there.")
@@ -158,24 +161,27 @@ def _configured(config: Path | None, rules: Path | None, listen: Sequence[str]) 
     import msgspec
 
     from millstream.logs.config import Config, read_config
-    from millstream.logs.listeners import SyslogListener, SystemListener
+    from millstream.logs.listeners import SystemListener
     from millstream.logs.rules import DEFAULT
 
     found = Config() if config is None else read_config(config, os.environ)
     if rules is not None or not found.rules:
         found = msgspec.structs.replace(found, rules=read_config(rules or DEFAULT).rules)
-    listeners = [SyslogListener(**{transport: address}) for transport, address in map(_address, listen)]
-    sources = (*(found.sources or (SystemListener(),)), *listeners)
+    sources = (*(found.sources or (SystemListener(),)), *map(_listener, listen))
     return msgspec.structs.replace(found, sources=sources)
 
 
-def _address(text: str) -> tuple[str, str]:
-    """Return transport and address of `udp:5514` or `tcp:0.0.0.0:601`."""
-    from millstream.logs.listeners import address_of
+def _listener(text: str) -> Listener:
+    """Return what listens at `udp:5514`, `tcp:0.0.0.0:601` or `otlp:4318`."""
+    from millstream.logs.listeners import OtlpListener, SyslogListener, address_of
 
     transport, _, address = text.partition(":")
     with suppress(UsageError):
         address_of(address, transport)
         if transport in ("udp", "tcp"):
-            return transport, address
-    raise UsageError(f"--listen is {text!r}; give udp or tcp and a port, such as udp:5514 or tcp:0.0.0.0:601")
+            return SyslogListener(**{transport: address})
+        if transport == "otlp":
+            return OtlpListener(listen=address)
+    raise UsageError(
+        f"--listen is {text!r}; give udp, tcp or otlp and a port, such as udp:5514, tcp:0.0.0.0:601 or otlp:4318"
+    )

@@ -20,6 +20,7 @@ import msgspec
 from millstream.errors import UsageError
 from millstream.sources.files import FileSource
 from millstream.sources.journal import JournalSource
+from millstream.sources.otlp_server import OtlpServer
 from millstream.sources.source import Source
 from millstream.sources.syslog_server import SyslogServer
 from millstream.sources.system import system_sources
@@ -108,27 +109,47 @@ class SyslogListener(ListenerTable, frozen=True, kw_only=True, tag="syslog"):
             raise UsageError("tls and certificate go together: give both, or none")
 
     def open(self, *, follow: bool = True) -> Sequence[Source]:
-        return [SyslogServer(**self._places(), tls_context=self._context())]
+        return [SyslogServer(**self._places(), tls_context=server_context(self.certificate, self.key, self.clients))]
 
     def _places(self) -> dict[str, tuple[str, int]]:
         given = {name: getattr(self, name) for name in ("udp", "tcp", "tls")}
         return {name: address_of(text, name) for name, text in given.items() if text is not None}
 
-    def _context(self) -> ssl.SSLContext | None:
-        if self.certificate is None:
-            return None
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        try:
-            context.load_cert_chain(self.certificate, self.key)
-            if self.clients is not None:
-                context.load_verify_locations(self.clients)
-                context.verify_mode = ssl.CERT_REQUIRED
-        except (OSError, ssl.SSLError) as error:
-            raise UsageError(f"certificate, key or clients cannot be used: {error}") from error
-        return context
+
+class OtlpListener(ListenerTable, frozen=True, kw_only=True, tag="otlp"):
+    """OpenTelemetry logs from the network: OTLP/HTTP."""
+
+    waits: ClassVar[bool] = True
+
+    listen: str = "4318"
+    """`PORT` or `HOST:PORT`."""
+    token: str | None = None
+    """What senders send as `Authorization: Bearer ...`; needed where other machines reach it."""
+    certificate: str | None = None
+    """As those of syslog: with one, HTTPS is spoken."""
+    key: str | None = None
+    clients: str | None = None
+
+    def check(self) -> None:
+        host, _ = address_of(self.listen, "listen")
+        from millstream.serving.access import Access, is_loopback
+
+        if self.token is None and not is_loopback(host):
+            raise UsageError(
+                f"listen is {self.listen!r}, which other machines reach; give a token too, such as "
+                'token = "${OTLP_TOKEN}" in [[source]] of a file for --config'
+            )
+        Access.on(host, self.token)
+        if self.certificate is None and (self.key or self.clients):
+            raise UsageError("key and clients go with certificate: give that too")
+
+    def open(self, *, follow: bool = True) -> Sequence[Source]:
+        self.check()
+        context = server_context(self.certificate, self.key, self.clients)
+        return [OtlpServer(*address_of(self.listen, "listen"), token=self.token, tls_context=context)]
 
 
-Listener = FilesListener | JournalListener | SystemListener | SyslogListener
+Listener = FilesListener | JournalListener | SystemListener | SyslogListener | OtlpListener
 
 
 @contextlib.contextmanager
@@ -162,6 +183,25 @@ class Closable(Protocol):
     """A source that holds something from when it is opened, such as a socket."""
 
     def close(self) -> None: ...
+
+
+def server_context(certificate: str | None, key: str | None, clients: str | None) -> ssl.SSLContext | None:
+    """Return what a server speaks TLS with; None without a certificate.
+
+    Raises:
+        UsageError: A file cannot be used.
+    """
+    if certificate is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(certificate, key)
+        if clients is not None:
+            context.load_verify_locations(clients)
+            context.verify_mode = ssl.CERT_REQUIRED
+    except (OSError, ssl.SSLError) as error:
+        raise UsageError(f"certificate, key or clients cannot be used: {error}") from error
+    return context
 
 
 def address_of(text: str, what: str) -> tuple[str, int]:
