@@ -27,6 +27,39 @@ LINES: Final = tuple(
         "<13>Mar  1 10:00:00 web sudo:  ann : TTY=pts/0 ; PWD=/home/ann ; USER=root ; COMMAND=/usr/bin/id -u",
         "2026-03-01T10:00:00.123456+01:00 web kernel: [ 12.3] usb 1-2: New USB device found, "
         "idVendor=0781, idProduct=5581",
+        "2026-03-01 10:00:00,123 [main] INFO  com.shop.Till:12 - it works",
+        "[2026-03-01T10:00:00,123][INFO ][o.e.n.Node     ] [node-1] it works",
+        "2026-03-01T10:00:00.123Z  INFO 7 --- [shop] [main] c.e.App : it works",
+        "[01-Mar-2026 10:00:00 UTC] PHP Warning:  it works",
+        "W0301 10:00:00.123456       7 reflector.go:12] it works",
+        "03-01 10:00:00.123  1702  2395 W Tag: it works",
+        "7:M 01 Mar 2026 10:00:00.123 # it works",
+        "W, [2026-03-01T10:00:00.123456 #7]  WARN -- shop: it works",
+        "2026-03-01T10:00:00.123+0000 W NETWORK  [conn1] it works",
+        "2026-03-01 10:00:00.12 Logon       Login failed for user 'sa'. Reason: it. [CLIENT: 203.0.113.9]",
+        "MainThread::INFO::2026-03-01 10:00:00,123::vds::71::it works",
+        "WARNING:shop.till:it works",
+        '[2026-03-01T10:00:00.123Z] "GET /a HTTP/2" 503 UH 154 9 22 10 "203.0.113.9, 10.0.0.1" "curl" "id" '
+        '"shop" "b:80"',
+        "1772359200.123    921 10.0.0.1 TCP_MISS/200 507 GET http://a.com/ ann HIER_DIRECT/10.0.2.1 text/html",
+        "https 2026-03-01T10:00:00.123456Z app/lb/1 203.0.113.9:2817 10.0.2.1:80 0.086 0.048 0.037 404 404 34 366 "
+        '"GET https://example.com:443/ HTTP/1.1" "curl/8" ECDHE TLSv1.2 arn "Root=1" "example.com" "-" 0 - "f" "-" "-"',
+        "a" * 64 + ' photos [01/Mar/2026:10:00:00 +0000] 203.0.113.9 ann 3E57 REST.GET.OBJECT a.png "GET /a HTTP/1.1" '
+        '200 - 11 12 7 6 "-" "aws-cli" -',
+        "[pid: 88185|app: 0|req: 1/1] 127.0.0.1 (ann) {38 vars in 696 bytes} [Sun Mar 13 22:49:12 2016] POST /a => "
+        "generated 47 bytes in 0 msecs (HTTP/1.1 200) 9 headers in 343 bytes (1 switches on core 0)",
+        "<134>2026-03-01T10:00:00+00:00 lb haproxy[7]: 203.0.113.9:33317 [01/Mar/2026:10:00:00.123] web shop/s1 "
+        '10/0/30/69/109 502 27 - - SH-- 1/1/1/1/0 0/0 {a.com} "GET /a HTTP/1.1"',
+        "203.0.113.9:33313 [01/Mar/2026:10:00:00.123] fnt bck/srv1 0/0/5007 212 -- 0/0/0/0/3 0/0",
+        "#separator \\x09",
+        "#fields\tts\tuid\tid.orig_h",
+        "1772359200.000000\tC1\t203.0.113.9",
+        "2026-03-01T10:00:00.123456789Z stdout F ERROR: it broke",
+        '{"log":"it works\\n","stream":"stdout","time":"2026-03-01T10:00:00.123456789Z"}',
+        "time,level,user,message",
+        '2026-03-01T10:00:00Z,warning,ann,"late, by ""much"""',
+        "time: 2026-03-01 10:00:00 UTC, level=warn; user=\"ann\", note: 'a, b'; message = late by 7",
+        "@4000000069a40e2a00000000 tcpserver: status",
     )
 )  # fmt: skip
 

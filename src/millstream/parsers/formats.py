@@ -14,17 +14,22 @@ import msgspec
 
 from millstream.errors import UsageError
 from millstream.parsers.access import AccessEvent, AccessParser
+from millstream.parsers.application import application_reader, timed_reader
 from millstream.parsers.audit import audit_reader
+from millstream.parsers.containers import container_reader
 from millstream.parsers.databases import mysql_reader, postgres_reader
+from millstream.parsers.delimited import delimited_reader, zeek_reader
 from millstream.parsers.event_parser import EventParser, ReadLine
 from millstream.parsers.grok import Grok, grok_reader
+from millstream.parsers.haproxy import haproxy_reader
 from millstream.parsers.journal import JournalParser
 from millstream.parsers.json_lines import json_reader
-from millstream.parsers.key_values import logfmt_reader
+from millstream.parsers.key_values import listed_reader, logfmt_reader
 from millstream.parsers.log_event import LogEvent
 from millstream.parsers.log_lines import LogParser
 from millstream.parsers.logins import login_reader
 from millstream.parsers.otlp import otlp_reader
+from millstream.parsers.proxies import proxy_reader
 from millstream.parsers.security_messages import security_reader
 from millstream.parsers.server_errors import error_reader
 from millstream.parsers.w3c import w3c_reader
@@ -67,19 +72,29 @@ def _events(name: str, reader: Callable[[], ReadLine], about: str) -> Format:
 
 FORMATS: Final = {  # the narrow ones first: see `choose_format`
     "access": Format(AccessEvent, lambda source: AccessParser(), "access logs of web servers, common and combined"),
+    "proxy": _events("proxy", proxy_reader, "access logs of Envoy, Squid, uWSGI; of ALB, ELB and S3 of AWS"),
+    "haproxy": _events("haproxy", haproxy_reader, "HAProxy, with or without a header of syslog"),
     "error": _events("error", error_reader, "error logs of Apache and nginx"),
     "audit": _events("audit", audit_reader, "auditd"),
     "cef": _events("cef", security_reader, "CEF and LEEF, alone or behind a syslog header"),
     "postgres": _events("postgres", postgres_reader, "PostgreSQL"),
     "mysql": _events("mysql", mysql_reader, "MySQL and MariaDB"),
     "w3c": _events("w3c", w3c_reader, "W3C extended logs: IIS"),
+    "zeek": _events("zeek", zeek_reader, "Zeek, with its #fields"),
     "logins": _events("logins", login_reader, "records of wtmp, btmp, utmp, lastlog, wtmpdb: JSON, one a line"),
     "journal": Format(LogEvent, lambda source: JournalParser(), "the systemd journal: journalctl --output=json"),
     "otlp": _events("otlp", otlp_reader, "OpenTelemetry: OTLP/JSON, one record a line"),
     "windows": _events("windows", windows_reader, "records of the Windows event log: JSON of .evtx files, XML"),
+    "container": _events("container", container_reader, "lines of containers: Kubernetes (CRI), Docker's json-file"),
     "json": _events("json", json_reader, "JSON lines: bunyan, pino, zap, slog, structlog, Log4j, MongoDB, ..."),
+    "application": _events(
+        "application", application_reader, "a time and a level: log4j, logback, Python, glog, Rails, PHP, Redis, ..."
+    ),
     "logfmt": _events("logfmt", logfmt_reader, 'names and values: level=info msg="it works"'),
+    "pairs": _events("pairs", listed_reader, "names and values with commas or semicolons: level: info, user=ann; ..."),
+    "csv": _events("csv", delimited_reader, "CSV and TSV whose first line names the columns"),
     "syslog": Format(LogEvent, LogParser, "logs such as auth.log: RFC 3164, RFC 5424, ISO times, and what they mean"),
+    "timed": _events("timed", timed_reader, "lines that begin with a time, of any usual form"),
 }
 
 

@@ -1,4 +1,9 @@
-"""logfmt, and other pairs of a name and a value: `level=info msg="it works" took=3ms`.
+"""logfmt, and other pairs of a name and a value.
+
+| | example |
+|---|---|
+| logfmt | `level=info msg="it works" took=3ms` |
+| others | `time: 2026-03-01 10:00:00, level: info; user="ann lee", took=3 ms` |
 
 Source: brandur.org/logfmt; the grammar of github.com/kr/logfmt.
 """
@@ -49,3 +54,37 @@ def logfmt_reader(zone: tzinfo | None = None) -> Any:
 
 def _unescaped(text: str) -> str:
     return _ESCAPE.sub(lambda match: _CONTROL.get(match[1], match[1]), text)
+
+
+_LISTED: Final = re.compile(
+    r"\s*(?P<name>[A-Za-z_@][\w.@-]{0,63})\s{0,8}(?:=|:(?=\s|\"|'))\s{0,8}"
+    r"(?:\"(?P<quoted>(?:[^\"\\]|\\.)*)\"|'(?P<single>[^']*)'|(?P<plain>[^,;\"]*))\s{0,8}(?:[,;]|$)",
+    re.DOTALL,
+)
+_LISTED_LEAST: Final = 2
+
+
+def listed_pairs_of(text: str) -> dict[str, str] | None:
+    """Return names and values that have commas or semicolons between them; None where the text is anything else."""
+    found: dict[str, str] = {}
+    place = 0
+    text = text.strip()
+    while place < len(text):
+        match = _LISTED.match(text, place)
+        if match is None:
+            return None
+        quoted, single, plain = match["quoted"], match["single"], match["plain"]
+        value = _unescaped(quoted) if quoted is not None else single if single is not None else plain.strip()
+        found.setdefault(match["name"], value)
+        place = match.end()
+    return found if len(found) >= _LISTED_LEAST else None
+
+
+def listed_reader(zone: tzinfo | None = None) -> Any:
+    """Return what reads one line; see `EventParser`."""
+
+    def read(text: str, now: datetime) -> Mapping[str, Any] | None:
+        named = listed_pairs_of(text)
+        return None if named is None else event_fields(named, now=now, zone=zone)
+
+    return read

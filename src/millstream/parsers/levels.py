@@ -33,3 +33,8 @@ def severity_from(value: Any) -> Severity | None:
     word = str(value).strip().lower()
     # debug1 to debug5 (PostgreSQL), info3.
     return WORDS.get(word) or WORDS.get(word.rstrip("0123456789"))
+
+
+def severity_of_status(status: int) -> Severity:
+    """Return the severity of a status of HTTP: what the server could not do is an error, what it refused a warning."""
+    return Severity.ERR if status >= 500 else Severity.WARNING if status >= 400 else Severity.INFO

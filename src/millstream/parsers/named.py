@@ -2,19 +2,20 @@
 
 | of the event | names, in any case, the first that is there |
 |---|---|
-| time | @timestamp, timestamp, time, ts, datetime, date, eventTime, t, instant |
+| time | @timestamp, timestamp, time, ts, datetime, date, eventTime, t, instant, date_time, _time; date with time |
 | message | message, msg, log, event, text, short_message, body |
 | severity | level, lvl, severity, log.level, loglevel, levelname, s |
 | host | host, hostname, host.name, nodename |
 | program | program, app, application, service, service.name, syslog_identifier, logger, name, process, component |
 | pid | pid, process.pid, process_id |
-| user, source_ip | user, username, user.name; source.ip, src_ip, client_ip, remote_addr, remoteAddr, remote_ip |
+| user, source_ip | user, username, user.name; source.ip, src_ip, client_ip, remote_addr, remote_ip, ip, ... |
 
 All others are in `fields`, nested ones as they are.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime, tzinfo
 from typing import Any, Final
@@ -22,7 +23,19 @@ from typing import Any, Final
 from millstream.parsers.levels import severity_from
 from millstream.parsers.times import parse_time
 
-TIMES: Final = ("@timestamp", "timestamp", "time", "ts", "datetime", "date", "eventtime", "t", "instant")
+TIMES: Final = (
+    "@timestamp",
+    "timestamp",
+    "time",
+    "ts",
+    "datetime",
+    "date",
+    "eventtime",
+    "t",
+    "instant",
+    "date_time",
+    "_time",
+)
 MESSAGES: Final = ("message", "msg", "log", "event", "text", "short_message", "body")
 LEVELS: Final = ("level", "lvl", "severity", "log.level", "loglevel", "levelname", "s")
 HOSTS: Final = ("host", "hostname", "host.name", "nodename")
@@ -32,7 +45,20 @@ PROGRAMS: Final = (
 )  # fmt: skip
 PIDS: Final = ("pid", "process.pid", "process_id")
 USERS: Final = ("user", "username", "user.name")
-ADDRESSES: Final = ("source.ip", "src_ip", "client_ip", "remote_addr", "remoteaddr", "remote_ip")
+ADDRESSES: Final = (
+    "source.ip",
+    "src_ip",
+    "client_ip",
+    "remote_addr",
+    "remoteaddr",
+    "remote_ip",
+    "srcip",
+    "clientip",
+    "src",
+    "ip",
+)
+KNOWN_NAMES: Final = frozenset({*TIMES, *MESSAGES, *LEVELS, *HOSTS, *PROGRAMS, *PIDS, *USERS, *ADDRESSES} - {"s", "t"})
+_ADDRESS: Final = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}|[0-9a-fA-F]{0,4}:[0-9a-fA-F:]{0,40}:[0-9a-fA-F.]{0,20}")
 
 FIELDS_MAX: Final = 1000
 """Of one line; more are kept in `raw` only."""
@@ -53,15 +79,19 @@ def event_fields(named: Mapping[str, Any], *, now: datetime, zone: tzinfo | None
                 return found
         return None
 
+    day, clock = named.get(lower.get("date", "")), named.get(lower.get("time", ""))
+    together = parse_time(f"{day} {clock}", now=now, zone=zone) if _text(day) and _text(clock) else None
+    if together is not None:
+        taken |= {lower["date"], lower["time"]}
     said = {
-        "time": first(TIMES, lambda value: _time(value, now, zone)),
+        "time": together or first(TIMES, lambda value: _time(value, now, zone)),
         "message": first(MESSAGES, _text) or "",
         "severity": first(LEVELS, severity_from),
         "host": first(HOSTS, _text),
         "program": first(PROGRAMS, _text),
         "pid": first(PIDS, _number),
         "user": first(USERS, _text),
-        "source_ip": first(ADDRESSES, _text),
+        "source_ip": first(ADDRESSES, _address),
     }
     rest = {name: value for name, value in named.items() if name not in taken}
     said["fields"] = dict(list(rest.items())[:FIELDS_MAX]) or None
@@ -80,6 +110,11 @@ def _time(value: Any, now: datetime, zone: tzinfo | None) -> datetime | None:
 
 def _text(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
+
+
+def _address(value: Any) -> str | None:
+    """Return an address; names such as `src` are also used for what is none."""
+    return value if isinstance(value, str) and _ADDRESS.fullmatch(value) else None
 
 
 def _number(value: Any) -> int | None:

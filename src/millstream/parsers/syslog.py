@@ -203,6 +203,11 @@ def _severity(text: str, message: str) -> Severity | None:
     """Return the severity of the priority, else the one that the message begins with: `error: `, `[warn] `, `INFO `."""
     if priority := _PRIORITY.match(text):
         return severity_of(int(priority[1]) % 8)
+    return level_of(message)
+
+
+def level_of(message: str) -> Severity | None:
+    """Return the severity that a message begins with; None where it begins with none."""
     match = _LEVEL.match(message)
     word = (match["in_brackets"] or match["before_colon"] or match["capitals"]) if match else None
     return LEVELS.get(word.lower()) if word else None

@@ -72,6 +72,31 @@ _WITHOUT_YEAR: Final = re.compile(
     r"(?P<clock>\d\d:\d\d:\d\d(?:\.\d{1,9})?)",
     re.ASCII,
 )
+_AT: Final = r"\d\d?:\d\d:\d\d(?:[.,]\d{1,9}|:\d{3}(?!\d))?(?: [AP]M(?!\w))?"
+_OFFSET: Final = (
+    rf"(?: ?(?:Z(?!\w)|[+-]\d\d:?\d\d(?!\d))| "
+    rf"(?:{'|'.join(sorted(_HOURS))}|[A-Z][a-z]{{2,15}}/[A-Z][A-Za-z_]{{2,30}})(?!\w)"
+    r"|[A-Z]{2,4}(?= ))?"
+)
+_MONTH: Final = r"[A-Z][a-zÀ-ɏ]{2,9}\.?"
+AT_START: Final = "|".join(
+    (
+        rf"\d{{4}}[-/.]\d\d[-/.]\d\d(?:[T _:]|, ){_AT}{_OFFSET}",
+        rf"\d{{4}}-\d{{3}}[T ]{_AT}{_OFFSET}",
+        rf"\d{{8}}[ T]{_AT}{_OFFSET}",
+        rf"\d{{8}}[.T]\d{{6}}(?:[.,]\d{{1,9}})?{_OFFSET}",
+        rf"\d\d/\d\d/\d\d {_AT}{_OFFSET}",
+        rf"\d{{6}} {{1,2}}(?:{_AT}|\d{{6}}(?!\d))",
+        rf"\d\d?[-/ ]{_MONTH}[-/ ]\d{{4}}[ :]{_AT}{_OFFSET}",
+        rf"{_MONTH} \d\d?, \d{{4}},? {_AT}{_OFFSET}",
+        rf"[A-Z][a-z]{{2}} {_MONTH} +\d\d? {_AT}{_OFFSET} \d{{4}}",
+        rf"\d\d?/\d\d?/\d{{4}},? {_AT}{_OFFSET}",
+        rf"\d\d?\.\d\d?\.\d{{4}} {_AT}{_OFFSET}",
+        r"@[0-9a-f]{24}(?![0-9a-f])",
+        r"\d{10}(?:\.\d{1,9})?(?!\d)|\d{13}(?!\d)|\d{16}(?!\d)|\d{19}(?!\d)",
+    )
+)
+"""A regular expression for a time that a line begins with; whether it is one, `parse_time` says."""
 _NUMBER: Final = re.compile(r"\d{9,20}(?:\.\d{1,9})?", re.ASCII)
 _TAI64: Final = re.compile(r"@(?P<seconds>[0-9a-f]{16})(?P<nanos>[0-9a-f]{8})?")
 _TAI64_1970: Final = 2**62 + 10

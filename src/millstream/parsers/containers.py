@@ -1,0 +1,76 @@
+"""What container runtimes write around the lines of a container.
+
+| written by | example |
+|---|---|
+| containerd, CRI-O (Kubernetes) | `2026-03-01T10:00:00.123456789Z stdout F message` |
+| Docker's json-file | `{"log":"message\\n","stream":"stderr","time":"2026-03-01T10:00:00.123456789Z"}` |
+
+A line of the container that is JSON itself is read as such; its own time counts. A part of a long line (`P`; without a
+line end in Docker's) has `fields.partial`, and each part is an event.
+
+Source: kubernetes, pkg/kubelet/kuberuntime/logs; docs.docker.com, "JSON File logging driver".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime, tzinfo
+from typing import Any, Final
+
+import msgspec
+
+from millstream.parsers.event_parser import ReadLine
+from millstream.parsers.json_lines import json_reader
+from millstream.parsers.syslog import level_of
+from millstream.parsers.times import parse_time
+
+_CRI: Final = re.compile(
+    r"(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)) (?P<stream>stdout|stderr) "
+    r"(?P<tags>[FP](?::[^\s]{0,50})?) ?(?P<message>.*)",
+    re.DOTALL,
+)
+_DOCKER: Final = msgspec.json.Decoder(dict[str, Any])
+_DOCKER_NAMES: Final = frozenset({"log", "stream", "time", "attrs"})
+
+
+def container_reader(zone: tzinfo | None = None) -> ReadLine:
+    """Return what reads one line; see `EventParser`."""
+    read_json = json_reader(zone)
+
+    def read(text: str, now: datetime) -> Mapping[str, Any] | None:
+        found = _cri(text) or _docker(text)
+        if found is None:
+            return None
+        time, message, fields = found
+        outer = parse_time(time, now=now, zone=zone)
+        inner = read_json(message, now) if message.startswith("{") else None
+        if inner is None:
+            return {"time": outer, "message": message.strip(), "severity": level_of(message), "fields": fields or None}
+        return {**inner, "time": inner["time"] or outer, "fields": {**fields, **(inner["fields"] or {})} or None}
+
+    return read
+
+
+def _cri(text: str) -> tuple[str, str, dict[str, Any]] | None:
+    match = _CRI.fullmatch(text)
+    if match is None:
+        return None
+    partial = {"partial": True} if match["tags"][0] == "P" else {}
+    return match["time"], match["message"], {"stream": match["stream"], **partial}
+
+
+def _docker(text: str) -> tuple[str | None, str, dict[str, Any]] | None:
+    if not text.startswith("{"):
+        return None
+    try:
+        named = _DOCKER.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    message, time = named.get("log"), named.get("time")
+    if not isinstance(message, str) or not named.keys() <= _DOCKER_NAMES:
+        return None
+    fields = {name: named[name] for name in ("stream", "attrs") if named.get(name)}
+    if not message.endswith("\n"):
+        fields["partial"] = True
+    return time if isinstance(time, str) else None, message, fields
