@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.evtx_writer import chunk_bytes, security_event, write_evtx
 
 from millstream import App
 from millstream.cli.application import run
@@ -14,6 +15,7 @@ from millstream.cli.lines import Block
 from millstream.cli.load_format import FormatLoader
 from millstream.errors import TopicNotFoundError
 from millstream.parsers.access import AccessEvent, AccessParser
+from millstream.parsers.log_event import LogEvent
 
 LINE = '10.0.0.{} - - [10/Oct/2026:13:55:36 +0200] "GET /{} HTTP/1.1" 200 5\n'
 
@@ -89,3 +91,30 @@ def test_what_cannot_be_stored_is_raised_and_not_counted() -> None:
         with pytest.raises(TopicNotFoundError, match="access"):
             loader.close()
         assert loader.totals.lines == loader.totals.stored == 0
+
+
+def test_file_of_the_windows_event_log_is_read_as_its_records(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("evtx", reason='pip install "millstream[evtx]"')
+    chunks = [chunk_bytes(1, [security_event(number) for number in range(1, 8)]), b"broken".ljust(65536, b"!")]
+    write_evtx(folder / "Security.evtx", chunks)
+    assert run(["put", "named", "--file", "Security.evtx", "--format", "evtx"]) == 0
+    said = capsys.readouterr()
+    assert said.out == "stored 7 records in named\n"
+    assert said.err == "Security.evtx: at byte 69,632 there is no chunk of an event log; it is left out\n"
+    assert run(["put", "chosen", "--file", "Security.evtx", "--format", "auto", "--skip", "5"]) == 0
+    assert "Security.evtx is read as windows" in capsys.readouterr().err
+    with App("millstream.db") as app:
+        events = [record.value for record in app.topic("named", LogEvent, time="time").read()]
+        assert [event.action for event in events] == ["login_failed"] * 7
+        assert [event.format for event in events] == ["windows"] * 7
+        assert len(app.topic("chosen", LogEvent, time="time").read()) == 2
+
+
+def test_package_that_a_file_needs_is_named_before_anything_is_made(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_evtx(folder / "Security.evtx", [])
+    monkeypatch.setitem(sys.modules, "evtx", None)
+    assert run(["put", "named", "--file", "Security.evtx", "--format", "evtx"]) != 0
+    assert 'pip install "millstream[evtx]"' in capsys.readouterr().err
+    assert not (folder / "millstream.db").exists()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -352,3 +354,12 @@ def test_format_is_chosen_by_looking() -> None:
 )  # fmt: skip
 def test_name_of_a_device_says(text: str, wanted: DeviceName) -> None:
     assert device_name(text) == wanted
+
+
+def test_every_event_that_is_known_is_in_the_documentation() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "logs-windows.md").read_text()
+    rows = [row.split("|")[1] for row in page[page.index("| number |") :].splitlines() if row.startswith("|")]
+    listed = {int(number) for row in rows for number in re.findall(r"\d+", row)}
+    assert {number for _, number in MEANINGS} == listed
+    actions = {action for one in MEANINGS.values() for action in (one.action, one.failed) if action is not None}
+    assert {action for action in actions if f"`{action}`" not in page} == set()

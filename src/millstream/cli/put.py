@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from millstream.log.log import Log
     from millstream.log.topic import Topic
     from millstream.parsers.formats import Format
+    from millstream.sources.evtx_lines import EvtxLines
 
 SAMPLE_BYTES = 256 * 1024
 """Of a file, to see which format it is in."""
@@ -84,7 +85,7 @@ def put(
         raise SettingsError("--format and --pattern both say what lines are; give one of them")
     known = _format(format, pattern, file)
     if known is not None and file is not None and str(file) != "-":
-        file.open("rb").close()  # before anything is made for it
+        _look_at(file)  # before anything is made for it
     with shell.open(create=True) as log, without_collector():
         if known is not None:
             found = log.topic(topic, known.type, key=key, time="time")
@@ -98,6 +99,15 @@ def put(
             raise typer.Exit(_put_file(shell, log, topic, file, raw, key, time_field, strict, skip))
 
 
+def _look_at(file: Path) -> None:
+    """Raise what stands in the way of reading a file: it is missing, or a package that it needs is."""
+    from millstream.sources.evtx_file import evtx_parser
+    from millstream.sources.evtx_lines import is_evtx_file
+
+    if is_evtx_file(file):
+        evtx_parser()
+
+
 def _format(name: str | None, pattern: str | None, file: Path | None) -> Format | None:
     if name is None and pattern is None:
         return None
@@ -106,14 +116,18 @@ def _format(name: str | None, pattern: str | None, file: Path | None) -> Format 
     if name is None:
         return format_of_pattern(pattern or "")
     if name != "auto":
-        return format_of(name)
+        return format_of("windows" if name == "evtx" else name)  # the file's name is better known than what is in it
     if file is None or str(file) == "-":
         raise SettingsError("--format auto looks at a --file before it is read; name the format of standard input")
     from millstream.cli.lines import open_file
     from millstream.parsers.choose import choose_format
+    from millstream.sources.evtx_lines import is_evtx_file
 
-    with open_file(file) as reader:
-        chosen = choose_format(reader.read(SAMPLE_BYTES).split(b"\n")[:-1])
+    if is_evtx_file(file):
+        chosen = "windows"
+    else:
+        with open_file(file) as reader:
+            chosen = choose_format(reader.read(SAMPLE_BYTES).split(b"\n")[:-1])
     print(f"{file.name} is read as {chosen}", file=sys.stderr)
     return format_of(chosen)
 
@@ -122,11 +136,19 @@ def _put_format(shell: Shell, log: Log, topic: Topic[Any], format: Format, file:
     """Store lines as what a parser makes of them."""
     from millstream.cli.lines import PipeReader, open_file
     from millstream.cli.load_format import FormatLoader
+    from millstream.sources.evtx_lines import is_evtx_file, open_evtx
 
     source = "standard input" if file is None or str(file) == "-" else str(file)
     loader = FormatLoader(topic, format.parser(source))
     if file is None or str(file) == "-":
         return _load(shell, loader, topic, PipeReader(sys.stdin.buffer), source=source, skip=skip)
+    if is_evtx_file(file):
+        notes: list[str] = []
+        with open_evtx(file, notes) as records:
+            code = _load(shell, loader, topic, records, source=file.name, skip=skip)
+        for note in notes:
+            print(note, file=sys.stderr)
+        return code
     with open_file(file) as reader:
         return _load(shell, loader, topic, reader, source=file.name, skip=skip)
 
@@ -243,7 +265,7 @@ def _load(
     shell: Shell,
     loader: Loader | FormatLoader,
     topic: Topic[Any],
-    reader: FileReader | PipeReader,
+    reader: FileReader | PipeReader | EvtxLines,
     *,
     source: str,
     skip: int,
