@@ -3,8 +3,8 @@
 General layout: log (all topics), topic, group (what readers stand on); producer, partitioning, schemas, schema, types
 (values in); batches, rows, columns, values, objects, frames, storage, intake, infer (the two codings), row_runs
 (adjacent batches of rows as one); submission (appends from asyncio); reading, scan, sql (records and frames out);
-dead_letter (records given up on); housekeeping, retention; cold (old records in Parquet files); export (files for
-other programs, and back).
+dead_letter (records given up on); housekeeping, retention; cold (old records in Parquet files); seals (tamper
+evidence); export (files for other programs, and back).
 """
 
 from millstream.log.batches import BadRecord

@@ -7,6 +7,7 @@ when the process is killed between any two steps, and when two processes follow 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import threading
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from millstream.clock import Clock
 from millstream.errors import ConflictError, MillstreamError
 from millstream.log.log import Log
+from millstream.log.seals.sealer import Sealer, is_sealed
 from millstream.log.topic import Topic
 from millstream.parsers.event_parser import LogEventParser, event_columns
 from millstream.parsers.log_event import LogEvent
@@ -58,6 +60,8 @@ def follow_system(
     *,
     lines_first: int = 200,
     sources: Sequence[Source] | None = None,
+    sealed: bool = False,
+    seal_key: bytes | None = None,
 ) -> SystemFollower:
     """Start to write this machine's event log to a topic, in the background; return at once.
 
@@ -66,6 +70,9 @@ def follow_system(
         topic_name: Created if missing, with one partition, values `LogEvent`, event time `time`.
         lines_first: At the very first start, begin with this many of the newest lines of each file and journal.
         sources: What to follow; None: `system_sources()`.
+        sealed: Seal each record as it is stored, so that `doctor --verify` names the first that was altered later. A
+            topic that was sealed once always is.
+        seal_key: The key of the seals, of `log.seals.key`; None: whoever may write the file could make them anew.
 
     Guarantees:
         Exactly once into the topic: one transaction of the engine stores lines and positions.
@@ -77,7 +84,8 @@ def follow_system(
         sources = system_sources(lines_first=lines_first)
         notes = [_UNREAD[sys.platform]] if sys.platform in _UNREAD else []
     topic = opened.topic(topic_name, LogEvent, time="time")
-    return SystemFollower(topic, sources, clock=opened.clock, notes=notes)
+    sealer = Sealer(topic, seal_key) if sealed or is_sealed(topic) else None
+    return SystemFollower(topic, sources, clock=opened.clock, notes=notes, sealer=sealer)
 
 
 def system_sources(*, lines_first: int = 200, follow: bool = True) -> list[Source]:
@@ -106,7 +114,13 @@ class SystemFollower:
     """Follows sources into a topic until stopped."""
 
     def __init__(
-        self, topic: Topic[LogEvent], sources: Sequence[Source], *, clock: Clock, notes: Sequence[str] = ()
+        self,
+        topic: Topic[LogEvent],
+        sources: Sequence[Source],
+        *,
+        clock: Clock,
+        notes: Sequence[str] = (),
+        sealer: Sealer | None = None,
     ) -> None:
         self.topic = topic
         self._clock = clock
@@ -114,7 +128,8 @@ class SystemFollower:
         self._notes = list(notes)
         self._notes_lock = threading.Lock()
         self._stop = threading.Event()
-        self._writer = OnceWriter(topic, GROUP)
+        self._writer = OnceWriter(topic, GROUP, sealer=sealer)
+        self._announced = 0
         if self._writer.is_new:
             self._announce()
         self._threads = [
@@ -138,7 +153,7 @@ class SystemFollower:
     @property
     def records(self) -> int:
         """Lines stored since this start."""
-        return self._writer.records
+        return self._writer.records - self._announced
 
     def join(self) -> None:
         """Wait until all sources have ended by themselves, as those do that do not follow."""
@@ -172,15 +187,17 @@ class SystemFollower:
         """Store one event of our own. From it on, every commit moves the group over at least one record, which is what
         lets the engine refuse the slower of two processes."""
         names = " and ".join(source.name for source in self._sources) or "nothing"
-        self.topic.append(
-            LogEvent(
-                time=time_from_us(self._clock.now_us()),
-                source="millstream",
-                program="millstream",
-                severity=Severity.INFO,
-                message=f"began to follow the event log of this machine: {names}",
-            )
+        begun = LogEvent(
+            time=time_from_us(self._clock.now_us()),
+            source="millstream",
+            program="millstream",
+            severity=Severity.INFO,
+            message=f"began to follow the event log of this machine: {names}",
         )
+        epoch, _ = self._writer.positions()
+        with contextlib.suppress(ConflictError):  # another process began at the same moment
+            self._writer.store([begun], {}, epoch)
+            self._announced = 1
         self._writer.reload()
 
     def _follow(self, source: Source) -> None:

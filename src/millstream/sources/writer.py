@@ -11,9 +11,12 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
-from millstream.engines.protocol import OffsetMove, StateChange
+from millstream.engines.protocol import Append, OffsetMove, StateChange
 from millstream.errors import CommitConflictError
+from millstream.log.seals.seal import NO_HEAD
+from millstream.log.seals.sealer import Sealer
 from millstream.log.topic import Topic
+from millstream.records import Position
 
 if TYPE_CHECKING:
     import polars as pl
@@ -21,13 +24,17 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _STATE_PARTITION: Final = 0
+_HEAD: Final = b"millstream.seals.head"
+"""In the state, beside the positions: the head of the chain of seals, by which each commit finds its predecessor."""
 
 
 class OnceWriter(Generic[T]):
     """Stores values together with the positions they were read at. Safe to use from many threads, a source each."""
 
-    def __init__(self, topic: Topic[T], group: str) -> None:
+    def __init__(self, topic: Topic[T], group: str, *, sealer: Sealer | None = None) -> None:
+        """Take a topic, the group that keeps the positions, and what seals each commit, if anything."""
         self._topic = topic
+        self._sealer = sealer
         self._group = topic.group(group)
         self._lock = threading.Lock()
         self._epoch = 0
@@ -41,7 +48,8 @@ class OnceWriter(Generic[T]):
     def positions(self) -> tuple[int, Mapping[bytes, bytes]]:
         """Return the stored positions of all sources, and the epoch to hand to `store`."""
         with self._lock:
-            return self._epoch, self._group.state(_STATE_PARTITION)
+            state = self._group.state(_STATE_PARTITION)
+            return self._epoch, {key: value for key, value in state.items() if key != _HEAD}
 
     @property
     def is_new(self) -> bool:
@@ -57,6 +65,8 @@ class OnceWriter(Generic[T]):
             self._committed = dict(info.committed)
             self._ends = dict(info.end_offsets)
             self._epoch += 1
+            if self._sealer is not None:
+                self._sealer.load()
 
     def store(self, values: Sequence[T] | pl.DataFrame, positions: Mapping[bytes, bytes | None], epoch: int) -> None:
         """Store values and positions, all or nothing.
@@ -78,10 +88,29 @@ class OnceWriter(Generic[T]):
                 for partition, start in self._committed.items()
                 if self._ends[partition] > start
             ]
-            stored = self._group.commit(moves, state=state, appends=appends)
+            stored = self._commit(moves, state, appends)
             for move in moves:
                 self._committed[move.partition] = move.end
-            for position, append in zip(stored, appends, strict=True):
+            for position, append in zip(stored, appends, strict=False):  # behind them are those of the seals
                 end = position.offset + append.batch.count
                 self._ends[position.partition] = max(end, self._ends[position.partition])
             self.records += len(values)
+
+    def _commit(
+        self, moves: Sequence[OffsetMove], state: Sequence[StateChange], appends: Sequence[Append]
+    ) -> list[Position]:
+        """Commit, with the seals of what is appended where this topic is sealed."""
+        sealer = self._sealer
+        if sealer is None:
+            return self._group.commit(moves, state=state, appends=appends)
+        seals, head = sealer.seal(appends, self._ends)
+        before = None if sealer.head == NO_HEAD else sealer.head
+        stored = self._group.commit(
+            moves,
+            state=[*state, StateChange(_STATE_PARTITION, _HEAD, head)],
+            appends=[*appends, *seals],
+            # Who sealed meanwhile has made this head an old one.
+            expect=[StateChange(_STATE_PARTITION, _HEAD, before)],
+        )
+        sealer.head = head
+        return stored
