@@ -83,6 +83,8 @@ class FileTail:
         """Since when it was seen to be no longer at `path`, and has not grown."""
         self._left = False
         """The file of `_position` is read to its end and gone from `path`: the next one is to be read."""
+        self._before: FilePosition | None = None
+        """Of the file that was left last."""
         self._asleep: tuple[int, int, int] | None = None
         """What the file at `path` looked like when it was closed for being idle."""
 
@@ -152,7 +154,7 @@ class FileTail:
             pieces, consumed = self._split(data, True)
         position = position_in(file, position.offset + consumed)
         if left:
-            self._left = True
+            self._left, self._before = True, position
             self.close()
         if not consumed:
             return None
@@ -210,10 +212,10 @@ class FileTail:
 
     def _open_after(self, known: Sequence[Generation], position: FilePosition) -> bool:
         """Open what came after a file that is gone: the oldest that was changed later."""
-        unread = not self._left
+        unread = not self._left and position.offset > 0
         if unread and any(self._may_become(one, position) for one in known):
             return True
-        later = [one for one in known if one.changed_ns > position.changed_ns > 0 and one.path != self.path]
+        later = self._later_files(known, position)
         if unread and later:
             self._note(f"{self.path} was rotated, and its file removed before all of it was read")
         elif unread and known and known[-1].inode == position.inode:
@@ -223,6 +225,21 @@ class FileTail:
         if not later and (not known or known[-1].path != self.path):
             return True  # there is nothing yet
         return self._open_from_start(later[0] if later else known[-1])
+
+    def _later_files(self, known: Sequence[Generation], position: FilePosition) -> list[Generation]:
+        """Return the rotated files that were changed after a position was taken."""
+        later = [one for one in known if one.changed_ns > position.changed_ns > 0 and one.path != self.path]
+        # What compresses the file that was read before need not keep its time.
+        return [one for one in later if not self._is_before(one)]
+
+    def _is_before(self, one: Generation) -> bool:
+        file = None if self._before is None else open_log_file(one.path, self._note)
+        if self._before is None or file is None:
+            return False
+        try:
+            return self._before.begins(file)
+        finally:
+            file.close()
 
     def _open_from_start(self, one: Generation) -> bool:
         file = open_log_file(one.path, self._note)
@@ -245,6 +262,11 @@ class FileTail:
 
         No file where none of them is it, and None where names changed meanwhile.
         """
+        live = known[-1] if known and known[-1].path == self.path else None
+        if not position.offset and live is not None and live.inode == position.inode:
+            # Nothing of it was read, so nothing tells whether it was emptied since; but then there is a copy.
+            if self._later_files(known, position):  # noqa: SIM102
+                return 0, None
         orders = (
             [place for place, one in enumerate(known) if one.inode == position.inode],
             [place for place, one in enumerate(known) if self._may_be_copy(one, position)],
@@ -294,6 +316,8 @@ class FileTail:
         self._unchanged_since_us = self._away_since_us = None
         if file.is_compressed:
             return False
+        if not position.offset:
+            return bool(self._later_files(generations(self.path, self._directories), position))
         return self._seen[1] < position.offset or not position.begins(file)
 
     def _is_quiet(self) -> bool:
