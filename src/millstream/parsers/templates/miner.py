@@ -1,0 +1,233 @@
+"""Drain, a column at once: which template each line is of, while the lines come.
+
+What differs from the paper:
+
+- Parameters that can be told by their looks are masked first, and those do not count when two lines are compared: only
+  words do. So one threshold serves, as what is left to compare are words, most of them constant.
+- Lines that are the same once masked are looked at once: a log has few shapes. That is most of the speed.
+- All is bounded: templates (the one that was not seen for longest is forgotten), shapes that are remembered, words of a
+  line, first words of a length, templates that one line is compared with.
+
+The same lines in the same batches give the same templates, on every machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from operator import eq
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from millstream.errors import UsageError
+from millstream.parsers.templates.masks import ANY, mask
+
+if TYPE_CHECKING:
+    import polars as pl
+
+SIMILARITY: Final = 0.55
+"""Share of the words that two lines of a template have in common: more than half, so that `closed` is not `opened`."""
+TEMPLATES_MAX: Final = 10_000
+SHAPES_MAX: Final = 100_000
+WORDS_MAX: Final = 200
+"""Words of a line that count."""
+FIRST_WORDS_MAX: Final = 100
+"""Different first words of lines of one length; lines with others share a place. As in the paper."""
+COMPARED_MAX: Final = 200
+"""Templates that a line is compared with: the newest at its place."""
+STATE_VERSION: Final = 1
+
+
+class Template(msgspec.Struct, frozen=True):
+    """What lines of one kind have in common."""
+
+    id: int
+    """From 1, in the order of their first lines; never given to another."""
+    text: str
+    """Its words; `<*>` is a parameter."""
+    count: int
+    """Lines of it so far."""
+
+
+class _Group:
+    """A template that is still learned."""
+
+    __slots__ = ("count", "id", "place", "words")
+
+    def __init__(self, number: int, place: tuple[int, str], words: list[str], count: int) -> None:
+        self.id = number
+        self.place = place
+        self.words = words
+        self.count = count
+
+
+class _State(msgspec.Struct, frozen=True, array_like=True):
+    version: int
+    next_id: int
+    groups: list[tuple[int, str, list[str], int]]
+    """Id, first word of its place, words, count; the one that was not seen for longest first."""
+    first_words: dict[int, list[str]]
+    shapes: list[tuple[str, int]]
+
+
+class TemplateMiner:
+    """Finds the templates of lines as they come."""
+
+    def __init__(
+        self, *, similarity: float = SIMILARITY, templates_max: int = TEMPLATES_MAX, shapes_max: int = SHAPES_MAX
+    ) -> None:
+        """Begin without any template.
+
+        Args:
+            similarity: Share of words in common, over 0 to 1; lower makes fewer templates.
+            templates_max: How many are kept; above it, the one that was not seen for longest is forgotten.
+            shapes_max: How many masked lines are remembered with their template.
+
+        Raises:
+            UsageError: An argument is out of its range.
+        """
+        if not 0 < similarity <= 1 or templates_max < 1 or shapes_max < 1:
+            raise UsageError(
+                f"similarity={similarity}, templates_max={templates_max}, shapes_max={shapes_max}: a similarity "
+                f"is over 0 "
+                "to 1, the others are 1 or more"
+            )
+        self._similarity = similarity
+        self._templates_max = templates_max
+        self._shapes_max = shapes_max
+        self._next_id = 1
+        self._groups: dict[int, _Group] = {}
+        self._places: dict[tuple[int, str], dict[int, _Group]] = {}
+        self._first_words: dict[int, dict[str, None]] = {}
+        self._shapes: dict[str, int] = {}
+
+    def add(self, lines: Sequence[str] | pl.Series) -> pl.Series:
+        """Return the id of the template of each line, and learn from them.
+
+        Shape:
+            `template`, Int64, one a line, no nulls. An empty line has a template too, without a word.
+        """
+        import polars as pl
+
+        texts = pl.Series("line", lines, dtype=pl.String).fill_null("")
+        shapes = mask(texts)
+        counted = shapes.alias("shape").to_frame().group_by("shape", maintain_order=True).len()
+        ids = [
+            self._take(shape, count)
+            for shape, count in zip(counted["shape"].to_list(), counted["len"].to_list(), strict=True)
+        ]
+        if not ids:
+            return pl.Series("template", [], dtype=pl.Int64)
+        return shapes.replace_strict(counted["shape"], pl.Series(ids, dtype=pl.Int64)).alias("template")
+
+    def templates(self) -> list[Template]:
+        """Return all templates, the most frequent first."""
+        found = [Template(group.id, " ".join(group.words), group.count) for group in self._groups.values()]
+        return sorted(found, key=lambda template: (-template.count, template.id))
+
+    def template(self, number: int) -> Template | None:
+        """Return a template by its id; None for one that is forgotten."""
+        group = self._groups.get(number)
+        return None if group is None else Template(group.id, " ".join(group.words), group.count)
+
+    def state(self) -> bytes:
+        """Return all that was learned, for `TemplateMiner.restored`."""
+        groups = [(group.id, group.place[1], group.words, group.count) for group in self._groups.values()]
+        first_words = {length: list(words) for length, words in self._first_words.items()}
+        return msgspec.msgpack.encode(
+            _State(STATE_VERSION, self._next_id, groups, first_words, list(self._shapes.items()))
+        )
+
+    @classmethod
+    def restored(
+        cls,
+        state: bytes,
+        *,
+        similarity: float = SIMILARITY,
+        templates_max: int = TEMPLATES_MAX,
+        shapes_max: int = SHAPES_MAX,
+    ) -> TemplateMiner:
+        """Return a miner that goes on where another was; arguments as those of `TemplateMiner`.
+
+        Raises:
+            UsageError: The state is none, or of another version.
+        """
+        try:
+            found = msgspec.msgpack.decode(state, type=_State)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise UsageError(f"these {len(state):,} bytes are no state of a TemplateMiner: {error}") from error
+        if found.version != STATE_VERSION:
+            raise UsageError(
+                f"the state of a TemplateMiner is of version {found.version}, and this one reads version "
+                f"{STATE_VERSION}; "
+                "begin without it"
+            )
+        miner = cls(similarity=similarity, templates_max=templates_max, shapes_max=shapes_max)
+        miner._next_id = found.next_id
+        miner._first_words = {length: dict.fromkeys(words) for length, words in found.first_words.items()}
+        miner._shapes = dict(found.shapes)
+        for number, first, words, count in found.groups:
+            miner._keep(_Group(number, (len(words), first), words, count))
+        return miner
+
+    def _take(self, shape: str, count: int) -> int:
+        """Return the id of the template of a masked line, which came so many times."""
+        number = self._shapes.get(shape)
+        group = None if number is None else self._groups.get(number)
+        if group is None:
+            group = self._learn(shape.split()[:WORDS_MAX])
+            if len(self._shapes) >= self._shapes_max:
+                del self._shapes[next(iter(self._shapes))]
+            self._shapes[shape] = group.id
+        group.count += count
+        self._groups[group.id] = self._groups.pop(group.id)  # the last that is forgotten
+        return group.id
+
+    def _learn(self, words: list[str]) -> _Group:
+        """Return the template that is nearest to a line, made more general by it; a new one where none is near."""
+        place = self._place(words)
+        candidates = self._places.get(place, {})
+        best: _Group | None = None
+        best_share, best_equal = 0.0, -1
+        constant = len(words) - sum(map(ANY.__eq__, words))
+        for group in list(candidates.values())[-COMPARED_MAX:]:
+            both = list(map(eq, group.words, words))
+            equal = sum(both) - sum(1 for same, word in zip(both, words, strict=True) if same and word == ANY)
+            known = len(words) - group.words.count(ANY)
+            # Of the places where one of them has a word, those where both have the same.
+            either = max(constant, known)
+            share = equal / either if either else 1.0
+            if share > best_share or (share == best_share and equal > best_equal):
+                best, best_share, best_equal = group, share, equal
+        if best is not None and best_share >= self._similarity:
+            best.words = [one if one == other else ANY for one, other in zip(best.words, words, strict=True)]
+            return best
+        group = _Group(self._next_id, place, words, 0)
+        self._next_id += 1
+        if len(self._groups) >= self._templates_max:
+            self._forget(next(iter(self._groups)))
+        self._keep(group)
+        return group
+
+    def _place(self, words: list[str]) -> tuple[int, str]:
+        """Return where templates of such lines are: at their length, and their first word unless it is a parameter."""
+        first = words[0] if words else ""
+        if ANY in first:
+            return len(words), ANY
+        seen = self._first_words.setdefault(len(words), {})
+        if first not in seen:
+            if len(seen) >= FIRST_WORDS_MAX:
+                return len(words), ANY
+            seen[first] = None
+        return len(words), first
+
+    def _keep(self, group: _Group) -> None:
+        self._groups[group.id] = group
+        self._places.setdefault(group.place, {})[group.id] = group
+
+    def _forget(self, number: int) -> None:
+        group = self._groups.pop(number)
+        there = self._places[group.place]
+        del there[number]
+        if not there:
+            del self._places[group.place]

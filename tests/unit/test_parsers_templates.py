@@ -1,0 +1,118 @@
+"""Templates of lines: what is masked, what is one template, what is bounded, what survives a restart."""
+
+from __future__ import annotations
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from millstream import UsageError
+from millstream.parsers.templates import TemplateMiner, parameters, templates
+from millstream.parsers.templates.masks import mask
+
+LOGINS = [
+    "Failed password for ann from 203.0.113.9 port 4000 ssh2",
+    "Failed password for root from 203.0.113.7 port 22 ssh2",
+    "Connection closed by 203.0.113.9 port 4000 [preauth]",
+    "Failed password for bob from ::1 port 1 ssh2",
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("took 7 ms, 1.5 s, 12%, -3, 0x7f, 1,000", "took <*> ms, <*> s, <*>, <*>, <*>, <*>"),
+        ("from 203.0.113.9:22 and fe80::1ff:fe23:4567:890a", "from <*> and <*>"),
+        ("id 6ba7b810-9dad-11d1-80b4-00c04fd430c8, mac 00:1b:44:11:3a:b7", "id <*>, mac <*>"),
+        ("open /var/log/app.log, not / nor a/b", "open <*>, not / nor a/b"),
+        ('GET https://example.com/a?b=c "curl, or so"', "GET <*> <*>"),
+        ("user=root ruser= tty=ssh", "user=<*> ruser=<*> tty=<*>"),
+        ("at Sun Mar  1 10:00:00 2026 by ann@example.com", "at <*> <*> <*> by <*>"),
+        ("blk_-1608999687919862906 on node7, org.apache.Foo", "blk_<*> on <*>, org.apache.Foo"),
+    ],
+)
+def test_what_looks_like_a_parameter_is_masked(text: str, masked: str) -> None:
+    assert mask(pl.Series([text])).to_list() == [masked]
+
+
+def test_lines_with_the_same_words_are_of_one_template() -> None:
+    found = templates(LOGINS)
+    assert found.select("template", "count", "first").rows() == [
+        ("Failed password for <*> from <*> port <*> <*>", 3, 0),
+        ("Connection closed by <*> port <*> [preauth]", 1, 2),
+    ]
+    assert found["example"].to_list() == [LOGINS[0], LOGINS[2]]
+
+
+def test_one_word_of_two_in_common_is_not_enough() -> None:
+    assert len(templates(["Connection closed", "Connection opened"])) == 2
+
+
+def test_parameters_are_what_stands_in_their_places() -> None:
+    frame = parameters(LOGINS, "Failed password for <*> from <*> port <*> <*>")
+    assert frame.rows() == [
+        ("ann", "203.0.113.9", "4000", "ssh2"),
+        ("root", "203.0.113.7", "22", "ssh2"),
+        (None, None, None, None),
+        ("bob", "::1", "1", "ssh2"),
+    ]
+
+
+def test_miner_goes_on_where_its_state_was_taken() -> None:
+    whole, first = TemplateMiner(), TemplateMiner()
+    expected = [*whole.add(LOGINS), *whole.add(LOGINS[::-1])]
+    found = [*first.add(LOGINS)]
+    second = TemplateMiner.restored(first.state())
+    found.extend(second.add(LOGINS[::-1]))
+    assert found == expected
+    assert second.templates() == whole.templates()
+    assert second.state() == whole.state()
+
+
+@pytest.mark.parametrize("state", [b"", b"\xff", b"nonsense"])
+def test_state_that_is_none_is_an_error_that_says_so(state: bytes) -> None:
+    with pytest.raises(UsageError, match="no state of a TemplateMiner"):
+        TemplateMiner.restored(state)
+
+
+def test_template_that_was_not_seen_for_longest_is_forgotten() -> None:
+    miner = TemplateMiner(templates_max=2, shapes_max=3)
+    miner.add(["alpha beta", "gamma delta"])
+    miner.add(["alpha beta", "epsilon zeta"])
+    assert {template.text for template in miner.templates()} == {"alpha beta", "epsilon zeta"}
+    [again] = miner.add(["gamma delta"])
+    assert again == 4, "an id is never given to another template"
+    assert miner.template(2) is None
+
+
+@pytest.mark.parametrize("arguments", [{"similarity": 0}, {"similarity": 1.5}, {"templates_max": 0}, {"shapes_max": 0}])
+def test_argument_out_of_its_range_is_refused(arguments: dict[str, float]) -> None:
+    with pytest.raises(UsageError, match="1 or more"):
+        TemplateMiner(**arguments)  # type: ignore[arg-type]
+
+
+def test_frame_is_read_by_its_messages() -> None:
+    assert templates(pl.DataFrame({"message": LOGINS}))["count"].to_list() == [3, 1]
+    with pytest.raises(UsageError, match="no column `message`; it has text"):
+        templates(pl.DataFrame({"text": LOGINS}))
+
+
+words = st.text(st.sampled_from('ab1 <*>="/:.\t\nä'), max_size=30)
+
+
+@given(st.lists(st.lists(words | st.text(max_size=20), max_size=6), max_size=4))
+def test_each_line_has_a_template_that_its_masked_words_fit(batches: list[list[str]]) -> None:
+    miner = TemplateMiner(templates_max=5, shapes_max=3)
+    total = 0
+    for batch in batches:
+        ids = miner.add(batch)
+        total += len(batch)
+        assert len(ids) == len(batch)
+        for number, shape in list(zip(ids, mask(pl.Series(batch, dtype=pl.String)), strict=True))[-1:]:
+            template = miner.template(number)
+            assert template is not None
+            assert all(one in ("<*>", other) for one, other in zip(template.text.split(), shape.split(), strict=True))
+        assert len(miner.templates()) <= 5
+        assert TemplateMiner.restored(miner.state(), templates_max=5, shapes_max=3).state() == miner.state()
+    assert sum(template.count for template in miner.templates()) <= total
