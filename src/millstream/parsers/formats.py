@@ -19,6 +19,7 @@ from millstream.parsers.audit import audit_reader
 from millstream.parsers.containers import container_reader
 from millstream.parsers.databases import mysql_reader, postgres_reader
 from millstream.parsers.delimited import delimited_reader, zeek_reader
+from millstream.parsers.devices import device_reader
 from millstream.parsers.event_parser import EventParser, ReadLine
 from millstream.parsers.grok import Grok, grok_reader
 from millstream.parsers.haproxy import haproxy_reader
@@ -81,6 +82,7 @@ FORMATS: Final = {  # the narrow ones first: see `choose_format`
     "mysql": _events("mysql", mysql_reader, "MySQL and MariaDB"),
     "w3c": _events("w3c", w3c_reader, "W3C extended logs: IIS"),
     "zeek": _events("zeek", zeek_reader, "Zeek, with its #fields"),
+    "devices": _events("devices", device_reader, "devices plugged in and out, of udev: JSON, one a line"),
     "logins": _events("logins", login_reader, "records of wtmp, btmp, utmp, lastlog, wtmpdb: JSON, one a line"),
     "journal": Format(LogEvent, lambda source: JournalParser(), "the systemd journal: journalctl --output=json"),
     "otlp": _events("otlp", otlp_reader, "OpenTelemetry: OTLP/JSON, one record a line"),
