@@ -29,6 +29,7 @@ from millstream.parsers.key_values import listed_reader, logfmt_reader
 from millstream.parsers.log_event import LogEvent
 from millstream.parsers.log_lines import LogParser
 from millstream.parsers.logins import login_reader
+from millstream.parsers.macos import macos_reader
 from millstream.parsers.otlp import otlp_reader
 from millstream.parsers.proxies import proxy_reader
 from millstream.parsers.security_messages import security_reader
@@ -86,6 +87,7 @@ FORMATS: Final = {  # the narrow ones first: see `choose_format`
     "logins": _events("logins", login_reader, "records of wtmp, btmp, utmp, lastlog, wtmpdb: JSON, one a line"),
     "journal": Format(LogEvent, lambda source: JournalParser(), "the systemd journal: journalctl --output=json"),
     "otlp": _events("otlp", otlp_reader, "OpenTelemetry: OTLP/JSON, one record a line"),
+    "macos": _events("macos", macos_reader, "the unified log of macOS: log stream, log show, any style of a line each"),
     "windows": _events("windows", windows_reader, "records of the Windows event log: JSON of .evtx files, XML"),
     "container": _events("container", container_reader, "lines of containers: Kubernetes (CRI), Docker's json-file"),
     "json": _events("json", json_reader, "JSON lines: bunyan, pino, zap, slog, structlog, Log4j, MongoDB, ..."),
