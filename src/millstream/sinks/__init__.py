@@ -9,7 +9,8 @@ General layout:
     sql/            a table of SQLite or PostgreSQL: idempotent with a key, exactly once without
     command.py      a program that reads lines of JSON: at least once
     function.py     a function of frames: at least once
-    webhook.py      posts to an address: at least once
+    webhook.py      posts to an address: at least once; posting.py: how sinks of HTTP post
+    syslog.py       syslog messages: at least once; syslog_message.py: rows as messages
     stdout.py       lines of JSON to standard output: at least once
 """
 
@@ -22,6 +23,7 @@ from millstream.sinks.protocol import Guarantee, Patience, Sink, SinkPlace, Sink
 from millstream.sinks.rows import Rows
 from millstream.sinks.sql import sql
 from millstream.sinks.stdout import stdout
+from millstream.sinks.syslog import syslog
 from millstream.sinks.webhook import webhook
 
 __all__ = [
@@ -36,5 +38,6 @@ __all__ = [
     "function",
     "sql",
     "stdout",
+    "syslog",
     "webhook",
 ]
