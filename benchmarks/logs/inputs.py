@@ -70,6 +70,27 @@ def write_sshd(path: Path, count: int) -> None:
     _write(path, count, line)
 
 
+def write_words(path: Path, count: int) -> None:
+    """Write lines of 300 templates of 9 to 14 words, one to three of them parameters: numbers, addresses, or words."""
+    dice = random.Random(8)
+    vocabulary = ["".join(dice.choices("abcdefghijklmnopqrstuvwxyz", k=dice.randrange(3, 10))) for _ in range(2000)]
+    templates = []
+    for _ in range(300):
+        words = dice.choices(vocabulary, k=dice.randrange(9, 15))
+        for place in dice.sample(range(1, len(words)), dice.randrange(1, 4)):
+            words[place] = dice.choice(("{number}", "{address}", "{word}", "{word}"))
+        templates.append(" ".join(words))
+
+    def line(number: int) -> str:
+        return dice.choice(templates).format(
+            number=dice.randrange(10**6),
+            address=f"10.0.{dice.randrange(256)}.7:{number % 9999}",
+            word=dice.choice(vocabulary),
+        )
+
+    _write(path, count, line)
+
+
 def _write(path: Path, count: int, line: Callable[[int], str]) -> None:
     with path.open("w") as file:
         file.writelines(f"{line(number)}\n" for number in range(count))

@@ -21,6 +21,7 @@ log format"; uwsgi-docs.readthedocs.io, "Formatting uWSGI requests logs".
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
@@ -35,6 +36,7 @@ _REQUEST: Final = re.compile(
     r"(?P<http_method>[A-Z_-]{2,20}) (?P<url>\S+)(?: (?P<http_version>HTTP/[0-9.]{1,5}|-))?", re.DOTALL
 )
 _ADDRESS: Final = re.compile(r"\[?(?P<ip>[0-9.]{7,15}|[0-9a-fA-F:.]{2,45}?)\]?(?::(?P<port>\d{1,5}))?")
+_VALUES_MAX: Final = 40
 _NUMBERS: Final = frozenset({"status", "body_bytes", "request_bytes"})
 
 _ENVOY: Final = (
@@ -117,7 +119,9 @@ def proxy_reader(zone: tzinfo | None = None) -> ReadLine:
 
 def _named(text: str, layouts: Sequence[Sequence[str]]) -> dict[str, str | None] | None:
     """Return the values of a line by their names; the longest layout that the line fills. More values are left out."""
-    values = [next(group for group in match.groups() if group is not None) for match in _TOKEN.finditer(text)]
+    # Not more than the longest layout has: each look for the end of a bracket may go through the whole line.
+    tokens = itertools.islice(_TOKEN.finditer(text), _VALUES_MAX)
+    values = [next(group for group in match.groups() if group is not None) for match in tokens]
     fitting = [layout for layout in layouts if len(values) >= min(len(layout), 13)]
     if not fitting:
         return None

@@ -25,8 +25,9 @@ from millstream.parsers.templates.masks import ANY, mask
 if TYPE_CHECKING:
     import polars as pl
 
-SIMILARITY: Final = 0.55
-"""Share of the words that two lines of a template have in common: more than half, so that `closed` is not `opened`."""
+SIMILARITY: Final = 0.65
+"""Share of the words that two lines of a template have in common: two of three, as most parameters are masked "
+"already."""
 TEMPLATES_MAX: Final = 10_000
 SHAPES_MAX: Final = 100_000
 WORDS_MAX: Final = 200
@@ -52,13 +53,19 @@ class Template(msgspec.Struct, frozen=True):
 class _Group:
     """A template that is still learned."""
 
-    __slots__ = ("count", "id", "place", "words")
+    __slots__ = ("compared", "constant", "count", "id", "place", "words")
 
     def __init__(self, number: int, place: tuple[int, str], words: list[str], count: int) -> None:
         self.id = number
         self.place = place
-        self.words = words
         self.count = count
+        self.learn(words)
+
+    def learn(self, words: list[str]) -> None:
+        self.words = words
+        # A parameter equals nothing, so that counting equal words counts only words: this is the innermost loop.
+        self.compared = [None if word == ANY else word for word in words]
+        self.constant = len(words) - self.compared.count(None)
 
 
 class _State(msgspec.Struct, frozen=True, array_like=True):
@@ -189,18 +196,17 @@ class TemplateMiner:
         candidates = self._places.get(place, {})
         best: _Group | None = None
         best_share, best_equal = 0.0, -1
-        constant = len(words) - sum(map(ANY.__eq__, words))
+        constant = len(words) - words.count(ANY)
         for group in list(candidates.values())[-COMPARED_MAX:]:
-            both = list(map(eq, group.words, words))
-            equal = sum(both) - sum(1 for same, word in zip(both, words, strict=True) if same and word == ANY)
-            known = len(words) - group.words.count(ANY)
+            equal = sum(map(eq, group.compared, words))
             # Of the places where one of them has a word, those where both have the same.
-            either = max(constant, known)
+            either = group.constant if group.constant > constant else constant
             share = equal / either if either else 1.0
             if share > best_share or (share == best_share and equal > best_equal):
                 best, best_share, best_equal = group, share, equal
         if best is not None and best_share >= self._similarity:
-            best.words = [one if one == other else ANY for one, other in zip(best.words, words, strict=True)]
+            if best.words != words:
+                best.learn([one if one == other else ANY for one, other in zip(best.words, words, strict=True)])
             return best
         group = _Group(self._next_id, place, words, 0)
         self._next_id += 1
