@@ -147,6 +147,8 @@ class MacosSource:
             self._running = True
             for lines in stream.lines(stop):
                 yield from seen.readings(lines, note)
+            if stop.is_set():
+                return None
             stream.wait()
             return stream.failure or "its output ended"
         finally:
