@@ -15,7 +15,7 @@ import msgspec
 from millstream.errors import UsageError
 from millstream.parsers.access import AccessEvent, AccessParser
 from millstream.parsers.application import application_reader, timed_reader
-from millstream.parsers.audit import audit_reader
+from millstream.parsers.audit import audit_reader, audit_reader_beside
 from millstream.parsers.containers import container_reader
 from millstream.parsers.databases import mysql_reader, postgres_reader
 from millstream.parsers.delimited import delimited_reader, zeek_reader
@@ -78,6 +78,7 @@ FORMATS: Final = {  # the narrow ones first: see `choose_format`
     "haproxy": _events("haproxy", haproxy_reader, "HAProxy, with or without a header of syslog"),
     "error": _events("error", error_reader, "error logs of Apache and nginx"),
     "audit": _events("audit", audit_reader, "auditd"),
+    "audit_beside": _events("audit_beside", audit_reader_beside, "auditd, where a text log says who logged in as well"),
     "cef": _events("cef", security_reader, "CEF and LEEF, alone or behind a syslog header"),
     "postgres": _events("postgres", postgres_reader, "PostgreSQL"),
     "mysql": _events("mysql", mysql_reader, "MySQL and MariaDB"),
