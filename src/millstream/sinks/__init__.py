@@ -10,6 +10,7 @@ General layout:
     command.py      a program that reads lines of JSON: at least once
     function.py     a function of frames: at least once
     webhook.py      posts to an address: at least once; posting.py: how sinks of HTTP post
+    otlp.py         OpenTelemetry logs: at least once; otlp_records.py: rows as records
     syslog.py       syslog messages: at least once; syslog_message.py: rows as messages
     stdout.py       lines of JSON to standard output: at least once
 """
@@ -19,6 +20,7 @@ from __future__ import annotations
 from millstream.sinks.command import command
 from millstream.sinks.files import files
 from millstream.sinks.function import function
+from millstream.sinks.otlp import otlp
 from millstream.sinks.protocol import Guarantee, Patience, Sink, SinkPlace, SinkWriter
 from millstream.sinks.rows import Rows
 from millstream.sinks.sql import sql
@@ -36,6 +38,7 @@ __all__ = [
     "command",
     "files",
     "function",
+    "otlp",
     "sql",
     "stdout",
     "syslog",
