@@ -72,7 +72,9 @@ class KafkaBroker:
 
     def make(self, topic: str, partitions: int = 1) -> None:
         admin = self._admin()
-        new = importlib.import_module("confluent_kafka.admin").NewTopic(topic, partitions, 1)
+        # By the messages' own times, which tests set: the usual week of retention would delete them at once.
+        kept = {"retention.ms": "-1"}
+        new = importlib.import_module("confluent_kafka.admin").NewTopic(topic, partitions, 1, config=kept)
         for made in admin.create_topics([new]).values():
             made.result(_START_S)
 
@@ -110,7 +112,13 @@ class KafkaBroker:
         """Return all messages of finished transactions, by partition and offset."""
         client = kafka_client()
         consumer = client.Consumer(
-            {"bootstrap.servers": self.servers, "group.id": "test", "enable.partition.eof": True, **(settings or {})}
+            {
+                "bootstrap.servers": self.servers,
+                "group.id": "test",
+                "enable.partition.eof": True,
+                "fetch.wait.max.ms": 10,
+                **(settings or {}),
+            }
         )
         partitions = consumer.list_topics(topic, timeout=_START_S).topics[topic].partitions
         consumer.assign([client.TopicPartition(topic, number, 0) for number in partitions])

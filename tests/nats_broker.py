@@ -101,3 +101,26 @@ class NatsBroker:
             connection.call(publish(), _STOP_S)
         finally:
             connection.close()
+
+    def read(self, stream: str, subject: str) -> list[bytes]:
+        """Return all messages of a subject of a stream, in their order."""
+        connection = NatsConnection([self.url], {})
+
+        async def fetch() -> list[bytes]:
+            from nats.errors import TimeoutError as Nothing
+            from nats.js.api import AckPolicy, ConsumerConfig
+
+            config = ConsumerConfig(ack_policy=AckPolicy.NONE, mem_storage=True)
+            pull = await connection.client.jetstream().pull_subscribe(subject, stream=stream, config=config)
+            found: list[bytes] = []
+            while (await pull.consumer_info()).num_pending:
+                try:
+                    found += [message.data for message in await pull.fetch(1000, timeout=1)]
+                except Nothing:
+                    pass
+            return found
+
+        try:
+            return connection.call(fetch(), _STOP_S)
+        finally:
+            connection.close()

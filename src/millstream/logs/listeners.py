@@ -18,8 +18,12 @@ from typing import ClassVar, Final, Protocol, runtime_checkable
 import msgspec
 
 from millstream.errors import UsageError
+from millstream.sources.broker_lines import BrokerLines
 from millstream.sources.files import FileSource
 from millstream.sources.journal import JournalSource
+from millstream.sources.kafka import kafka
+from millstream.sources.messages import start_of
+from millstream.sources.nats import nats
 from millstream.sources.otlp_server import OtlpServer
 from millstream.sources.source import Source
 from millstream.sources.syslog_server import SyslogServer
@@ -149,7 +153,59 @@ class OtlpListener(ListenerTable, frozen=True, kw_only=True, tag="otlp"):
         return [OtlpServer(*address_of(self.listen, "listen"), token=self.token, tls_context=context)]
 
 
-Listener = FilesListener | JournalListener | SystemListener | SyslogListener | OtlpListener
+class KafkaListener(ListenerTable, frozen=True, kw_only=True, tag="kafka"):
+    """A topic of Kafka whose messages are lines."""
+
+    url: str
+    """Servers and topic: `kafka://HOST:PORT/TOPIC`."""
+    start: str = "earliest"
+    format: str = "auto"
+    name: str | None = None
+    settings: dict[str, str] = {}
+
+    def check(self) -> None:
+        self._source()
+
+    def open(self, *, follow: bool = True) -> Sequence[Source]:
+        return [self._source(follow=follow)]
+
+    def _source(self, *, follow: bool = True) -> Source:
+        source = kafka(self.url, start=start_of(self.start), name=self.name, settings=self.settings)
+        return BrokerLines(source, format=self.format, follow=follow)
+
+
+class NatsListener(ListenerTable, frozen=True, kw_only=True, tag="nats"):
+    """A stream of NATS JetStream, or plain subjects, whose messages are lines."""
+
+    url: str
+    stream: str | None = None
+    subject: str | None = None
+    start: str = "earliest"
+    format: str = "auto"
+    name: str | None = None
+    settings: dict[str, str] = {}
+
+    def check(self) -> None:
+        self._source()
+
+    def open(self, *, follow: bool = True) -> Sequence[Source]:
+        return [self._source(follow=follow)]
+
+    def _source(self, *, follow: bool = True) -> Source:
+        source = nats(
+            self.url,
+            stream=self.stream,
+            subject=self.subject,
+            start=start_of(self.start),
+            name=self.name,
+            settings=self.settings,
+        )
+        return BrokerLines(source, format=self.format, follow=follow)
+
+
+Listener = (
+    FilesListener | JournalListener | SystemListener | SyslogListener | OtlpListener | KafkaListener | NatsListener
+)
 
 
 @contextlib.contextmanager

@@ -118,6 +118,31 @@ class CommandOutput(OutputTable, frozen=True, kw_only=True, tag="command"):
         return sinks.command(self.command, timeout=self.timeout)
 
 
+class KafkaOutput(OutputTable, frozen=True, kw_only=True, tag="kafka"):
+    """Messages of a topic of Kafka: exactly once, or at least once without its transactions."""
+
+    url: str
+    """Servers and topic: `kafka://HOST:PORT/TOPIC`."""
+    key: str | None = None
+    """A field; None: no key."""
+    transactions: bool = True
+    settings: dict[str, str] = {}
+
+    def sink(self) -> Sink:
+        return sinks.kafka(self.url, key=self.key, transactions=self.transactions, settings=self.settings)
+
+
+class NatsOutput(OutputTable, frozen=True, kw_only=True, tag="nats"):
+    """Messages of a stream of NATS JetStream: at least once, and once within its duplicate window."""
+
+    url: str
+    subject: str
+    settings: dict[str, str] = {}
+
+    def sink(self) -> Sink:
+        return sinks.nats(self.url, self.subject, settings=self.settings)
+
+
 class StdoutOutput(OutputTable, frozen=True, kw_only=True, tag="stdout"):
     """Lines of JSON on standard output: at least once."""
 
@@ -134,4 +159,6 @@ class TopicOutput(OutputTable, frozen=True, kw_only=True, tag="topic"):
         return self.topic
 
 
-Output = FilesOutput | TableOutput | WebhookOutput | CommandOutput | StdoutOutput | TopicOutput
+Output = (
+    FilesOutput | TableOutput | WebhookOutput | CommandOutput | StdoutOutput | TopicOutput | KafkaOutput | NatsOutput
+)

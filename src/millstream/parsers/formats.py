@@ -16,6 +16,7 @@ from millstream.errors import UsageError
 from millstream.parsers.access import AccessEvent, AccessParser
 from millstream.parsers.application import application_reader, timed_reader
 from millstream.parsers.audit import audit_reader, audit_reader_beside
+from millstream.parsers.broker import BrokerParser
 from millstream.parsers.containers import container_reader
 from millstream.parsers.databases import mysql_reader, postgres_reader
 from millstream.parsers.delimited import delimited_reader, zeek_reader
@@ -84,6 +85,7 @@ FORMATS: Final = {  # the narrow ones first: see `choose_format`
     "mysql": _events("mysql", mysql_reader, "MySQL and MariaDB"),
     "w3c": _events("w3c", w3c_reader, "W3C extended logs: IIS"),
     "zeek": _events("zeek", zeek_reader, "Zeek, with its #fields"),
+    "broker": Format(LogEvent, BrokerParser, "messages of Kafka and NATS, kept whole: JSON, one a line"),
     "devices": _events("devices", device_reader, "devices plugged in and out, of udev: JSON, one a line"),
     "logins": _events("logins", login_reader, "records of wtmp, btmp, utmp, lastlog, wtmpdb: JSON, one a line"),
     "journal": Format(LogEvent, lambda source: JournalParser(), "the systemd journal: journalctl --output=json"),

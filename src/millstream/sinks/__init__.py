@@ -8,6 +8,9 @@ General layout:
     files/          files in a folder: exactly once
     sql/            a table of SQLite or PostgreSQL: idempotent with a key, exactly once without
     command.py      a program that reads lines of JSON: at least once
+    kafka.py        messages of a topic of Kafka: exactly once with its transactions
+    nats.py         messages of a stream of NATS: once within the server's window, at least once beyond
+    noted.py        rows that the log keeps until they are outside; what these two stand on
     function.py     a function of frames: at least once
     webhook.py      posts to an address: at least once; posting.py: how sinks of HTTP post
     otlp.py         OpenTelemetry logs: at least once; otlp_records.py: rows as records
@@ -20,6 +23,8 @@ from __future__ import annotations
 from millstream.sinks.command import command
 from millstream.sinks.files import files
 from millstream.sinks.function import function
+from millstream.sinks.kafka import kafka
+from millstream.sinks.nats import nats
 from millstream.sinks.otlp import otlp
 from millstream.sinks.protocol import Guarantee, Patience, Sink, SinkPlace, SinkWriter
 from millstream.sinks.rows import Rows
@@ -38,6 +43,8 @@ __all__ = [
     "command",
     "files",
     "function",
+    "kafka",
+    "nats",
     "otlp",
     "sql",
     "stdout",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Generator, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final, Literal, Protocol, TypeAlias
 
 import msgspec
@@ -87,6 +87,25 @@ class MessageSource(Protocol):
             UsageError: It cannot be read as it is described, or its package is not installed.
         """
         ...
+
+
+def start_of(text: str) -> MessageStart:
+    """Return what a text means: `earliest`, `latest`, or a time of ISO 8601; UTC where it has no zone.
+
+    Raises:
+        UsageError: None of these.
+    """
+    if text == "earliest":
+        return "earliest"
+    if text == "latest":
+        return "latest"
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(
+            f'start is {text!r}; give "earliest", "latest", or a time such as "2026-03-01T10:00:00Z"'
+        ) from None
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
 
 
 def check_start(start: object, what: str) -> None:
