@@ -35,3 +35,5 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     """Fields and values that the events had in common."""
     raw: str = ""
     """The line of the last of them."""
+    tags: list[str] = []
+    """Those of the rule."""

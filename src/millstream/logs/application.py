@@ -6,12 +6,13 @@ import contextlib
 import functools
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from millstream.app import App
 from millstream.logs.alert import Alert
 from millstream.logs.delivery import add_output, hand_over
 from millstream.logs.detect import Detector, Memory
+from millstream.logs.ignore import ignored
 from millstream.logs.outputs import Output
 from millstream.logs.rules import Rule, Steps
 from millstream.logs.where import condition
@@ -22,6 +23,8 @@ from millstream.sources.source import Source
 from millstream.sources.system import SystemFollower, follow_system, system_sources
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from millstream.log.topic import Topic
     from millstream.stream import Stream, StreamReader
 
@@ -29,6 +32,7 @@ EVENTS: Final = "logs"
 ALERTS: Final = "alerts"
 READER: Final = "rules"
 
+NO_SCOPE: Final = "true"
 OUT_OF_ORDER: Final = "10s"
 """How far apart the listeners of one machine may be: an absence is noticed so much later."""
 
@@ -52,7 +56,7 @@ class LogsApplication:
             UsageError: A condition is wrong, or an output cannot write what it is given.
         """
         self.app = app
-        self.rules = tuple(rules)
+        self.rules = tuple(rule for rule in rules if rule.enabled)
         self.events: Topic[LogEvent] = app.topic(EVENTS, LogEvent, time="time")
         self.alerts: Topic[Alert] = app.topic(ALERTS, Alert, time="time")
         self._readers: list[StreamReader] = []
@@ -112,11 +116,51 @@ class LogsApplication:
         begun_us = functools.cache(functools.partial(_begun_us, self.events))
 
         def describe(stream: Stream) -> None:
-            for rule in self.rules:
-                add_rule(stream, rule, self.alerts, begun_us=begun_us)
+            add_rules(stream, self.rules, self.alerts, begun_us=begun_us)
 
         # A rule that is taken out of the file takes what it remembers with it.
         return self.app.stream(self.events, name=READER, delay=OUT_OF_ORDER, changed="drop")(describe)
+
+
+def add_rules(stream: Stream, rules: Sequence[Rule], alerts: Topic[Alert], *, begun_us: Callable[[], int]) -> None:
+    """Add the steps of rules to the description of a stream of `LogEvent`.
+
+    Rules of one scope share the filter for it, and those that speak up at each event are asked together: what many of
+    them look at (a text in small letters, a part of `fields`) is made once.
+    """
+    scopes: dict[str, list[Rule]] = {}
+    for rule in rules:
+        if rule.enabled:
+            scopes.setdefault(rule.scope, []).append(rule)
+    for scope, some in scopes.items():
+        within = stream if scope == NO_SCOPE else stream.filter(condition(scope))
+        single = [rule for rule in some if rule.each is not None]
+        if single:
+            add_single(within, single, alerts, begun_us=begun_us)
+        for rule in some:
+            if rule.each is None:
+                add_rule(within, rule, alerts, begun_us=begun_us)
+
+
+def add_single(stream: Stream, rules: Sequence[Rule], alerts: Topic[Alert], *, begun_us: Callable[[], int]) -> None:
+    """Add the steps of rules for which one event is enough."""
+    import polars as pl
+
+    detectors = [Detector(rule, begun_us=begun_us) for rule in rules]
+    met = [pl.when(wanted(rule).fill_null(value=False)).then(pl.lit(f"{place} ")) for place, rule in enumerate(rules)]
+
+    def alerts_of(value: Any) -> list[Alert]:
+        return [detectors[int(place)].alert_of(value) for place in value.met.split()]
+
+    asked = stream.with_columns(met=pl.concat_str(met, ignore_nulls=True))
+    asked.filter(pl.col("met") != "").flat_map(alerts_of).to(alerts)
+
+
+def wanted(rule: Rule) -> pl.Expr:
+    """Return which events a rule is about, those of its scope."""
+    left_out = ignored(rule.ignore)
+    found = condition(rule.where)
+    return found if left_out is None else found & ~left_out
 
 
 def add_rule(stream: Stream, rule: Rule, alerts: Topic[Alert], *, begun_us: Callable[[], int]) -> None:
@@ -124,14 +168,16 @@ def add_rule(stream: Stream, rule: Rule, alerts: Topic[Alert], *, begun_us: Call
     import polars as pl
 
     one = rule.detection
-    found = condition(rule.where)
+    found = wanted(rule)
     if isinstance(one, Steps):
         then = condition(one.then).fill_null(value=False)
+        left_out = ignored(rule.ignore)
+        then = then if left_out is None else then & ~left_out
         stream = stream.filter(found.fill_null(value=False) | then).with_columns(is_then=then)
     else:
         stream = stream.filter(found)
     detector = Detector(rule, begun_us=begun_us)
-    by = one.by
+    by = rule.by
     if not by:
         # One memory for all events: of a field that is the same for all of them.
         stream, by = stream.with_columns(source=pl.lit("")), ["source"]

@@ -14,7 +14,7 @@ import msgspec
 
 from millstream.durations import duration_us
 from millstream.logs.alert import Alert
-from millstream.logs.rules import Absence, FirstSeen, Rate, Rule, Steps, Threshold
+from millstream.logs.rules import Absence, Each, FirstSeen, Rate, Rule, Steps, Threshold
 from millstream.records import time_from_us, time_to_us
 from millstream.stream import Context
 
@@ -36,6 +36,8 @@ class Memory(msgspec.Struct):
     windows: dict[int, int] = {}
     """Start of a window (us) -> events in it."""
     by: dict[str, Any] = {}
+    values: list[tuple[int, str]] = []
+    """When (us) an event had which value, sorted: of rules that count different values."""
 
 
 class Detector:
@@ -78,6 +80,10 @@ class Detector:
         """
         at_us = time_to_us(value.time)
         match self._one:
+            case Each():
+                return memory, self.alert_of(value)
+            case Threshold(distinct=str()) as one:
+                return memory, self._distinct(one, memory, value, at_us)
             case Threshold() as one:
                 return memory, self._threshold(one, memory, value, at_us)
             case Steps() as one:
@@ -91,6 +97,10 @@ class Detector:
                 memory.times = [max([at_us, *memory.times])]
                 context.set_timer(time_from_us(memory.times[0] + duration_us(one.within)))
                 return memory, None
+
+    def alert_of(self, value: Any) -> Alert:
+        """Return what is said of an event that is enough by itself."""
+        return self._alert(value.time, msgspec.structs.asdict(value), time_to_us(value.time), 1, {}, value.raw)
 
     def timer(self, memory: Memory, context: Context) -> tuple[Memory | None, Alert | None]:
         """Return what is said when the time of an absence has passed."""
@@ -110,6 +120,36 @@ class Detector:
             if end <= len(times) and times[end - 1] - times[start] < within_us:
                 return self._say(memory, value, at_us, times[start], one.count)
         return None
+
+    def _distinct(self, one: Threshold, memory: Memory, value: Any, at_us: int) -> Alert | None:
+        assert one.distinct is not None
+        given = getattr(value, one.distinct)
+        if given is None:
+            return None
+        within_us = duration_us(one.within)
+        values = self._remember_value(memory, (at_us, str(given)), one.count, within_us)
+        starts = [at for at, _ in values if at_us - within_us < at <= at_us]
+        if values[-1][0] == at_us:
+            starts = starts[:1]  # nothing is later: the longest run that ends here is enough
+        for start in starts:
+            run = {text for at, text in values if start <= at < start + within_us}
+            if len(run) >= one.count:
+                return self._say(memory, value, at_us, start, len(run))
+        return None
+
+    def _remember_value(
+        self, memory: Memory, entry: tuple[int, str], count: int, within_us: int
+    ) -> list[tuple[int, str]]:
+        """Add a value to those remembered: of each the newest few, so that one that comes often leaves the others."""
+        values = memory.values
+        bisect.insort(values, entry)
+        same = [kept for kept in values if kept[1] == entry[1]]
+        if len(same) > REMEMBERED:
+            values.remove(same[0])
+        oldest_us = values[-1][0] - 2 * within_us
+        gone = max(bisect.bisect_left(values, (oldest_us, "")), len(values) - REMEMBERED * REMEMBERED * count)
+        del values[: min(gone, bisect.bisect_left(values, entry))]
+        return values
 
     def _steps(self, one: Steps, memory: Memory, value: Any, at_us: int) -> Alert | None:
         within_us = duration_us(one.within)
@@ -162,7 +202,7 @@ class Detector:
         if memory.told_us is not None and at_us - memory.told_us < max(self._quiet_us, 1):
             return None
         memory.told_us = at_us
-        by = {name: _plain(getattr(value, name)) for name in self._one.by}
+        by = {name: _plain(getattr(value, name)) for name in self.rule.by}
         return self._alert(value.time, msgspec.structs.asdict(value), first_us, count, by, value.raw)
 
     def _alert(
@@ -180,6 +220,7 @@ class Detector:
             first=time_from_us(first_us),
             by=by,
             raw=raw,
+            tags=list(self.rule.tags),
         )
 
 

@@ -16,7 +16,7 @@
     lines = [...]
     alerts = 1
 
-A rule has one of `threshold`, `sequence`, `first_seen`, `absence`, `rate`.
+A rule has one of `each`, `threshold`, `sequence`, `first_seen`, `absence`, `rate`.
 """
 
 from __future__ import annotations
@@ -32,13 +32,19 @@ import msgspec
 from millstream.durations import duration_us
 from millstream.errors import UsageError
 from millstream.logs.alert import Level
+from millstream.logs.ignore import Ignore, ignored
 from millstream.logs.where import FIELDS, condition
 
 DEFAULT: Final = Path(__file__).with_name("default.toml")
 RULES_MAX: Final = 500
 NAME_RULE: Final = r"^[a-z0-9][a-z0-9-]{0,63}$"
+KINDS: Final = ("threshold", "sequence", "first_seen", "absence", "rate", "each")
 COUNT_MAX: Final = 10_000
 """Of events that a rule remembers by key."""
+
+
+class Each(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Every event."""
 
 
 class Threshold(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -47,6 +53,8 @@ class Threshold(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     count: int
     within: str
     by: list[str] = []
+    distinct: str | None = None
+    """A field: count its different values, not the events; an event without it does not count."""
 
 
 class Steps(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -103,6 +111,13 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     level: Level = Level.MEDIUM
     quiet: str = "0s"
     """After an alert, so long nothing of the same `by`."""
+    enabled: bool = True
+    scope: str = "true"
+    """A condition that many rules share, and that is looked at once for all of them, before `where`."""
+    ignore: Ignore = Ignore()
+    tags: list[str] = []
+    """What its alerts carry."""
+    each: Each | None = None
     threshold: Threshold | None = None
     sequence: Steps | None = None
     first_seen: FirstSeen | None = None
@@ -111,11 +126,18 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     example: list[Example] = []
 
     @property
-    def detection(self) -> Threshold | Steps | FirstSeen | Absence | Rate:
+    def detection(self) -> Each | Threshold | Steps | FirstSeen | Absence | Rate:
         """Return the one kind of condition over several events that the rule has."""
-        found = [one for one in (self.threshold, self.sequence, self.first_seen, self.absence, self.rate) if one]
+        kinds = (self.each, self.threshold, self.sequence, self.first_seen, self.absence, self.rate)
+        found = [one for one in kinds if one is not None]
         assert len(found) == 1  # checked when it was read
         return found[0]
+
+    @property
+    def by(self) -> list[str]:
+        """What the events have to have in common; each event is for itself where there is no such thing."""
+        one = self.detection
+        return [] if isinstance(one, Each) else one.by
 
     @property
     def quiet_us(self) -> int:
@@ -170,21 +192,25 @@ def check_rules(found: Sequence[Rule], origin: str) -> None:
 def _check(rule: Rule, what: str) -> None:
     if re.match(NAME_RULE, rule.name) is None:
         raise UsageError(f"{what}: a name has small letters, digits and dashes, such as ssh-guessing")
-    kinds = [name for name in ("threshold", "sequence", "first_seen", "absence", "rate") if getattr(rule, name)]
+    kinds = [name for name in KINDS if getattr(rule, name) is not None]
     if len(kinds) != 1:
         said = " and ".join(kinds) or "none"
-        raise UsageError(f"{what}: give one of threshold, sequence, first_seen, absence, rate; it has {said}")
+        raise UsageError(f"{what}: give one of {', '.join(KINDS)}; it has {said}")
     one = rule.detection
+    condition(rule.scope, what=f"{what}, scope")
     condition(rule.where, what=f"{what}, where")
+    ignored(rule.ignore, what=f"{what}, ignore")
     if isinstance(one, Steps):
         condition(one.then, what=f"{what}, then")
     _duration(rule.quiet, f"{what}, quiet")
+    _check_each(rule, what)
     for name in ("within", "window", "forget", "learn"):
         if hasattr(one, name):
             _duration(getattr(one, name), f"{what}, {name}", least_us=0 if name == "learn" else 1)
-    for field in one.by:
+    distinct = [one.distinct] if isinstance(one, Threshold) and one.distinct is not None else []
+    for name, field in (*(("by", field) for field in rule.by), *(("distinct", field) for field in distinct)):
         if field not in FIELDS:
-            raise UsageError(f"{what}, by: events have no field {field!r}; they have {', '.join(FIELDS)}")
+            raise UsageError(f"{what}, {name}: events have no field {field!r}; they have {', '.join(FIELDS)}")
     count = getattr(one, "count", 1)
     if not 1 <= count <= COUNT_MAX:
         raise UsageError(f"{what}, count: {count} is not from 1 to {COUNT_MAX:,}")
@@ -193,8 +219,13 @@ def _check(rule: Rule, what: str) -> None:
     _check_message(rule, what)
 
 
+def _check_each(rule: Rule, what: str) -> None:
+    if rule.each is not None and rule.quiet_us:
+        raise UsageError(f"{what}: `each` has no quiet time; give [rule.threshold] with count = 1")
+
+
 def _check_message(rule: Rule, what: str) -> None:
-    known = {*rule.detection.by, "count", "within", "rule"} if rule.absence else {*FIELDS, "count", "within", "rule"}
+    known = {*rule.by, "count", "within", "rule"} if rule.absence else {*FIELDS, "count", "within", "rule"}
     try:
         names = [name for _, name, form, _ in string.Formatter().parse(rule.message) if name is not None]
     except ValueError as error:
