@@ -98,6 +98,10 @@ class AccessParser:
     def __init__(self) -> None:
         self._time_before: datetime | None = None
 
+    def continue_from(self, time: datetime | None) -> None:
+        """Take a time as that of the line before the next; None leaves it."""
+        self._time_before = time or self._time_before
+
     def columns(self, lines: Sequence[bytes], *, now: datetime) -> pl.DataFrame:
         """Return the columns of `AccessEvent`, a row for each line, in their order. Never fails on a line.
 

@@ -36,6 +36,7 @@ from millstream.parsers.proxies import proxy_reader
 from millstream.parsers.security_messages import security_reader
 from millstream.parsers.server_errors import error_reader
 from millstream.parsers.w3c import w3c_reader
+from millstream.parsers.web import WebParser
 from millstream.parsers.windows import windows_reader
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ def _events(name: str, reader: Callable[[], ReadLine], about: str) -> Format:
 
 FORMATS: Final = {  # the narrow ones first: see `choose_format`
     "access": Format(AccessEvent, lambda source: AccessParser(), "access logs of web servers, common and combined"),
+    "web": Format(LogEvent, WebParser, "the same, as events of the one schema"),
     "proxy": _events("proxy", proxy_reader, "access logs of Envoy, Squid, uWSGI; of ALB, ELB and S3 of AWS"),
     "haproxy": _events("haproxy", haproxy_reader, "HAProxy, with or without a header of syslog"),
     "error": _events("error", error_reader, "error logs of Apache and nginx"),

@@ -6,12 +6,16 @@ import hashlib
 import os
 import stat
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
 from millstream.errors import SettingsError
 from millstream.sources.compressed import HEAD_BYTES, MAGIC_BYTES, SUFFIXES, CompressedText, decompressor_of
 from millstream.sources.source import Note
+
+FIRST_BYTES_MAX: Final = 1024 * 1024
+"""How far back the first lines are looked for."""
 
 
 class LogFile:
@@ -149,3 +153,20 @@ def decode_position(data: bytes | None) -> FilePosition | None:
         return None if data is None else _DECODER.decode(data)
     except msgspec.DecodeError:
         return None
+
+
+def last_lines(file: LogFile, count: int) -> int:
+    """Return the offset at which the last `count` lines begin, looking back `FIRST_BYTES_MAX` at most."""
+    size = file.look()[1]
+    floor = max(0, size - FIRST_BYTES_MAX)
+    tail = file.read(size - floor, floor)
+    end = tail.rfind(b"\n")  # a last line without an end is one of the lines to come
+    for _ in range(count):
+        if end < 0:
+            break
+        end = tail.rfind(b"\n", 0, end)
+    if end >= 0:
+        return floor + end + 1
+    if floor == 0:
+        return 0
+    return floor + tail.find(b"\n") + 1  # not inside a line

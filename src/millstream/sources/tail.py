@@ -16,20 +16,18 @@ copy has another. Its device is not looked at: that number changes with a reboot
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
 from millstream.clock import Clock
 from millstream.sources.line_split import Split, split
-from millstream.sources.log_file import FilePosition, LogFile, decode_position, open_log_file, position_in
+from millstream.sources.log_file import FilePosition, LogFile, decode_position, last_lines, open_log_file, position_in
 from millstream.sources.rotation import Generation, generations
 from millstream.sources.source import Line, Note, Reading
 
 READ_BYTES: Final = 1024 * 1024
 """With `READ_LINES_MAX` the bounds of one reading."""
-FIRST_BYTES_MAX: Final = 1024 * 1024
-"""How far back the first lines are looked for."""
 HEAD_BYTES_SURE: Final = 64
 """From this many equal bytes on, a file with another inode is a copy, whenever it was made."""
 ROTATION_QUIET_US: Final = 1_000_000
@@ -39,6 +37,9 @@ COMPRESSION_QUIET_US: Final = 60_000_000
 _COPY_SLACK_NS: Final = 1_000_000_000
 """What keeps the time of change of what it compresses may keep whole seconds only."""
 _TRIES: Final = 5
+
+Elsewhere = Callable[[int], Path | None]
+"""Takes an inode; returns which of the other files that are looked at has it."""
 
 
 class FileTail:
@@ -53,6 +54,7 @@ class FileTail:
         clock: Clock,
         note: Note,
         directories: Sequence[Path] = (),
+        elsewhere: Elsewhere | None = None,
         split: Split = split,
         quiet_us: int | None = None,
     ) -> None:
@@ -62,6 +64,7 @@ class FileTail:
             position: As given by a `Reading`; None where there is none.
             lines_first: Without a position, begin with this many of its last lines; None: with its first.
             directories: Where rotated files go, besides the directory of the file.
+            elsewhere: Says where a file is that was renamed to a name which tells nothing.
             split: What cuts bytes into events: lines, or what `multiline` puts together.
             quiet_us: After this long without a change, what `split` holds back is taken as complete.
         """
@@ -70,6 +73,7 @@ class FileTail:
         self._clock = clock
         self._note = note
         self._directories = directories
+        self._elsewhere = elsewhere
         self._split = split
         self._quiet_us = quiet_us
         self._lines_first = lines_first
@@ -83,6 +87,7 @@ class FileTail:
         """Since when it was seen to be no longer at `path`, and has not grown."""
         self._left = False
         """The file of `_position` is read to its end and gone from `path`: the next one is to be read."""
+        self._final = False
         self._before: FilePosition | None = None
         """Of the file that was left last."""
         self._asleep: tuple[int, int, int] | None = None
@@ -102,8 +107,18 @@ class FileTail:
         """Where the next reading begins."""
         return self._position
 
-    def read(self) -> Reading | None:
-        """Return the next piece, at most `READ_BYTES` and `READ_LINES_MAX`; None when there is nothing (yet)."""
+    @property
+    def asleep(self) -> bool:
+        """Whether it is closed until the file changes."""
+        return self._asleep is not None
+
+    def read(self, *, final: bool = False) -> Reading | None:
+        """Return the next piece, at most `READ_BYTES` and `READ_LINES_MAX`; None when there is nothing (yet).
+
+        Args:
+            final: Wait for nothing: what is held back is complete, and a rotated file has been left by its writer.
+        """
+        self._final = final
         try:
             if self._asleep is not None and self._asleep == _status_of(self.path):
                 return None
@@ -179,7 +194,7 @@ class FileTail:
                 self._lines_first = None  # it will be new when it appears
             return False
         compressed = self._lines_first is None or file.is_compressed
-        self._begin(file, 0 if compressed else _last_lines(file, self._lines_first or 0))
+        self._begin(file, 0 if compressed else last_lines(file, self._lines_first or 0))
         return True
 
     def _open_on(self, position: FilePosition) -> bool:
@@ -187,7 +202,7 @@ class FileTail:
 
         Opens none where there is none yet.
         """
-        known = generations(self.path, self._directories)
+        known = self._generations(position)
         found = self._find(known, position)
         if found is None:
             return False
@@ -209,6 +224,20 @@ class FileTail:
         if known[place].path == self.path:
             self._left = False  # it came back
         return True
+
+    def _generations(self, position: FilePosition) -> list[Generation]:
+        known = generations(self.path, self._directories)
+        if self._elsewhere is None or any(one.inode == position.inode for one in known):
+            return known
+        path = self._elsewhere(position.inode)
+        status = None if path is None else _status_of(path)
+        if path is None or status is None or status[0] != position.inode:
+            return known
+        place = next(
+            (n for n, one in enumerate(known) if one.path == self.path or one.changed_ns > status[1]), len(known)
+        )
+        known.insert(place, Generation(path, status[0], status[1], -1, 0))
+        return known
 
     def _open_after(self, known: Sequence[Generation], position: FilePosition) -> bool:
         """Open what came after a file that is gone: the oldest that was changed later."""
@@ -263,10 +292,10 @@ class FileTail:
         No file where none of them is it, and None where names changed meanwhile.
         """
         live = known[-1] if known and known[-1].path == self.path else None
-        if not position.offset and live is not None and live.inode == position.inode:
-            # Nothing of it was read, so nothing tells whether it was emptied since; but then there is a copy.
-            if self._later_files(known, position):  # noqa: SIM102
-                return 0, None
+        untouched = not position.offset and live is not None and live.inode == position.inode
+        # Where nothing was read, nothing tells whether the file was emptied since; but then there is a copy.
+        if untouched and self._later_files(known, position):
+            return 0, None
         orders = (
             [place for place, one in enumerate(known) if one.inode == position.inode],
             [place for place, one in enumerate(known) if self._may_be_copy(one, position)],
@@ -321,7 +350,7 @@ class FileTail:
         return self._seen[1] < position.offset or not position.begins(file)
 
     def _is_quiet(self) -> bool:
-        return self._quiet_us is not None and self._unchanged_us() >= self._quiet_us
+        return self._final or (self._quiet_us is not None and self._unchanged_us() >= self._quiet_us)
 
     def _is_left(self, file: LogFile) -> bool:
         """Return whether the open file is no longer the one at `path` and there is nothing more to come of it."""
@@ -337,7 +366,7 @@ class FileTail:
         now_us = self._clock.monotonic_us()
         if self._away_since_us is None:
             self._away_since_us = now_us
-        return file.is_compressed or now_us - self._away_since_us >= ROTATION_QUIET_US
+        return file.is_compressed or self._final or now_us - self._away_since_us >= ROTATION_QUIET_US
 
     def _unchanged_us(self) -> int:
         """Return for how long, as far as it was looked at, the open file has not grown."""
@@ -358,20 +387,3 @@ def _status_of(path: Path) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return status.st_ino, status.st_mtime_ns, status.st_size
-
-
-def _last_lines(file: LogFile, count: int) -> int:
-    """Return the offset at which the last `count` lines begin, looking back `FIRST_BYTES_MAX` at most."""
-    size = file.look()[1]
-    floor = max(0, size - FIRST_BYTES_MAX)
-    tail = file.read(size - floor, floor)
-    end = tail.rfind(b"\n")  # a last line without an end is one of the lines to come
-    for _ in range(count):
-        if end < 0:
-            break
-        end = tail.rfind(b"\n", 0, end)
-    if end >= 0:
-        return floor + end + 1
-    if floor == 0:
-        return 0
-    return floor + tail.find(b"\n") + 1  # not inside a line
