@@ -18,10 +18,13 @@ from typing import ClassVar, Final, Protocol, runtime_checkable
 import msgspec
 
 from millstream.errors import UsageError
+from millstream.sources.audit import AUDIT_LOG, AuditSource
 from millstream.sources.broker_lines import BrokerLines
+from millstream.sources.devices import USB, DeviceSource
 from millstream.sources.files import FileSource
 from millstream.sources.journal import JournalSource
 from millstream.sources.kafka import kafka
+from millstream.sources.logins import BTMP, UTMP, WTMP, LoginSource
 from millstream.sources.messages import start_of
 from millstream.sources.nats import nats
 from millstream.sources.otlp_server import OtlpServer
@@ -203,8 +206,74 @@ class NatsListener(ListenerTable, frozen=True, kw_only=True, tag="nats"):
         return BrokerLines(source, format=self.format, follow=follow)
 
 
+class LoginsListener(ListenerTable, frozen=True, kw_only=True, tag="logins"):
+    """Login records: wtmp, btmp, utmp."""
+
+    wtmp: tuple[str, ...] = (str(WTMP),)
+    btmp: tuple[str, ...] = (str(BTMP),)
+    utmp: str = str(UTMP)
+    """Empty: who is logged in now is not asked."""
+    decides: bool = True
+    """Whether these records say that a login succeeded or failed; false where a text log is read that says it too."""
+    records_first: int = LINES_FIRST
+
+    def check(self) -> None:
+        if not (self.wtmp or self.btmp or self.utmp):
+            raise UsageError("wtmp, btmp and utmp are empty; give the files to read")
+
+    def open(self, *, follow: bool = True) -> Sequence[Source]:
+        source = LoginSource(
+            wtmp=[Path(path) for path in self.wtmp],
+            btmp=[Path(path) for path in self.btmp],
+            utmp=Path(self.utmp) if self.utmp else None,
+            decides=self.decides,
+            records_first=self.records_first,
+            follow=follow,
+        )
+        return [source]
+
+
+class DevicesListener(ListenerTable, frozen=True, kw_only=True, tag="devices"):
+    """Devices that are plugged in and out: udev."""
+
+    subsystems: tuple[str, ...] = (USB,)
+
+    def check(self) -> None:
+        if not self.subsystems:
+            raise UsageError('subsystems is empty; give those of the kernel, such as "usb", "block", "net"')
+
+    def open(self, *, follow: bool = True) -> Sequence[Source]:
+        return [DeviceSource(subsystems=self.subsystems, follow=follow)]
+
+
+class AuditListener(ListenerTable, frozen=True, kw_only=True, tag="audit"):
+    """The log of auditd."""
+
+    paths: tuple[str, ...] = (str(AUDIT_LOG),)
+    decides: bool = True
+    """As that of logins."""
+    lines_first: int = LINES_FIRST
+
+    def check(self) -> None:
+        if not self.paths:
+            raise UsageError("paths is empty; give the files of auditd")
+
+    def open(self, *, follow: bool = True) -> Sequence[Source]:
+        paths = [Path(path) for path in self.paths]
+        return [AuditSource(paths, decides=self.decides, lines_first=self.lines_first, follow=follow)]
+
+
 Listener = (
-    FilesListener | JournalListener | SystemListener | SyslogListener | OtlpListener | KafkaListener | NatsListener
+    FilesListener
+    | JournalListener
+    | SystemListener
+    | SyslogListener
+    | OtlpListener
+    | KafkaListener
+    | NatsListener
+    | LoginsListener
+    | DevicesListener
+    | AuditListener
 )
 
 

@@ -27,6 +27,7 @@ from millstream.parsers.system_event import Severity
 from millstream.records import time_from_us
 from millstream.sources.files import FileSource, system_files
 from millstream.sources.journal import JournalSource, journal_is_kept
+from millstream.sources.linux import linux_sources
 from millstream.sources.source import Reading, Source
 from millstream.sources.writer import OnceWriter
 
@@ -101,7 +102,11 @@ def system_sources(*, lines_first: int = 200, follow: bool = True) -> list[Sourc
     files = FileSource(system_files(own_only=kept), lines_first=lines_first, follow=follow)
     if sys.platform != "linux":
         return [files]
-    return [JournalSource(lines_first=lines_first, follow=follow), files]
+    return [
+        JournalSource(lines_first=lines_first, follow=follow),
+        files,
+        *linux_sources(journal=kept, lines_first=lines_first, follow=follow),
+    ]
 
 
 _UNREAD: Final = {

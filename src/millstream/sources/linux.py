@@ -1,0 +1,41 @@
+"""What a Linux system logs besides its text: logins, devices, auditd."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from millstream.sources.audit import AUDIT_LOG, AuditSource
+from millstream.sources.devices import DeviceSource
+from millstream.sources.logins import LoginSource
+from millstream.sources.source import Source
+
+LOGIN_TEXTS: Final = (Path("/var/log/auth.log"), Path("/var/log/secure"), Path("/var/log/messages"))
+"""Where syslog daemons write what sshd, login, su and sudo say."""
+
+SYSLOG: Final = Path("/dev/log")
+"""Where programs hand in what they say: is there while a syslog daemon runs. Without one a text log is an old one."""
+
+
+def linux_sources(*, journal: bool, lines_first: int = 200, follow: bool = True) -> Sequence[Source]:
+    """Return what there is of these on this machine.
+
+    Args:
+        journal: Whether the journal is kept and may be read.
+    """
+    # A failed login that a text log has is counted there, with the program's own words.
+    decides = not journal and not has_login_text()
+    sources: list[Source] = [
+        LoginSource(decides=decides, records_first=lines_first, follow=follow),
+        DeviceSource(follow=follow),
+    ]
+    if AUDIT_LOG.parent.is_dir():
+        sources.append(AuditSource(decides=decides, lines_first=lines_first, follow=follow))
+    return sources
+
+
+def has_login_text(paths: Sequence[Path] = LOGIN_TEXTS, syslog: Path = SYSLOG) -> bool:
+    """Return whether a text log of logins is written now, and may be read."""
+    return syslog.exists() and any(os.access(path, os.R_OK) for path in paths)
