@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from millstream import UsageError
 from millstream.parsers.choose import choose_format
 from millstream.parsers.event_parser import EventParser
 from millstream.parsers.formats import FORMATS
@@ -361,3 +362,35 @@ def test_gelf_is_json() -> None:
     )
     assert (event.time, event.host, event.message, event.severity) == (TEN, "web", "it broke", ERR)
     assert event.fields == {"version": "1.1", "_user_id": 7}
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("web-1  | it works", (None, "it works")),
+        ("\x1b[2Kweb-1  | 2026-03-01T10:00:00.000000000Z it works", (TEN, "it works")),
+    ],
+)
+def test_line_of_docker_compose_names_its_container(line: str, said: tuple[datetime | None, str]) -> None:
+    [event] = events("container", line)
+    assert (event.time, event.message, event.program) == (said[0] or NOW, said[1], "web-1")
+
+
+def test_general_log_of_mysql_has_logins() -> None:
+    opened, refused, query = events(
+        "mysql",
+        "2026-03-01T10:00:00.000000Z\t    8 Connect\tann@203.0.113.9 on shop using TCP/IP",
+        "2026-03-01T10:00:00.000000Z\t    9 Connect\tAccess denied for user 'ann'@'203.0.113.9' (using password: YES)",
+        "2026-03-01T10:00:00.000000Z\t   10 Query\tselect 1",
+    )
+    for event, success in ((opened, True), (refused, False)):
+        assert (event.kind, event.success, event.user, event.source_ip) == (Kind.LOGIN, success, "ann", "203.0.113.9")
+    assert (query.time, query.message, query.kind) == (TEN, "Query select 1", None)
+
+
+def test_log_full_of_stack_traces_is_still_known_by_its_first_line() -> None:
+    trace = [b"#%d /srv/app/a.php(%d): A->b()" % (number, number) for number in range(12)]
+    lines = [b"[2026-03-01 10:00:00] local.ERROR: it broke", *trace] * 2
+    assert choose_format(lines) == "application"
+    with pytest.raises(UsageError):
+        choose_format(lines[1:])

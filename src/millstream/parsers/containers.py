@@ -3,6 +3,7 @@
 | written by | example |
 |---|---|
 | containerd, CRI-O (Kubernetes) | `2026-03-01T10:00:00.123456789Z stdout F message` |
+| docker compose logs | `web-1  | message`, with a time before the message or without |
 | Docker's json-file | `{"log":"message\\n","stream":"stderr","time":"2026-03-01T10:00:00.123456789Z"}` |
 
 A line of the container that is JSON itself is read as such; its own time counts. A part of a long line (`P`; without a
@@ -34,20 +35,46 @@ _DOCKER: Final = msgspec.json.Decoder(dict[str, Any])
 _DOCKER_NAMES: Final = frozenset({"log", "stream", "time", "attrs"})
 
 
+_COMPOSE: Final = re.compile(
+    r"(?P<program>[a-zA-Z0-9][\w.-]{0,120}-\d{1,4}) {1,60}\| "
+    r"(?:(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{1,9}Z) )?(?P<message>.*)",
+    re.DOTALL,
+)
+_COLOUR: Final = re.compile(r"\x1b\[[0-9;]{0,20}[A-Za-z]")
+
+
 def container_reader(zone: tzinfo | None = None) -> ReadLine:
     """Return what reads one line; see `EventParser`."""
     read_json = json_reader(zone)
 
     def read(text: str, now: datetime) -> Mapping[str, Any] | None:
-        found = _cri(text) or _docker(text)
+        compose = _COMPOSE.fullmatch(_COLOUR.sub("", text)) if "|" in text else None
+        if compose is not None and compose["message"].startswith("{"):
+            return None  # that of the format `json`
+        if compose is not None:
+            found: tuple[str | None, str, dict[str, Any]] | None = (compose["time"], compose["message"], {})
+        else:
+            found = _cri(text) or _docker(text)
         if found is None:
             return None
         time, message, fields = found
+        program = {"program": compose["program"]} if compose is not None else {}
         outer = parse_time(time, now=now, zone=zone)
         inner = read_json(message, now) if message.startswith("{") else None
         if inner is None:
-            return {"time": outer, "message": message.strip(), "severity": level_of(message), "fields": fields or None}
-        return {**inner, "time": inner["time"] or outer, "fields": {**fields, **(inner["fields"] or {})} or None}
+            return {
+                **program,
+                "time": outer,
+                "message": message.strip(),
+                "severity": level_of(message),
+                "fields": fields or None,
+            }
+        return {
+            **inner,
+            **program,
+            "time": inner["time"] or outer,
+            "fields": {**fields, **(inner["fields"] or {})} or None,
+        }
 
     return read
 

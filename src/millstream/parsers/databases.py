@@ -4,6 +4,7 @@
 |---|---|
 | PostgreSQL | `2026-03-01 10:00:00.123 UTC [7] ann@shop FATAL:  password authentication failed for user "ann"` |
 | MySQL 8 | `2026-03-01T10:00:00.123456Z 8 [Note] [MY-010926] [Server] Access denied for user 'ann'@'10.0.0.1' ...` |
+| MySQL's general log | `2026-03-01T10:00:00.123456Z	    8 Connect	ann@10.0.0.1 on shop using TCP/IP` |
 | MariaDB | `2026-03-01 10:00:00 8 [Warning] Access denied for user 'ann'@'10.0.0.1' (using password: YES)` |
 
 A refused login is a `login` with `success` false. What follows a line of PostgreSQL (DETAIL, STATEMENT, more lines)
@@ -58,6 +59,12 @@ _MYSQL: Final = re.compile(
     r"\[(?P<level>[A-Za-z]{4,7})\] (?:\[(?P<code>MY-\d{1,8})\] )?(?:\[(?P<part>\w{1,32})\] )?(?P<message>.*)",
     re.DOTALL,
 )
+_MYSQL_GENERAL: Final = re.compile(
+    r"(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:Z|[+-]\d\d:\d\d))\t {0,20}(?P<thread>\d{1,20}) "
+    r"(?P<command>[A-Z][A-Za-z ]{1,30})\t(?P<message>.*)",
+    re.DOTALL,
+)
+_MYSQL_CONNECT: Final = re.compile(r"(?P<user>[^@]{0,100})@(?P<host>[^ ]{1,255}) (?:as .*? )?on .* using .*", re.DOTALL)
 _MYSQL_LOGIN: Final = re.compile(r"Access denied for user '(?P<user>[^']*)'@'(?P<host>[^']*)'.*", re.DOTALL)
 _ADDRESS: Final = re.compile(r"[0-9.]+|[0-9a-fA-F:]*:[0-9a-fA-F:.]*")
 
@@ -100,7 +107,7 @@ def mysql_reader(zone: tzinfo | None = None) -> Any:
     def read(text: str, now: datetime) -> Mapping[str, Any] | None:
         match = _MYSQL.fullmatch(text)
         if match is None:
-            return None
+            return _mysql_general(text, now, zone)
         fields = {name: match[name] for name in ("thread", "code", "part") if match[name]}
         said: dict[str, Any] = {
             "time": parse_time(match["time"], now=now, zone=zone),
@@ -110,15 +117,34 @@ def mysql_reader(zone: tzinfo | None = None) -> Any:
             "fields": fields,
         }
         login = _MYSQL_LOGIN.fullmatch(said["message"])
-        if login is not None:
-            where = "source_ip" if _ADDRESS.fullmatch(login["host"]) else "source_name"
-            said |= {
-                "kind": Kind.LOGIN,
-                "action": "login_failed",
-                "success": False,
-                "user": login["user"],
-                where: login["host"],
-            }
-        return said
+        return said if login is None else said | _mysql_login(login, success=False)
 
     return read
+
+
+def _mysql_login(login: re.Match[str], *, success: bool) -> dict[str, Any]:
+    return {
+        "kind": Kind.LOGIN,
+        "action": "login" if success else "login_failed",
+        "success": success,
+        "user": login["user"] or None,
+        "source_ip" if _ADDRESS.fullmatch(login["host"]) else "source_name": login["host"],
+    }
+
+
+def _mysql_general(text: str, now: datetime, zone: tzinfo | None) -> dict[str, Any] | None:
+    match = _MYSQL_GENERAL.fullmatch(text)
+    if match is None:
+        return None
+    said: dict[str, Any] = {
+        "time": parse_time(match["time"], now=now, zone=zone),
+        "program": "mysqld",
+        "message": f"{match['command']} {match['message']}".strip(),
+        "fields": {"thread": match["thread"], "command": match["command"]},
+    }
+    if match["command"] != "Connect":
+        return said
+    opened, refused = _MYSQL_CONNECT.fullmatch(match["message"]), _MYSQL_LOGIN.fullmatch(match["message"])
+    if refused is not None:
+        return said | _mysql_login(refused, success=False)
+    return said if opened is None else said | _mysql_login(opened, success=True)

@@ -35,6 +35,11 @@ TIMES: Final = (
     "instant",
     "date_time",
     "_time",
+    "event_time",
+    "log_time",
+    "started_at",
+    "created_at",
+    "edgestarttimestamp",
 )
 MESSAGES: Final = ("message", "msg", "log", "event", "text", "short_message", "body")
 LEVELS: Final = ("level", "lvl", "severity", "log.level", "loglevel", "levelname", "s")

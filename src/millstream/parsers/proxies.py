@@ -87,7 +87,7 @@ _UWSGI: Final = re.compile(
     r"\((?P<user>[^)]{0,100})\) "
     r"\{[^}]{0,100}\} \[(?P<time>[^\]]{10,40})\] (?P<http_method>[A-Z]{2,20}) (?P<url>\S+) => generated "
     r"(?P<body_bytes>\d{1,15}) "
-    r"bytes in (?P<duration_ms>\d{1,10}) msecs \((?P<http_version>\S{1,20}) (?P<status>\d{3})\).*",
+    r"bytes in (?P<duration_ms>\d{1,10}) (?:msecs|micros|nanos) \((?P<http_version>\S{1,20}) (?P<status>\d{3})\).*",
     re.DOTALL,
 )
 
