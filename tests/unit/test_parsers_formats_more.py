@@ -394,3 +394,15 @@ def test_log_full_of_stack_traces_is_still_known_by_its_first_line() -> None:
     assert choose_format(lines) == "application"
     with pytest.raises(UsageError):
         choose_format(lines[1:])
+
+
+def test_client_of_apache_is_found_behind_an_error_of_the_system() -> None:
+    plain, behind = events(
+        "error",
+        "[Sun Mar 01 10:00:00.000000 2026] [ssl:info] [pid 7:tid 9] (70014)End of file found: AH02006: stopped",
+        "[Sun Mar 01 10:00:00.000000 2026] [ssl:info] [pid 7:tid 9] (70014)End of file found: [client "
+        "203.0.113.9:4000] "
+        "AH02006: stopped",
+    )
+    assert (behind.source_ip, behind.source_port) == ("203.0.113.9", 4000)
+    assert plain.message == behind.message == "(70014)End of file found: AH02006: stopped"

@@ -21,7 +21,8 @@ from millstream.parsers.times import parse_time
 _APACHE: Final = re.compile(
     r"\[(?P<time>\w{3} \w{3} +\d{1,2} \d\d:\d\d:\d\d(?:\.\d{1,9})? \d{4})\] "
     r"\[(?:(?P<module>[\w-]*):)?(?P<level>\w{1,10})\]"
-    r"(?: \[pid (?P<pid>\d{1,10})(?::tid (?P<tid>\d{1,20}))?\])?(?P<front>(?: \([^)]{1,40}\)[^\[]{0,200})?)"
+    r"(?: \[pid (?P<pid>\d{1,10})(?::tid (?P<tid>\d{1,20}))?\])?(?P<front>(?: \([^)]{1,40}\)[^\[]{0,200}(?= "
+    r"\[client ))?)"
     r"(?: \[client (?P<client>[^\]]{1,300})\])? ?(?P<message>.*)",
     re.DOTALL,
 )
