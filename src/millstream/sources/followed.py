@@ -121,6 +121,7 @@ class FollowedFiles:
             else:
                 self._further = further
             yield Reading(reading.lines, {**further, **reading.positions}) if further else reading
+            self._close_some(tail)
 
     def close(self) -> None:
         for tail in self._tails.values():
