@@ -12,6 +12,7 @@ General layout:
     event_parser    a parser that reads line by line; what those share
     json_lines, key_values, server_errors, databases, w3c, security_messages, audit
                     what each format says of one line
+    logins, devices what the records of sources/logins and sources/devices mean; audit_records: auditd's, taken apart
     grok            patterns of a user's own
     times, levels, named
                     times of any form, words for how bad it is, fields under whatever name

@@ -5,6 +5,10 @@ General layout:
     journal     the systemd journal, through journalctl
     tail        one text file: partial lines, rotation, truncation; rotation: which file was renamed to which
     files       the text files of /var/log, watched
+    logins      wtmp, btmp, utmp: login_records (their bytes), login_file, login_snapshot
+    devices     what is plugged in and out: uevents (messages of udev and the kernel), usb (what is there now)
+    audit       the log of auditd, its records joined to events
+    linux       which of these this machine has; looks: when files should be looked at
     writer      values into a topic together with the positions they were read at: each once
     system      follow_system: this machine's event log, parsed and written to a topic
     messages    what a broker's messages are, and a source of them; kafka, nats: two of these
