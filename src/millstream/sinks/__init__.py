@@ -13,6 +13,7 @@ General layout:
     noted.py        rows that the log keeps until they are outside; what these two stand on
     function.py     a function of frames: at least once
     webhook.py      posts to an address: at least once; posting.py: how sinks of HTTP post
+    mail.py         one mail for many rows: at least once; mail_digest.py: what it says
     otlp.py         OpenTelemetry logs: at least once; otlp_records.py: rows as records
     syslog.py       syslog messages: at least once; syslog_message.py: rows as messages
     stdout.py       lines of JSON to standard output: at least once
@@ -24,6 +25,7 @@ from millstream.sinks.command import command
 from millstream.sinks.files import files
 from millstream.sinks.function import function
 from millstream.sinks.kafka import kafka
+from millstream.sinks.mail import mail
 from millstream.sinks.nats import nats
 from millstream.sinks.otlp import otlp
 from millstream.sinks.protocol import Guarantee, Patience, Sink, SinkPlace, SinkWriter
@@ -44,6 +46,7 @@ __all__ = [
     "files",
     "function",
     "kafka",
+    "mail",
     "nats",
     "otlp",
     "sql",
