@@ -20,7 +20,7 @@ from millstream import App
 from millstream.parsers.log_event import LogEvent
 from millstream.sources.macos import PREDICATE, RECENT_MAX, MacosSource
 from millstream.sources.source import Reading
-from millstream.sources.system import follow_system
+from millstream.sources.system import follow_system, system_sources
 
 START = datetime(2026, 3, 1, 10, 0, tzinfo=UTC).timestamp()
 
@@ -306,3 +306,10 @@ def test_entries_become_events_once_also_in_a_second_process(mac: Mac, tmp_path:
             ("sudo", "ann", "unified log")
         ] * count
         assert events[-1].time == datetime.fromtimestamp(START + count, UTC)
+
+
+def test_it_is_what_is_read_on_that_system_unless_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as other:
+        other.setattr(sys, "platform", "darwin")
+        found = system_sources()
+    assert [source.name for source in found] == ["unified log", "files"]

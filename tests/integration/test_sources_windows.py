@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -13,7 +14,7 @@ from tests.windows_events import as_xml
 from millstream import App
 from millstream.parsers.log_event import LogEvent
 from millstream.parsers.windows_record import read_record
-from millstream.sources.system import follow_system
+from millstream.sources.system import follow_system, system_sources
 from millstream.sources.windows import CHANNELS, READING_EVENTS, WindowsSource, one_line
 from millstream.sources.windows_api import (
     ACCESS_DENIED,
@@ -258,3 +259,10 @@ def until(condition: Callable[[], bool], what: str) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"not within 30 seconds: {what}"
         time.sleep(0.01)
+
+
+def test_it_is_what_is_read_on_that_system_unless_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as other:
+        other.setattr(sys, "platform", "win32")
+        found = system_sources()
+    assert [source.name for source in found] == ["Windows event log"]

@@ -13,9 +13,12 @@ from millstream.logs.config import Config, parse_config, read_config
 from millstream.logs.listeners import FilesListener, ListenerTable, SyslogListener, address_of
 from millstream.logs.outputs import TopicOutput, WebhookOutput
 from millstream.logs.rules import DEFAULT
+from millstream.sources.evtx import EvtxSource
 from millstream.sources.files import FileSource
+from millstream.sources.macos import MacosSource
 from millstream.sources.otlp_server import OtlpServer
 from millstream.sources.syslog_server import SyslogServer
+from millstream.sources.windows import WindowsSource
 
 RULE = """
 [[rule]]
@@ -157,10 +160,22 @@ def test_sources_open(tmp_path: Path) -> None:
         assert receiver.port > 0
 
 
+def test_sources_of_windows_and_macos_open(tmp_path: Path) -> None:
+    [windows] = opened_sources("kind = 'windows'\nchannels = ['System']\nevents_first = 5")
+    assert isinstance(windows, WindowsSource)
+    [mac] = opened_sources("kind = 'macos'\npredicate = ''")
+    assert isinstance(mac, MacosSource)
+    pytest.importorskip("evtx", reason='pip install "millstream[evtx]"')
+    [files] = opened_sources(f"kind = 'evtx'\npaths = ['{tmp_path}/*.evtx']")
+    assert isinstance(files, EvtxSource)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         ("kind = 'files'\npaths = []", "paths"),
+        ("kind = 'windows'\nchannels = []", "wevtutil enum-logs"),
+        ("kind = 'evtx'\npaths = []", "paths"),
         ("kind = 'syslog'", "udp, tcp or tls"),
         ("kind = 'syslog'\ntls = '0'", "certificate"),
         ("kind = 'syslog'\ntls = '0'\ncertificate = '/nowhere/cert.pem'", "certificate"),

@@ -21,16 +21,19 @@ from millstream.errors import UsageError
 from millstream.sources.audit import AUDIT_LOG, AuditSource
 from millstream.sources.broker_lines import BrokerLines
 from millstream.sources.devices import USB, DeviceSource
+from millstream.sources.evtx import EvtxSource
 from millstream.sources.files import FileSource
 from millstream.sources.journal import JournalSource
 from millstream.sources.kafka import kafka
 from millstream.sources.logins import BTMP, UTMP, WTMP, LoginSource
+from millstream.sources.macos import PREDICATE, MacosSource
 from millstream.sources.messages import start_of
 from millstream.sources.nats import nats
 from millstream.sources.otlp_server import OtlpServer
 from millstream.sources.source import Source
 from millstream.sources.syslog_server import SyslogServer
 from millstream.sources.system import system_sources
+from millstream.sources.windows import CHANNELS, WindowsSource
 
 LINES_FIRST: Final = 10_000
 """Of each file and the journal, at the very first start."""
@@ -263,6 +266,46 @@ class AuditListener(ListenerTable, frozen=True, kw_only=True, tag="audit"):
         return [AuditSource(paths, decides=self.decides, lines_first=self.lines_first, follow=follow)]
 
 
+class WindowsListener(ListenerTable, frozen=True, kw_only=True, tag="windows"):
+    """Channels of the Windows event log of this machine."""
+
+    channels: tuple[str, ...] = CHANNELS
+    events_first: int = LINES_FIRST
+    """Of each channel, at the very first start: its newest."""
+
+    def check(self) -> None:
+        if not self.channels:
+            raise UsageError("channels is empty; give some of those that wevtutil enum-logs lists")
+
+    def open(self, *, follow: bool = True) -> Sequence[Source]:
+        return [WindowsSource(self.channels, events_first=self.events_first, follow=follow)]
+
+
+class EvtxListener(ListenerTable, frozen=True, kw_only=True, tag="evtx"):
+    """Files of Windows event logs, on any system."""
+
+    paths: tuple[str, ...]
+    """Also patterns."""
+
+    def check(self) -> None:
+        if not self.paths:
+            raise UsageError('paths is empty; give .evtx files, or a pattern such as "logs/*.evtx"')
+
+    def open(self, *, follow: bool = True) -> Sequence[Source]:
+        return [EvtxSource(self.paths, follow=follow)]
+
+
+class MacosListener(ListenerTable, frozen=True, kw_only=True, tag="macos"):
+    """The unified log of this Mac."""
+
+    predicate: str = PREDICATE
+    """Which entries, as `log` has it; empty: all."""
+    lines_first: int = LINES_FIRST
+
+    def open(self, *, follow: bool = True) -> Sequence[Source]:
+        return [MacosSource(predicate=self.predicate or None, lines_first=self.lines_first, follow=follow)]
+
+
 Listener = (
     FilesListener
     | JournalListener
@@ -274,6 +317,9 @@ Listener = (
     | LoginsListener
     | DevicesListener
     | AuditListener
+    | WindowsListener
+    | EvtxListener
+    | MacosListener
 )
 
 

@@ -28,7 +28,10 @@ from millstream.records import time_from_us
 from millstream.sources.files import FileSource, system_files
 from millstream.sources.journal import JournalSource, journal_is_kept
 from millstream.sources.linux import linux_sources
+from millstream.sources.log_directory import LOG_DIRECTORY
+from millstream.sources.macos import MacosSource
 from millstream.sources.source import Reading, Source
+from millstream.sources.windows import WindowsSource
 from millstream.sources.writer import OnceWriter
 
 if TYPE_CHECKING:
@@ -80,13 +83,11 @@ def follow_system(
         Never raises for a log that is missing or may not be read: see `SystemFollower.notes`.
     """
     opened = log if isinstance(log, Log) else log.log
-    notes = []
     if sources is None:
         sources = system_sources(lines_first=lines_first)
-        notes = [_UNREAD[sys.platform]] if sys.platform in _UNREAD else []
     topic = opened.topic(topic_name, LogEvent, time="time")
     sealer = Sealer(topic, seal_key) if sealed or is_sealed(topic) else None
-    return SystemFollower(topic, sources, clock=opened.clock, notes=notes, sealer=sealer)
+    return SystemFollower(topic, sources, clock=opened.clock, sealer=sealer)
 
 
 def system_sources(*, lines_first: int = 200, follow: bool = True) -> list[Source]:
@@ -96,7 +97,11 @@ def system_sources(*, lines_first: int = 200, follow: bool = True) -> list[Sourc
         follow: False: they end when they have read what there is.
     """
     if sys.platform == "win32":
-        return []
+        return [WindowsSource(events_first=lines_first, follow=follow)]
+    if sys.platform == "darwin":
+        # What is in system.log is in the unified log as well.
+        files = FileSource([LOG_DIRECTORY / "install.log"], lines_first=lines_first, follow=follow)
+        return [MacosSource(lines_first=lines_first, follow=follow), files]
     # What programs say goes to the journal, and from there to the syslog daemon: once is enough.
     kept = sys.platform == "linux" and journal_is_kept()
     files = FileSource(system_files(own_only=kept), lines_first=lines_first, follow=follow)
@@ -107,12 +112,6 @@ def system_sources(*, lines_first: int = 200, follow: bool = True) -> list[Sourc
         files,
         *linux_sources(journal=kept, lines_first=lines_first, follow=follow),
     ]
-
-
-_UNREAD: Final = {
-    "win32": "the Windows event log is not read by this version",
-    "darwin": "the unified log of macOS is not read by this version; the text files in /var/log are",
-}
 
 
 class SystemFollower:
