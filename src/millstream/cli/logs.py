@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from msgspec.structs import replace
 
 from millstream.cli.shell import DebugOption, JsonOption
 from millstream.errors import UsageError
@@ -55,6 +56,12 @@ def logs(
     rules: Annotated[
         Path | None, typer.Option("--rules", metavar="FILE", help="Alerts by these rules. [those that come along]")
     ] = None,
+    sigma: Annotated[
+        Path | None, typer.Option("--sigma", metavar="DIR", help="Also alerts by Sigma rules: a file, or a folder.")
+    ] = None,
+    sealed: Annotated[
+        bool, typer.Option("--sealed", help="Seal events as they are stored: doctor --verify names what was changed.")
+    ] = False,
     follow: Annotated[bool, typer.Option("--follow/--no-follow", help="Go on until Ctrl-C.")] = True,
     listen: Annotated[
         list[str] | None,
@@ -77,13 +84,19 @@ def logs(
     if action is Action.CHECK:
         from millstream.cli.logs_check import check
 
-        if file is None:
+        if file is None and sigma is None:
             raise UsageError("say which file to check: millstream logs check FILE")
-        raise typer.Exit(check(file, as_json=as_json))
+        raise typer.Exit(check(file, sigma, as_json=as_json))
     if file is not None:
         raise UsageError("FILE is for check; give a configuration with --config FILE, rules with --rules FILE")
     shown, begin = _filter(only, where, everything=everything), _since(since)
     found = _configured(config, rules, listen or [])
+    if sigma is not None:
+        from millstream.logs.config import with_sigma
+
+        found = with_sigma(found, sigma)
+    if sealed:
+        found = replace(found, sealed=True)
     if listen and not follow:
         raise UsageError("--listen waits for what is sent; leave out --no-follow")
 
@@ -122,13 +135,17 @@ def _show(
 ) -> int:
     from millstream.app import App
     from millstream.cli.logs_printer import Printer
-    from millstream.logs.application import LogsApplication
+    from millstream.log.seals.key import key_from
+    from millstream.log.seals.seal import seals_of
+    from millstream.logs.application import EVENTS, LogsApplication
     from millstream.run.signals import stopped_by_signals
 
     data.mkdir(parents=True, exist_ok=True)
     with App(str(data / "millstream.db")) as app:
-        logs = LogsApplication(app, config.rules, config.outputs)
+        key = key_from(os.environ) if config.sealed or seals_of(EVENTS) in app.log.topics() else None
+        logs = LogsApplication(app, config.rules, config.outputs, sealed=config.sealed, seal_key=key)
         printer = Printer(logs, since, shown, as_json=json)
+        printer.print_notes(config.unusable)
         if not follow:
             follower = logs.catch_up(sources)
             printer.print_alerts()

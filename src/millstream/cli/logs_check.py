@@ -16,21 +16,25 @@ if TYPE_CHECKING:
 EXIT_EXAMPLES: Final = 1
 
 
-def check(file: Path, *, as_json: bool) -> int:
-    """Read a configuration, run its examples, say what they lead to; return the exit code.
+def check(file: Path | None, sigma: Path | None = None, *, as_json: bool) -> int:
+    """Read a configuration, Sigma rules or both, run the examples, say what they lead to; return the exit code.
 
     Raises:
         UsageError: The file says something that cannot be meant.
     """
     from millstream.logs.check import check_config, check_examples
-    from millstream.logs.config import read_config
+    from millstream.logs.config import Config, read_config, with_sigma
 
-    config = read_config(file)
+    config = Config() if file is None else read_config(file)
+    if sigma is not None:
+        config = with_sigma(config, sigma)
     of_rules, of_all = check_examples(config.rules), check_config(config)
     for one in of_rules:
         print_json({**asdict(one), "right": one.is_right}) if as_json else print(_rule_line(one))
     for example in of_all:
         print_json({**asdict(example), "right": example.is_right}) if as_json else print(_config_line(example))
+    for sentence in config.unusable:
+        print_json({"unusable": sentence}) if as_json else print(f"not used: {sentence}")
     wrong = sum(not one.is_right for one in of_rules) + sum(not one.is_right for one in of_all)
     if not as_json:
         print(_summary(config, len(of_rules) + len(of_all), wrong))
@@ -51,4 +55,5 @@ def _config_line(one: ConfigOutcome) -> str:
 def _summary(config: Config, examples: int, wrong: int) -> str:
     parts = {"sources": len(config.sources), "outputs": len(config.outputs)}
     said = [f"{count} {name}" for name, count in parts.items() if count]
-    return ", ".join([*said, f"{len(config.rules)} rules", f"{examples} examples", f"{wrong} wrong"])
+    unusable = [f"{len(config.unusable)} not used"] if config.unusable else []
+    return ", ".join([*said, f"{len(config.rules)} rules", *unusable, f"{examples} examples", f"{wrong} wrong"])

@@ -49,13 +49,25 @@ LINES_FIRST: Final = 10_000
 class LogsApplication:
     """This machine's events in one topic, and what rules say about them in another."""
 
-    def __init__(self, app: App, rules: Sequence[Rule], outputs: Sequence[Output] = ()) -> None:
+    def __init__(
+        self,
+        app: App,
+        rules: Sequence[Rule],
+        outputs: Sequence[Output] = (),
+        *,
+        sealed: bool = False,
+        seal_key: bytes | None = None,
+    ) -> None:
         """Declare topics, rules and outputs; nothing runs yet.
+
+        Args:
+            sealed: Seal events as they are stored, with `seal_key` where there is one; see `follow_system`.
 
         Raises:
             UsageError: A condition is wrong, or an output cannot write what it is given.
         """
         self.app = app
+        self._follow = functools.partial(follow_system, app, EVENTS, sealed=sealed, seal_key=seal_key)
         self.rules = tuple(rule for rule in rules if rule.enabled)
         self.events: Topic[LogEvent] = app.topic(EVENTS, LogEvent, time="time")
         self.alerts: Topic[Alert] = app.topic(ALERTS, Alert, time="time")
@@ -81,7 +93,7 @@ class LogsApplication:
         running = self.app.start() if self._readers or self._outputs else None
         self._running = running
         try:
-            with follow_system(self.app, EVENTS, sources=found) as follower:
+            with self._follow(sources=found) as follower:
                 yield follower
         finally:
             if running is not None and not running.stop(GRACE):
@@ -90,7 +102,7 @@ class LogsApplication:
     def catch_up(self, sources: Sequence[Source] | None = None) -> SystemFollower:
         """Read what there is, run the rules over it, hand it to the outputs, and return."""
         found = system_sources(lines_first=LINES_FIRST, follow=False) if sources is None else sources
-        with follow_system(self.app, EVENTS, sources=found) as follower:
+        with self._follow(sources=found) as follower:
             follower.join()
         if self.rules and not self._outputs:
             self.app.run(until="now")

@@ -3,6 +3,7 @@
     [[source]]      logs/listeners.py
     [[step]]        logs/steps/
     [[rule]]        logs/rules.py
+    [[sigma]]       logs/sigma.py
     [[output]]      logs/outputs.py
     [[example]]     lines, and the events and alerts that they lead to: logs/check.py
 
@@ -23,6 +24,7 @@ from millstream.logs.alert import Alert
 from millstream.logs.listeners import Listener
 from millstream.logs.outputs import Output
 from millstream.logs.rules import Rule, check_rules
+from millstream.logs.sigma import read_sigma
 from millstream.logs.tables import read_table, read_toml, tables_of, with_environment
 from millstream.logs.where import FIELDS, condition
 from millstream.parsers.formats import format_of
@@ -82,9 +84,26 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     rules: tuple[Rule, ...] = ()
     outputs: tuple[Output, ...] = ()
     examples: tuple[Example, ...] = ()
+    sealed: bool = False
+    """Whether events are sealed as they are stored."""
+    unusable: tuple[str, ...] = ()
+    """Sigma rules that cannot be used, a sentence each."""
 
 
-TABLES: Final = ("source", "rule", "output", "example")
+class LogsTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[logs]`: what is about all of it."""
+
+    sealed: bool = False
+
+
+class SigmaTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[[sigma]]`: Sigma rules."""
+
+    path: str
+    """A file, or a folder of them."""
+
+
+TABLES: Final = ("source", "rule", "sigma", "output", "example")
 
 
 def read_config(path: Path, environment: Mapping[str, str] | None = None) -> Config:
@@ -108,11 +127,13 @@ def read_config(path: Path, environment: Mapping[str, str] | None = None) -> Con
 def parse_config(text: str, origin: str, environment: Mapping[str, str] | None = None) -> Config:
     """Return what a text says; see `read_config`."""
     found = read_toml(text, origin)
+    about = read_table(found.pop("logs", {}), LogsTable, f"{origin}, [logs]")
     for name in found:
         if name not in TABLES:
             raise UsageError(f"{origin}: there is no table {name!r}; there is {', '.join(f'[[{t}]]' for t in TABLES)}")
     reader = _Reader(found, text, origin, environment)
-    rules = reader.tables("rule", Rule)
+    sigma = [read_sigma(Path(table.path)) for table in reader.tables("sigma", SigmaTable)]
+    rules = [*reader.tables("rule", Rule), *(rule for some in sigma for rule in some.rules)]
     check_rules(rules, origin)
     outputs = reader.tables("output", Output, environment=True)
     _check_outputs(outputs, reader.names("output"))
@@ -130,7 +151,21 @@ def parse_config(text: str, origin: str, environment: Mapping[str, str] | None =
         rules=tuple(rules),
         outputs=tuple(outputs),
         examples=tuple(examples),
+        sealed=about.sealed,
+        unusable=tuple(problem for some in sigma for problem in some.problems),
     )
+
+
+def with_sigma(config: Config, path: Path) -> Config:
+    """Return a configuration with Sigma rules beside its own.
+
+    Raises:
+        UsageError: There are none at that path, two rules have one name, or there are too many.
+    """
+    found = read_sigma(path)
+    rules = (*config.rules, *found.rules)
+    check_rules(rules, str(path))
+    return msgspec.structs.replace(config, rules=rules, unusable=(*config.unusable, *found.problems))
 
 
 class _Reader:

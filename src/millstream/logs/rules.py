@@ -36,7 +36,8 @@ from millstream.logs.ignore import Ignore, ignored
 from millstream.logs.where import FIELDS, condition
 
 DEFAULT: Final = Path(__file__).with_name("default.toml")
-RULES_MAX: Final = 500
+RULES_MAX: Final = 5000
+"""Of one program. Those for which one event is enough are asked together; one with a memory is a step of its own."""
 NAME_RULE: Final = r"^[a-z0-9][a-z0-9-]{0,63}$"
 KINDS: Final = ("threshold", "sequence", "first_seen", "absence", "rate", "each")
 COUNT_MAX: Final = 10_000

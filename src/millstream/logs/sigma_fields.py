@@ -1,0 +1,140 @@
+"""Where the events of a Sigma rule are: its log source as a condition, its fields as expressions of ours.
+
+Source: github.com/SigmaHQ/sigma-specification, appendix "Taxonomy"; the field names of Windows events are Windows' own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from millstream.parsers.log_event import LogEvent
+
+_NUMBERS: Final = ("pid", "source_port")
+_COLUMNS: Final = frozenset(LogEvent.__struct_fields__) - {"fields", "raw_bytes", "time", "success"}
+
+
+class LogSource(msgspec.Struct, frozen=True):
+    """One log source of Sigma."""
+
+    where: str
+    """Which events are of it."""
+    fields: Mapping[str, str] = {}
+    """Field of the rule -> expression; those left out are parts of `fields` of the same name."""
+
+
+_PROGRAMS: Final = {
+    "sshd": ("sshd", "sshd-session"),
+    "sudo": ("sudo",),
+    "cron": ("cron", "crond", "CRON", "anacron"),
+    "vsftpd": ("vsftpd",),
+    "clamav": ("clamd", "freshclam", "clamav"),
+    "guacamole": ("guacd",),
+}
+_LINUX: Final = {"user": "user", "CommandLine": "command", "User": "user", "USER": "user"}
+_PROCESS: Final = {
+    "CommandLine": "command",
+    "Image": "COALESCE(fields.exe, SPLIT_PART(command, ' ', 1))",
+    "User": "user",
+    "CurrentDirectory": "COALESCE(fields.cwd, fields.pwd)",
+}
+_WINDOWS: Final = {
+    "EventID": "fields.event_id",
+    "Channel": "fields.channel",
+    "Provider_Name": "program",
+    "Computer": "host",
+    "ComputerName": "host",
+}
+_WINDOWS_PROCESS: Final = {
+    **_WINDOWS,
+    "Image": "COALESCE(fields.Image, fields.NewProcessName)",
+    "ParentImage": "COALESCE(fields.ParentImage, fields.ParentProcessName)",
+    "CommandLine": "COALESCE(fields.CommandLine, command)",
+    "User": "COALESCE(fields.User, user)",
+}
+_CHANNELS: Final = {
+    "security": "Security",
+    "system": "System",
+    "application": "Application",
+    "sysmon": "Microsoft-Windows-Sysmon/Operational",
+    "powershell": "Microsoft-Windows-PowerShell/Operational",
+    "powershell-classic": "Windows PowerShell",
+    "taskscheduler": "Microsoft-Windows-TaskScheduler/Operational",
+    "windefend": "Microsoft-Windows-Windows Defender/Operational",
+    "dns-server": "DNS Server",
+    "driver-framework": "Microsoft-Windows-DriverFrameworks-UserMode/Operational",
+    "ntlm": "Microsoft-Windows-NTLM/Operational",
+    "firewall-as": "Microsoft-Windows-Windows Firewall With Advanced Security/Firewall",
+    "bits-client": "Microsoft-Windows-Bits-Client/Operational",
+    "wmi": "Microsoft-Windows-WMI-Activity/Operational",
+    "terminalservices-localsessionmanager": "Microsoft-Windows-TerminalServices-LocalSessionManager/Operational",
+}
+_WEB: Final = {"c-ip": "COALESCE(field('c-ip'), source_ip)", "cs-username": "COALESCE(field('cs-username'), user)"}
+
+GROUPS: Final = {
+    "TargetUserName": "user",
+    "SubjectUserName": "user",
+    "User": "user",
+    "IpAddress": "source_ip",
+    "SourceIp": "source_ip",
+    "src_ip": "source_ip",
+    "c-ip": "source_ip",
+    "Computer": "host",
+    "ComputerName": "host",
+    "hostname": "host",
+    "CommandLine": "command",
+}
+"""What correlations group by -> a field of every event: a part of `fields` cannot be one."""
+
+
+def log_source(product: str | None, service: str | None, category: str | None) -> LogSource | None:
+    """Return where the events of a log source are; None for one that is not read."""
+    if product == "linux":
+        return _linux(service, category)
+    if product == "windows":
+        return _windows(service, category)
+    if category == "webserver" or (product in ("apache", "nginx", "iis") and service in (None, "access", "error")):
+        return LogSource("format IN ('w3c', 'error', 'access') OR field('c-uri') IS NOT NULL", _WEB)
+    if category == "application" and product in (None, "syslog"):
+        return LogSource("true")
+    return None
+
+
+def _linux(service: str | None, category: str | None) -> LogSource | None:
+    if category == "process_creation":
+        return LogSource("command IS NOT NULL OR fields.exe IS NOT NULL", _PROCESS)
+    if category is not None:
+        return None
+    if service is None or service in ("syslog", "messages"):
+        return LogSource("format IS NULL OR format NOT IN ('windows', 'w3c')", _LINUX)
+    if service == "auditd":
+        return LogSource("format = 'audit'", {})
+    if service == "auth":
+        return LogSource("kind IN ('login', 'logout', 'privilege', 'account')", _LINUX)
+    programs = _PROGRAMS.get(service)
+    if programs is None:
+        return None
+    return LogSource(f"program IN ({', '.join(repr(name) for name in programs)})", _LINUX)
+
+
+def _windows(service: str | None, category: str | None) -> LogSource | None:
+    if category == "process_creation":
+        security = "fields.channel = 'Security' AND fields.event_id = '4688'"
+        sysmon = f"fields.channel = '{_CHANNELS['sysmon']}' AND fields.event_id = '1'"
+        return LogSource(f"({security}) OR ({sysmon})", _WINDOWS_PROCESS)
+    if category is not None:
+        return None
+    if service is None:
+        return LogSource("fields.event_id IS NOT NULL", _WINDOWS)
+    channel = _CHANNELS.get(service)
+    return None if channel is None else LogSource(f"fields.channel = '{channel}'", _WINDOWS)
+
+
+def expression_of(field: str, source: LogSource) -> str:
+    """Return the expression, a text, that a field of a rule is; those of events are theirs by name."""
+    known = source.fields.get(field)
+    if known is None:
+        known = field if field in _COLUMNS else f"field('{field}')"
+    return f"CAST({known} AS VARCHAR)" if known in _NUMBERS else known
