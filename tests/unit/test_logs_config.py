@@ -195,3 +195,31 @@ def test_port_that_is_taken_is_said() -> None:
         taken.listen()
         with pytest.raises(UsageError, match="port"):
             opened_sources(f"kind = 'syslog'\ntcp = '{taken.getsockname()[1]}'")
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("kind = 'otlp'\nurl = 'http://a:4318'\nheaders = {X-Token = 't'}", "OTLP http://a:4318"),
+        ("kind = 'syslog'\nurl = 'tcp://a'\nframing = 'lines'\nfacility = 'auth'", "syslog tcp://a:601"),
+        ("kind = 'mail'\nurl = 'smtps://a'\nto = ['b@c.example']\nevery = '1h'\nsender = 'd@e.example'",
+         "mail to b@c.example by smtps://a:465"),
+        ("kind = 'webhook'\nurl = 'https://a/'\nsecret = 's'\nsignature = 'stripe'", "web hook https://a"),
+    ],
+)  # fmt: skip
+def test_outputs_of_the_network_are_read(text: str, wanted: str) -> None:
+    [output] = parse_config("[[output]]\nname = 'out'\nof = 'alerts'\n" + text, "test.toml").outputs
+    assert str(output.sink()).startswith(wanted)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("kind = 'mail'\nurl = 'smtp://a'\nto = []", "at least one address"),
+        ("kind = 'syslog'\nurl = 'tls://a'\nauthorities = '/nowhere/ca.pem'", "authorities"),
+        ("kind = 'webhook'\nurl = 'https://a/'\nsignature = 'md5'", "signature"),
+    ],
+)
+def test_output_of_the_network_that_cannot_be_meant_says_what_to_give(text: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        parse_config("[[output]]\nname = 'out'\n" + text, "test.toml")

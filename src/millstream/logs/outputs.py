@@ -16,6 +16,7 @@ A new kind is a Struct here with a `tag`, its name in `Output`, and its part of 
 from __future__ import annotations
 
 import re
+import ssl
 from typing import Final, Literal
 
 import msgspec
@@ -143,6 +144,68 @@ class NatsOutput(OutputTable, frozen=True, kw_only=True, tag="nats"):
         return sinks.nats(self.url, self.subject, settings=self.settings)
 
 
+class OtlpOutput(OutputTable, frozen=True, kw_only=True, tag="otlp"):
+    """OpenTelemetry logs, over OTLP/HTTP: at least once."""
+
+    url: str
+    headers: dict[str, str] = {}
+    rows: int = 1000
+    timeout: str = "30s"
+
+    def sink(self) -> Sink:
+        return sinks.otlp(self.url, headers=self.headers, rows=self.rows, timeout=self.timeout)
+
+
+class SyslogOutput(OutputTable, frozen=True, kw_only=True, tag="syslog"):
+    """Messages of syslog: at least once, as far as syslog can know."""
+
+    url: str
+    framing: Literal["octets", "lines"] = "octets"
+    facility: str = "user"
+    timeout: str = "30s"
+    authorities: str | None = None
+    """Of TLS: a file with those that the receiver's certificate may be from; None: the system's."""
+
+    def sink(self) -> Sink:
+        return sinks.syslog(
+            self.url,
+            framing=self.framing,
+            facility=self.facility,
+            timeout=self.timeout,
+            context=client_context(self.authorities),
+        )
+
+
+class MailOutput(OutputTable, frozen=True, kw_only=True, tag="mail"):
+    """Mails, one for many rows: at least once."""
+
+    url: str
+    to: list[str]
+    sender: str | None = None
+    subject: str = "[{name}] {message}"
+    every: str = "5m"
+    rows: int = 50
+    user: str | None = None
+    password: str | None = None
+    timeout: str = "30s"
+    authorities: str | None = None
+    """As that of syslog."""
+
+    def sink(self) -> Sink:
+        return sinks.mail(
+            self.url,
+            to=self.to,
+            sender=self.sender,
+            subject=self.subject,
+            every=self.every,
+            rows=self.rows,
+            user=self.user,
+            password=self.password,
+            timeout=self.timeout,
+            context=client_context(self.authorities),
+        )
+
+
 class StdoutOutput(OutputTable, frozen=True, kw_only=True, tag="stdout"):
     """Lines of JSON on standard output: at least once."""
 
@@ -159,6 +222,30 @@ class TopicOutput(OutputTable, frozen=True, kw_only=True, tag="topic"):
         return self.topic
 
 
+def client_context(authorities: str | None) -> ssl.SSLContext | None:
+    """Return what speaks TLS and trusts the authorities of a file; None where that is the system's.
+
+    Raises:
+        UsageError: The file cannot be used.
+    """
+    if authorities is None:
+        return None
+    try:
+        return ssl.create_default_context(cafile=authorities)
+    except (OSError, ssl.SSLError) as error:
+        raise UsageError(f"authorities is {authorities!r}, which cannot be used: {error}") from error
+
+
 Output = (
-    FilesOutput | TableOutput | WebhookOutput | CommandOutput | StdoutOutput | TopicOutput | KafkaOutput | NatsOutput
+    FilesOutput
+    | TableOutput
+    | WebhookOutput
+    | CommandOutput
+    | StdoutOutput
+    | TopicOutput
+    | KafkaOutput
+    | NatsOutput
+    | OtlpOutput
+    | SyslogOutput
+    | MailOutput
 )
