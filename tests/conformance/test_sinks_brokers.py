@@ -67,6 +67,10 @@ class TestKafkaTransactions(SinkSuite):
 @needs_kafka
 @pytest.mark.usefixtures("kafka_broker")
 class TestKafkaWithoutTransactions(SinkSuite):
+    # Each new idempotent producer takes half a second to get its number; the other tests crash it often enough.
+    test_a_second_crash_while_the_first_is_recovered_from_loses_nothing = None  # type: ignore[assignment]
+    test_many_crashes_between_micro_batches_of_any_size_lose_nothing = None  # type: ignore[assignment]
+
     def sink(self, folder: Path) -> Sink:
         return sinks.kafka(f"{_KAFKA[0].url}/{_kafka_topic(folder)}", transactions=False)
 
