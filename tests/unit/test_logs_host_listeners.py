@@ -11,6 +11,7 @@ from millstream.logs.config import parse_config
 from millstream.logs.listeners import opened
 from millstream.sources.audit import AuditSource
 from millstream.sources.devices import DeviceSource
+from millstream.sources.login_databases import LoginDatabaseSource
 from millstream.sources.logins import LoginSource
 
 TEXT = """
@@ -19,6 +20,7 @@ kind = "logins"
 wtmp = ["FOLDER/wtmp"]
 btmp = []
 utmp = ""
+databases = ["FOLDER/wtmp.db", "FOLDER/lastlog2.db", "FOLDER/lastlog"]
 decides = false
 
 [[source]]
@@ -34,7 +36,9 @@ paths = ["FOLDER/audit.log"]
 def test_sources_of_this_host_open(tmp_path: Path) -> None:
     config = parse_config(TEXT.replace("FOLDER", str(tmp_path)), "logs.toml")
     with opened(config.sources, "logs.toml") as sources:
-        assert [type(source) for source in sources] == [LoginSource, DeviceSource, AuditSource]
+        kinds = [LoginSource, *[LoginDatabaseSource] * 3, DeviceSource, AuditSource]
+        assert [type(source) for source in sources] == kinds
+        assert [source.name for source in sources[1:4]] == ["wtmpdb", "lastlog2", "lastlog"]
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from millstream.sources.evtx import EvtxSource
 from millstream.sources.files import FileSource
 from millstream.sources.journal import JournalSource
 from millstream.sources.kafka import kafka
+from millstream.sources.login_databases import LoginDatabaseSource
 from millstream.sources.logins import BTMP, UTMP, WTMP, LoginSource
 from millstream.sources.macos import PREDICATE, MacosSource
 from millstream.sources.messages import start_of
@@ -216,16 +217,18 @@ class LoginsListener(ListenerTable, frozen=True, kw_only=True, tag="logins"):
     btmp: tuple[str, ...] = (str(BTMP),)
     utmp: str = str(UTMP)
     """Empty: who is logged in now is not asked."""
+    databases: tuple[str, ...] = ()
+    """Of wtmpdb, lastlog2, lastlog; which of these one is, its name says: wtmp*.db, lastlog*.db, another."""
     decides: bool = True
     """Whether these records say that a login succeeded or failed; false where a text log is read that says it too."""
     records_first: int = LINES_FIRST
 
     def check(self) -> None:
-        if not (self.wtmp or self.btmp or self.utmp):
-            raise UsageError("wtmp, btmp and utmp are empty; give the files to read")
+        if not (self.wtmp or self.btmp or self.utmp or self.databases):
+            raise UsageError("wtmp, btmp, utmp and databases are empty; give the files to read")
 
     def open(self, *, follow: bool = True) -> Sequence[Source]:
-        source = LoginSource(
+        records = LoginSource(
             wtmp=[Path(path) for path in self.wtmp],
             btmp=[Path(path) for path in self.btmp],
             utmp=Path(self.utmp) if self.utmp else None,
@@ -233,7 +236,11 @@ class LoginsListener(ListenerTable, frozen=True, kw_only=True, tag="logins"):
             records_first=self.records_first,
             follow=follow,
         )
-        return [source]
+        databases = (
+            LoginDatabaseSource(Path(path), decides=self.decides, records_first=self.records_first, follow=follow)
+            for path in self.databases
+        )
+        return [records, *databases]
 
 
 class DevicesListener(ListenerTable, frozen=True, kw_only=True, tag="devices"):

@@ -5,7 +5,8 @@ General layout:
     journal     the systemd journal, through journalctl
     tail        one text file: partial lines, rotation, truncation; rotation: which file was renamed to which
     files       the text files of /var/log, watched
-    logins      wtmp, btmp, utmp: login_records (their bytes), login_file, login_snapshot
+    logins      wtmp, btmp, utmp: login_records (their bytes), login_file, login_snapshot;
+                login_databases: wtmpdb, lastlog2, last_logins: lastlog
     devices     what is plugged in and out: uevents (messages of udev and the kernel), usb (what is there now)
     audit       the log of auditd, its records joined to events
     linux       which of these this machine has; looks: when files should be looked at

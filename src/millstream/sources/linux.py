@@ -9,7 +9,9 @@ from typing import Final
 
 from millstream.sources.audit import AUDIT_LOG, AuditSource
 from millstream.sources.devices import DeviceSource
-from millstream.sources.logins import LoginSource
+from millstream.sources.last_logins import LASTLOG
+from millstream.sources.login_databases import LASTLOG2, WTMPDB, LoginDatabaseSource
+from millstream.sources.logins import BTMP, UTMP, WTMP, LoginSource
 from millstream.sources.source import Source
 
 LOGIN_TEXTS: Final = (Path("/var/log/auth.log"), Path("/var/log/secure"), Path("/var/log/messages"))
@@ -28,12 +30,38 @@ def linux_sources(*, journal: bool, lines_first: int = 200, follow: bool = True)
     # A failed login that a text log has is counted there, with the program's own words.
     decides = not journal and not has_login_text()
     sources: list[Source] = [
-        LoginSource(decides=decides, records_first=lines_first, follow=follow),
+        *login_sources(decides=decides, records_first=lines_first, follow=follow),
         DeviceSource(follow=follow),
     ]
     if AUDIT_LOG.parent.is_dir():
         sources.append(AuditSource(decides=decides, lines_first=lines_first, follow=follow))
     return sources
+
+
+def login_sources(*, decides: bool, records_first: int, follow: bool, root: Path = Path("/")) -> Sequence[Source]:
+    """Return what reads the records of logins: of several that have the same, the one that says most.
+
+    Args:
+        root: Where the system is.
+    """
+    wtmp, btmp, utmp, wtmpdb, lastlog2, lastlog = (
+        root / path.relative_to("/") for path in (WTMP, BTMP, UTMP, WTMPDB, LASTLOG2, LASTLOG)
+    )
+    both = wtmp.exists() or utmp.exists()
+    database = (
+        wtmpdb if wtmpdb.exists() else next((path for path in (lastlog2, lastlog) if not both and path.exists()), None)
+    )
+    records = LoginSource(
+        wtmp=[] if database == wtmpdb else [wtmp],
+        btmp=[btmp],
+        utmp=None if database is not None else utmp,
+        decides=decides,
+        records_first=records_first,
+        follow=follow,
+    )
+    if database is None:
+        return [records]
+    return [records, LoginDatabaseSource(database, decides=decides, records_first=records_first, follow=follow)]
 
 
 def has_login_text(paths: Sequence[Path] = LOGIN_TEXTS, syslog: Path = SYSLOG) -> bool:
