@@ -13,7 +13,7 @@ from tests.nats_broker import NatsBroker, needs_nats
 
 from millstream import App, UsageError, sinks
 from millstream.logs.config import read_config
-from millstream.logs.listeners import KafkaListener, NatsListener
+from millstream.logs.listeners import KafkaListener, NatsListener, opened
 from millstream.parsers.log_event import LogEvent
 from millstream.sources import kafka
 from millstream.sources.broker_lines import BrokerLines
@@ -136,6 +136,14 @@ def test_brokers_are_sources_and_outputs_of_a_configuration(tmp_path: Path) -> N
     config = read_config(path)
     assert [listener.open()[0].name for listener in config.sources] == ["kafka logs", "nats LOGS"]
     assert [str(output.sink()) for output in config.outputs] == ["kafka://a:9092/events", "nats://a subject events.all"]
+
+
+def test_two_sources_that_would_share_positions_are_refused(tmp_path: Path) -> None:
+    listeners = [KafkaListener(url="kafka://a/logs"), KafkaListener(url="kafka://b/logs")]
+    with pytest.raises(UsageError, match="two sources are kafka:logs"), opened(listeners, "logs.toml"):
+        pass
+    with opened([listeners[0], KafkaListener(url="kafka://b/logs", name="other")], "logs.toml") as sources:
+        assert [source.name for source in sources] == ["kafka logs", "kafka other"]
 
 
 @pytest.mark.parametrize(

@@ -134,6 +134,17 @@ def test_bytes_go_into_a_topic_without_a_type(broker: KafkaBroker, topic: str, t
         assert [record.value for record in app.topic("raw").read()] == [b"\x00\xff", b""]
 
 
+def test_json_objects_go_into_a_topic_whose_fields_are_inferred(
+    broker: KafkaBroker, topic: str, tmp_path: Path
+) -> None:
+    broker.send(topic, [b'{"a":1}', b"[1]", b'{"a":2,"b":"x"}'])
+    with App(tmp_path / "log.db") as app:
+        app.source(kafka(f"{broker.url}/{topic}"), into=app.topic("orders", dict))
+        app.run(until="now")
+        assert app.topic("orders", dict).frame().select("a", "b").collect().rows() == [(1, None), (2, "x")]
+        assert [letter.value for letter in dead(app)] == [b"[1]"]
+
+
 def test_a_new_source_begins_where_it_is_told(broker: KafkaBroker, topic: str, tmp_path: Path) -> None:
     for number in range(10):
         broker.send(topic, lines(number, number + 1), timestamp=SECOND_MS + number * 1000)

@@ -353,7 +353,16 @@ def opened(listeners: Sequence[Listener], origin: str, *, follow: bool = True) -
                 if isinstance(source, Closable):
                     stack.callback(source.close)
             found += sources
+        _check_names(found, origin)
         yield found
+
+
+def _check_names(sources: Sequence[Source], origin: str) -> None:
+    """Raise UsageError where two brokers would keep their positions under one name."""
+    names = [source.origin for source in sources if isinstance(source, BrokerLines)]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"{origin}: two sources are {name} and would share positions; give one a name of its own")
 
 
 @runtime_checkable

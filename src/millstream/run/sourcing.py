@@ -137,7 +137,7 @@ class SourceReader:
                 value=(message.value or b"")[:VALUE_BYTES_MAX],
                 value_coding=ValueCoding.RAW,
                 error_type=failure.error_type,
-                message=f"{place_of(self.source.broker, message)}: {failure.message}",
+                message=f"{place_of(self.source.broker, message)}: {failure.message}{_cut(message)}",
                 traceback=failure.traceback,
                 attempts=1,
                 worker=f"{self.name}-{os.getpid()}",
@@ -158,6 +158,12 @@ def place_of(broker: str, message: Message) -> str:
     if broker == "kafka":
         return f"kafka {message.topic}/{message.partition} offset {message.offset}"
     return f"{broker} {message.topic}" + ("" if message.offset is None else f" sequence {message.offset}")
+
+
+def _cut(message: Message) -> str:
+    """Return what to say of a value that is too large for a dead letter."""
+    size = len(message.value or b"")
+    return "" if size <= VALUE_BYTES_MAX else f"; of its {size:,} bytes only the first {VALUE_BYTES_MAX:,} are here"
 
 
 class Refused(NamedTuple):

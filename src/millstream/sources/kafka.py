@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from millstream.errors import SourceError, UsageError
-from millstream.records import time_to_us
+from millstream.records import check_name, time_to_us
 from millstream.sources.kafka_settings import check_topic, kafka_client, kafka_place, kafka_settings, without_secrets
 from millstream.sources.messages import (
     READING_MESSAGES,
@@ -83,6 +83,8 @@ def kafka(
         raise UsageError(f"{what}: {url!r} names no topic; give one, such as kafka://127.0.0.1:9092/orders")
     check_topic(given, what)
     check_start(start, what)
+    if name is not None:
+        check_name("source", name)
     return KafkaMessages(servers, given, start, name or given, tuple(sorted((settings or {}).items())))
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from millstream.errors import UsageError
+from millstream.records import check_name
 from millstream.sources.messages import Messages, MessageStart, check_start
 from millstream.sources.nats_connection import check_stream, check_subject, nats_servers
 from millstream.sources.source import Note
@@ -58,7 +59,7 @@ def nats(
     check_start(start, what)
     if stream is None and start != "earliest":
         raise UsageError(f"{what}: start is for a stream; of a plain subject there is only what comes from now on")
-    given = name or _name_of(stream or subject or "")
+    given = check_name("source", name) if name is not None else _name_of(stream or subject or "")
     return NatsMessages(tuple(servers), stream, subject, start, given, tuple(sorted((settings or {}).items())))
 
 
