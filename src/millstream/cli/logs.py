@@ -8,7 +8,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 from msgspec.structs import replace
@@ -26,15 +26,23 @@ if TYPE_CHECKING:
     from millstream.sources.source import Source
 
 
+NEW_TOPIC: Final = "logs.reparsed"
+
+
 class Action(StrEnum):
     SHOW = "show"
     CHECK = "check"
+    REPARSE = "reparse"
 
 
 def logs(
     context: typer.Context,
     action: Annotated[
-        Action, typer.Argument(metavar="[show|check]", help="check: run the examples of a configuration.")
+        Action,
+        typer.Argument(
+            metavar="[show|check|reparse]",
+            help="check: run the examples of a configuration. reparse: read stored lines again.",
+        ),
     ] = Action.SHOW,
     file: Annotated[Path | None, typer.Argument(metavar="FILE", help="Of check: the configuration, or rules.")] = None,
     since: Annotated[
@@ -69,6 +77,16 @@ def logs(
             "--listen", metavar="ADDRESS", help="Also from the network: udp:5514, tcp:0.0.0.0:601, otlp:4318."
         ),
     ] = None,
+    start: Annotated[
+        str, typer.Option("--from", metavar="PLACE", help="Of reparse: start, an offset, a time, how long ago.")
+    ] = "start",
+    to: Annotated[str, typer.Option("--to", metavar="TOPIC", help="Of reparse: where the new events go.")] = NEW_TOPIC,
+    format: Annotated[
+        str | None, typer.Option("--format", metavar="FORMAT", help="Of reparse: all lines as this. [as each was read]")
+    ] = None,
+    pattern: Annotated[
+        str | None, typer.Option("--pattern", metavar="PATTERN", help="Of reparse: all lines by a pattern.")
+    ] = None,
     data: Annotated[
         Path, typer.Option("--data", metavar="DIR", help="Where its log is kept; a second start goes on there.")
     ] = Path("millstream-logs"),
@@ -87,6 +105,13 @@ def logs(
         if file is None and sigma is None:
             raise UsageError("say which file to check: millstream logs check FILE")
         raise typer.Exit(check(file, sigma, as_json=as_json))
+    if action is Action.REPARSE:
+        from millstream.cli.logs_reparse import reparse
+
+        # To follow is what showing does by itself, reading again only when told.
+        given = context.get_parameter_source("follow")
+        goes_on = follow and given is not None and given.name == "COMMANDLINE"
+        raise typer.Exit(reparse(data, start, to, format, pattern, follow=goes_on, as_json=as_json))
     if file is not None:
         raise UsageError("FILE is for check; give a configuration with --config FILE, rules with --rules FILE")
     shown, begin = _filter(only, where, everything=everything), _since(since)

@@ -57,20 +57,24 @@ class LogsApplication:
         *,
         sealed: bool = False,
         seal_key: bytes | None = None,
+        events: str = EVENTS,
+        alerts: str = ALERTS,
     ) -> None:
         """Declare topics, rules and outputs; nothing runs yet.
 
         Args:
             sealed: Seal events as they are stored, with `seal_key` where there is one; see `follow_system`.
+            events: The topic of the events: another one for what was read again.
+            alerts: The topic of the alerts.
 
         Raises:
             UsageError: A condition is wrong, or an output cannot write what it is given.
         """
         self.app = app
-        self._follow = functools.partial(follow_system, app, EVENTS, sealed=sealed, seal_key=seal_key)
+        self._follow = functools.partial(follow_system, app, events, sealed=sealed, seal_key=seal_key)
         self.rules = tuple(rule for rule in rules if rule.enabled)
-        self.events: Topic[LogEvent] = app.topic(EVENTS, LogEvent, time="time")
-        self.alerts: Topic[Alert] = app.topic(ALERTS, Alert, time="time")
+        self.events: Topic[LogEvent] = app.topic(events, LogEvent, time="time")
+        self.alerts: Topic[Alert] = app.topic(alerts, Alert, time="time")
         self._readers: list[StreamReader] = []
         self._running: Running | None = None
         if self.rules:
