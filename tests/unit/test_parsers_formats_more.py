@@ -406,3 +406,9 @@ def test_client_of_apache_is_found_behind_an_error_of_the_system() -> None:
     )
     assert (behind.source_ip, behind.source_port) == ("203.0.113.9", 4000)
     assert plain.message == behind.message == "(70014)End of file found: AH02006: stopped"
+
+
+@pytest.mark.parametrize("level", ["9" * 15, '"' + "9" * 5000 + '"', "1.5", "null", "true", "[]"])
+def test_level_that_is_none_is_none(level: str) -> None:
+    [event] = events("json", f'{{"level":{level},"msg":"hi"}}')
+    assert (event.severity, event.message) == (None, "hi")

@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from millstream.parsers.log_lines import LogParser
 from millstream.parsers.syslog import LineParser
 from millstream.parsers.system_event import Severity, SystemEvent
 
@@ -168,3 +169,10 @@ def test_hostile_lines_take_no_time() -> None:
         "Feb 12 14:10:21 h " + "(" * 50_000,
     ):
         assert parse(line).raw == line
+
+
+@pytest.mark.parametrize("pid", ["9" * 30, "9" * 5000, "\u0663", "x7"])
+def test_process_that_is_no_number_of_one_is_none(pid: str) -> None:
+    line = f"<38>1 2026-02-12T14:10:21Z web sshd {pid} - - hello"
+    assert (parse(line).pid, parse(line).message) == (None, "hello")
+    assert LogParser("x").columns([line.encode()], now=NOW)["pid"].to_list() == [None]

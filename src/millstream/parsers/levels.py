@@ -20,6 +20,9 @@ WORDS: Final = {
     "fine": Severity.DEBUG,
 }  # fmt: skip
 
+_DIGITS_MAX: Final = 8
+"""Of a number that may be a level; Python refuses to read one of thousands of digits."""
+
 _BUNYAN: Final = {10: "trace", 20: "debug", 30: "info", 40: "warn", 50: "error", 60: "fatal"}
 
 
@@ -27,7 +30,11 @@ def severity_from(value: Any) -> Severity | None:
     """Return the severity of a word, of a syslog level (0 to 7), or of a level of bunyan and pino (10 to 60)."""
     if isinstance(value, bool) or value is None:
         return None
+    if isinstance(value, float) and not value.is_integer():
+        return None  # neither is what is not finite
     if isinstance(value, (int, float)) or str(value).isdecimal():
+        if len(str(value)) > _DIGITS_MAX:
+            return None
         number = int(value)
         return WORDS[_BUNYAN[number]] if number in _BUNYAN else severity_of(number)
     word = str(value).strip().lower()

@@ -27,6 +27,9 @@ from millstream.parsers.system_event import Severity, SystemEvent, severity_of, 
 _AHEAD_MAX: Final = timedelta(days=1)
 """How far a line may be ahead of the clock before it is taken to be last year's."""
 
+_PID_DIGITS_MAX: Final = 10
+"""RFC 5424 allows any text of 128 characters for a process; what is longer than any number of one is none."""
+
 _DAY: Final = r"\d{4}-\d\d-\d\d"
 _CLOCK: Final = r"\d\d:\d\d:\d\d(?:[.,]\d{1,9})?"
 _ZONE: Final = r"(?:Z|[+-]\d\d:?\d\d)"
@@ -137,7 +140,7 @@ class LineParser:
             time=time,
             host=_or_none(fields.get("host")),
             program=_or_none(fields.get("program")) or self._program,
-            pid=int(pid) if pid.isdecimal() else None,
+            pid=int(pid) if pid.isascii() and pid.isdecimal() and len(pid) <= _PID_DIGITS_MAX else None,
             severity=_severity(text, message),
             message=message.strip(),
         )
