@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.integration.test_sources_files import Follower, add, follow
+from tests.integration.test_sources_system import until
 
 from millstream.errors import UsageError
 from millstream.sources import followed
@@ -49,6 +50,7 @@ def test_files_of_a_pattern_are_read_as_they_appear(tmp_path: Path, follow: Call
 
 def test_a_directory_may_appear_later_at_any_depth(tmp_path: Path, follow: Callable[..., Follower]) -> None:
     follower = follow(FileSource([f"{tmp_path}/logs/**/error.log"]))
+    until(lambda: bool(follower.notes), "it was looked for")
     deep = tmp_path / "logs" / "one" / "two"
     deep.mkdir(parents=True)
     add(deep / "error.log", "deep\n")

@@ -118,3 +118,25 @@ def test_package_that_a_file_needs_is_named_before_anything_is_made(
     assert run(["put", "named", "--file", "Security.evtx", "--format", "evtx"]) != 0
     assert 'pip install "millstream[evtx]"' in capsys.readouterr().err
     assert not (folder / "millstream.db").exists()
+
+
+@pytest.mark.parametrize("way", ["file", "standard input"])
+def test_lines_that_belong_together_become_one_record(folder: Path, way: str) -> None:
+    one = "2026-03-01 10:00:00 ERROR no\nTraceback (most recent call last):\n  File 'x'\nValueError: {}\n"
+    text = "".join(one.format(n) for n in range(5000))
+    (folder / "app.log").write_text(text.rstrip("\n"))
+    command = [sys.executable, "-m", "millstream", "put", "app", "--format", "application", "--multiline", "python"]
+    command += ["--file", "app.log" if way == "file" else "-"]
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout[:24]) == (0, "stored 5,000 records in "[:24]), done.stderr
+    with App("millstream.db") as app:
+        events = [record.value for record in app.topic("app", LogEvent, time="time").read(0, records_max=10_000)]
+    assert [event.raw + "\n" for event in events] == [one.format(n) for n in range(5000)]
+
+
+def test_what_puts_lines_together_needs_a_format(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["put", "app", "--multiline", "java", '{"a": 1}']) == 2
+    assert run(["put", "app", "--format", "json", "--multiline", "cobol", "--file", "-"]) == 2
+    said = capsys.readouterr().err
+    assert "--multiline goes with --format or --pattern" in said
+    assert "no multiline preset 'cobol'" in said

@@ -12,6 +12,10 @@ from millstream.cli.load import Totals
 if TYPE_CHECKING:
     from millstream.log.topic import Topic
     from millstream.parsers.formats import Parser
+    from millstream.sources.line_split import Split
+
+_PIECE_BYTES = 1024 * 1024
+"""More than an event may have, so that there is always one to be cut off."""
 
 
 class FormatLoader:
@@ -20,8 +24,16 @@ class FormatLoader:
     A block is one transaction. What is counted is stored.
     """
 
-    def __init__(self, topic: Topic[Any], parser: Parser) -> None:
+    def __init__(self, topic: Topic[Any], parser: Parser, split: Split | None = None) -> None:
+        """Take lines.
+
+        Args:
+            split: Puts lines together to events, each of which becomes a record; None: each line is one.
+        """
         self.totals = Totals()
+        self._split = split
+        self._held = b""
+        """The last event so far, which may go on in the next block."""
         self._topic = topic
         self._parser = parser
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="millstream-store")
@@ -29,19 +41,26 @@ class FormatLoader:
 
     def store(self, block: Block) -> None:
         """Parse a block, and have it stored once the one before is."""
-        lines = block.data.split(b"\n")
-        if not lines[-1]:
-            lines.pop()
-        found = [line.removesuffix(b"\r") for line in lines if line.strip()]
+        if self._split is None:
+            lines = block.data.split(b"\n")
+            if not lines[-1]:
+                lines.pop()
+            found = [line.removesuffix(b"\r") for line in lines if line.strip()]
+            self._store(found, len(lines), len(lines) - len(found))
+        else:
+            events, self._held = _events(self._split, self._held + block.data)
+            self._store(events, block.lines, 0)
+
+    def _store(self, found: list[bytes], lines: int, blank: int) -> None:
         frame = self._parser.columns(found, now=datetime.now(UTC)) if found else None
         self._wait()
 
         def work() -> None:
             if frame is not None:
                 self._topic.extend(frame)
-            self.totals.lines += len(lines)
+            self.totals.lines += lines
             self.totals.stored += len(found)
-            self.totals.blank += len(lines) - len(found)
+            self.totals.blank += blank
 
         self._storing = self._thread.submit(work)
 
@@ -49,6 +68,11 @@ class FormatLoader:
         """Wait until all is stored."""
         try:
             self._wait()
+            if self._split is not None and self._held:
+                events, _ = self._split(self._held if self._held.endswith(b"\n") else self._held + b"\n", True)
+                self._held = b""
+                self._store([event for event in events if event], 0, 0)
+                self._wait()
         finally:
             self._thread.shutdown()
 
@@ -56,3 +80,15 @@ class FormatLoader:
         storing, self._storing = self._storing, None
         if storing is not None:
             storing.result()
+
+
+def _events(split: Split, data: bytes) -> tuple[list[bytes], bytes]:
+    """Return the events that are complete, and what is left."""
+    events: list[bytes] = []
+    place = 0
+    while True:
+        found, consumed = split(data[place : place + _PIECE_BYTES], False)
+        events += [event for event in found if event]
+        place += consumed
+        if not consumed:
+            return events, data[place:]

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from millstream.log.topic import Topic
     from millstream.parsers.formats import Format
     from millstream.sources.evtx_lines import EvtxLines
+    from millstream.sources.line_split import Split
 
 SAMPLE_BYTES = 256 * 1024
 """Of a file, to see which format it is in."""
@@ -59,6 +60,10 @@ def put(
         str | None,
         typer.Option("--pattern", metavar="GROK", help="Lines are like '%{IP:source_ip} %{WORD:action}'."),
     ] = None,
+    multiline: Annotated[
+        str | None,
+        typer.Option("--multiline", metavar="PRESET", help="Put lines together: java, python, traces, indented, ..."),
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first bad line.")] = False,
     skip: Annotated[int, typer.Option("--skip", metavar="LINES", min=0, help="Leave out the first lines.")] = 0,
     url: UrlOption = None,
@@ -83,13 +88,16 @@ def put(
         raise SettingsError("--format and --pattern say what lines are: leave out values, --raw, --time and --strict")
     if format is not None and pattern is not None:
         raise SettingsError("--format and --pattern both say what lines are; give one of them")
+    if multiline is not None and format is None and pattern is None:
+        raise SettingsError("--multiline goes with --format or --pattern: say what an event is")
     known = _format(format, pattern, file)
+    cut = _split(multiline)
     if known is not None and file is not None and str(file) != "-":
         _look_at(file)  # before anything is made for it
     with shell.open(create=True) as log, without_collector():
         if known is not None:
             found = log.topic(topic, known.type, key=key, time="time")
-            raise typer.Exit(_put_format(shell, log, found, known, file, skip))
+            raise typer.Exit(_put_format(shell, log, found, known, file, skip, cut))
         if values:
             _put_values(shell, log, topic, values, raw, key, time_field)
         elif file is None or str(file) == "-":
@@ -132,14 +140,25 @@ def _format(name: str | None, pattern: str | None, file: Path | None) -> Format 
     return format_of(chosen)
 
 
-def _put_format(shell: Shell, log: Log, topic: Topic[Any], format: Format, file: Path | None, skip: int) -> int:
+def _split(preset: str | None) -> Split | None:
+    """Return what puts lines together."""
+    if preset is None:
+        return None
+    from millstream.sources.multiline import Multiline
+
+    return Multiline(preset=preset).splitter()
+
+
+def _put_format(
+    shell: Shell, log: Log, topic: Topic[Any], format: Format, file: Path | None, skip: int, cut: Split | None
+) -> int:
     """Store lines as what a parser makes of them."""
     from millstream.cli.lines import PipeReader, open_file
     from millstream.cli.load_format import FormatLoader
     from millstream.sources.evtx_lines import is_evtx_file, open_evtx
 
     source = "standard input" if file is None or str(file) == "-" else str(file)
-    loader = FormatLoader(topic, format.parser(source))
+    loader = FormatLoader(topic, format.parser(source), cut)
     if file is None or str(file) == "-":
         return _load(shell, loader, topic, PipeReader(sys.stdin.buffer), source=source, skip=skip)
     if is_evtx_file(file):

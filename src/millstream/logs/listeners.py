@@ -29,8 +29,10 @@ from millstream.sources.login_databases import LoginDatabaseSource
 from millstream.sources.logins import BTMP, UTMP, WTMP, LoginSource
 from millstream.sources.macos import PREDICATE, MacosSource
 from millstream.sources.messages import start_of
+from millstream.sources.multiline import Multiline
 from millstream.sources.nats import nats
 from millstream.sources.otlp_server import OtlpServer
+from millstream.sources.process import ProcessSource
 from millstream.sources.source import Source
 from millstream.sources.syslog_server import SyslogServer
 from millstream.sources.system import system_sources
@@ -69,15 +71,58 @@ class FilesListener(ListenerTable, frozen=True, kw_only=True, tag="files"):
     """Text files, as they grow."""
 
     paths: list[str]
+    """Of files, and patterns such as `/var/log/app/*.log`."""
     lines_first: int = LINES_FIRST
     """Of a file without a position, at the very first start: its last lines."""
+    format: str | None = None
+    """A name of `FORMATS`, `auto`, or a pattern; None: syslog."""
+    multiline: str | Multiline | None = None
+    olddirs: list[str] = []
+    """Where rotated files go, besides the directory of each file."""
 
     def check(self) -> None:
         if not self.paths:
             raise UsageError("paths is empty; give the files to read")
+        self.open()
 
     def open(self, *, follow: bool = True) -> Sequence[Source]:
-        return [FileSource([Path(path) for path in self.paths], lines_first=self.lines_first, follow=follow)]
+        return [
+            FileSource(
+                self.paths,
+                lines_first=self.lines_first,
+                follow=follow,
+                format=self.format,
+                multiline=self.multiline,
+                olddirs=self.olddirs,
+            )
+        ]
+
+
+class ProcessListener(ListenerTable, frozen=True, kw_only=True, tag="process"):
+    """What a process prints, which is started, and started again when it ends."""
+
+    command: list[str]
+    name: str | None = None
+    format: str | None = None
+    multiline: str | Multiline | None = None
+    directory: str | None = None
+    environment: dict[str, str] = {}
+
+    def check(self) -> None:
+        self.open()
+
+    def open(self, *, follow: bool = True) -> Sequence[Source]:
+        return [
+            ProcessSource(
+                self.command,
+                name=self.name,
+                format=self.format,
+                multiline=self.multiline,
+                directory=self.directory,
+                environment=self.environment,
+                restart=follow,
+            )
+        ]
 
 
 class JournalListener(ListenerTable, frozen=True, kw_only=True, tag="journal"):
@@ -327,6 +372,7 @@ Listener = (
     | WindowsListener
     | EvtxListener
     | MacosListener
+    | ProcessListener
 )
 
 

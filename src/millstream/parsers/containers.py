@@ -54,7 +54,7 @@ def container_reader(zone: tzinfo | None = None) -> ReadLine:
         if compose is not None:
             found: tuple[str | None, str, dict[str, Any]] | None = (compose["time"], compose["message"], {})
         else:
-            found = _cri(text) or _docker(text)
+            found = _parts(text) or _cri(text) or _docker(text)
         if found is None:
             return None
         time, message, fields = found
@@ -77,6 +77,17 @@ def container_reader(zone: tzinfo | None = None) -> ReadLine:
         }
 
     return read
+
+
+def _parts(text: str) -> tuple[str | None, str, dict[str, Any]] | None:
+    """Read several lines, as what puts the parts of a cut line together hands them over: one message."""
+    lines = text.split("\n")
+    parts = [_cri(line) or _docker(line) for line in lines] if len(lines) > 1 else []
+    found = [part for part in parts if part is not None]
+    if not found or len(found) < len(parts):
+        return None
+    fields = {name: value for name, value in found[-1][2].items() if name != "partial"}
+    return found[0][0], "".join(message for _, message, _ in found), fields
 
 
 def _cri(text: str) -> tuple[str, str, dict[str, Any]] | None:
