@@ -29,6 +29,7 @@ from millstream.cli.shell import DataOption, DebugOption, JsonOption, Shell, Url
 from millstream.cli.sql import sql
 from millstream.cli.stream import stream
 from millstream.cli.tail import tail
+from millstream.cli.templates import templates
 from millstream.cli.top import top
 from millstream.cli.topics import topics
 from millstream.errors import MillstreamError
@@ -41,6 +42,7 @@ COMMANDS: Final = (
     put,
     tail,
     sql,
+    templates,
     run_command,
     queue,
     stream,
