@@ -94,7 +94,7 @@ def test_every_dependency_has_its_reason() -> None:
     tools = re.search(r"^test = \[(.*?)^\]", project, re.MULTILINE | re.DOTALL)
     assert listed
     assert tools
-    names = re.findall(r'^\s+"([A-Za-z-]+)', listed[1] + tools[1], re.MULTILINE)
+    names = re.findall(r'^\s+"([A-Za-z.-]+)', listed[1] + tools[1], re.MULTILINE)
     assert len(names) > 15
     assert [name for name in names if f"| {name} |" not in page] == []
 

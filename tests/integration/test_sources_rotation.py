@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import gzip
+import importlib
 import lzma
 import os
 import random
 import shutil
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -19,6 +22,10 @@ from millstream.sources.rotation import generations, is_generation
 from millstream.sources.tail import COMPRESSION_QUIET_US
 
 COMPRESS: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.compress, ".xz": lzma.compress, ".bz2": bz2.compress}
+for name in ("compression.zstd", "backports.zstd"):
+    if find_spec(name.partition(".")[0]) is not None:
+        with contextlib.suppress(ImportError):
+            COMPRESS.setdefault(".zst", importlib.import_module(name).compress)
 
 
 @pytest.fixture
@@ -373,3 +380,23 @@ def test_every_line_comes_once_whatever_rotates_compresses_and_copies(seed: int,
     assert rotations > 0
     assert follower.lines == written
     assert follower.notes == []
+
+
+def test_zstd_that_nothing_here_can_read_is_said(
+    log: Path, follower: Follower, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(name: str) -> object:
+        raise ImportError(name)
+
+    monkeypatch.setattr("millstream.sources.compressed.importlib.import_module", refuse)
+    add(log, "1\n")
+    follower.look()
+    rotate(log)
+    follower.look()
+    log.with_name("app.log.1").rename(log.with_name("app.log.2"))
+    log.with_name("app.log.1.zst").write_bytes(b"\x28\xb5\x2f\xfd" + bytes(20))
+    add(log, "new\n")
+    follower.clock.advance("2s")
+    read_all(follower)
+    assert follower.lines == [b"1", b"new"]
+    assert [note for note in follower.notes if "pip install millstream[zstd]" in note]
