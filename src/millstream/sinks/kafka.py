@@ -34,7 +34,7 @@ class KafkaSink(Sink):
 
     def check(self, schema: pl.Schema) -> None:
         if self.key is not None and schema and self.key not in schema:
-            raise UsageError(f"{self}: key={self.key!r} is no field of the rows, which have {', '.join(schema)}")
+            raise UsageError(f"key={self.key!r} is no field of the rows, which have {', '.join(schema)}")
 
     def open(self, place: SinkPlace, stored: bytes | None) -> SinkWriter:
         from millstream.sinks.kafka_writer import KafkaWriter, TransactionWriter

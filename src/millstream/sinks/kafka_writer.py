@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 ANSWER_S: Final = 15.0
 """For the broker to take rows, and to finish a transaction."""
+TRANSACTION_MS: Final = 20_000
+"""For the rows of one micro-batch: how long the client waits for a coordinator that is away, whatever it is told."""
 MESSAGE_BYTES_MAX: Final = 1_000_000
 """The client's own limit, unless `message.max.bytes` is another."""
 _OVERHEAD_BYTES: Final = 512
@@ -29,10 +31,21 @@ _OURS: Final = {
     "partitioner": "murmur2_random",  # that of Kafka's own client: a key goes where others send it
     "reconnect.backoff.max.ms": 5000,
     "compression.type": "lz4",
+    "transaction.timeout.ms": TRANSACTION_MS,
     "log_level": 2,  # what it says of connections comes as errors too
 }
 
-_PRODUCING: Final = ("linger.ms", "partitioner", "compression.type", "message.max.bytes", "acks", "retries")
+_PRODUCING: Final = frozenset(
+    ("linger.ms", "partitioner", "compression.type", "transaction.timeout.ms", "message.max.bytes", "acks", "retries")
+)
+    "linger.ms",
+    "partitioner",
+    "compression.type",
+    "message.max.bytes",
+    "acks",
+    "retries",
+    "transaction.timeout.ms",
+)
 """Settings that a consumer does not know."""
 
 _log = logging.getLogger("millstream.kafka")
@@ -106,13 +119,14 @@ class KafkaWriter(SinkWriter):
 
     def __init__(self, sink: KafkaSink) -> None:
         self._sink = sink
+        self._limit = row_bytes_max(sink)
         self._client: _Client | None = None
         self._rows: list[OutsideRow] = []
 
     def write(self, rows: Rows) -> None:
         found = outside_rows(rows, self._sink.key)
         for row in found:
-            check_row(self._sink, row)
+            check_row(self._sink, row, self._limit)
         self._rows += found
 
     def prepare(self) -> None:
@@ -146,6 +160,7 @@ class TransactionWriter(NotedWriter):
     def __init__(self, sink: KafkaSink, place: SinkPlace, stored: bytes | None) -> None:
         super().__init__(stored)
         self._sink = sink
+        self._limit = row_bytes_max(sink)
         self._name = f"millstream-{place.name}-{place.incarnation}"
         self._module = kafka_client()
         self._client: _Client | None = None
@@ -162,7 +177,7 @@ class TransactionWriter(NotedWriter):
         return self._sink.key
 
     def check(self, row: OutsideRow) -> None:
-        check_row(self._sink, row)
+        check_row(self._sink, row, self._limit)
 
     def send(self, note: RowsNote) -> None:
         try:
@@ -192,8 +207,7 @@ class TransactionWriter(NotedWriter):
         Raises:
             SinkError: The broker does not answer, or refuses.
         """
-        ours = {"transactional.id": self._name, "enable.idempotence": True}
-        client = self._client = _Client(self._sink, ours)
+        client = self._client = _Client(self._sink, {"transactional.id": self._name, "enable.idempotence": True})
         try:
             client.producer.init_transactions(ANSWER_S)
             self._consumer = self._module.Consumer(
@@ -230,9 +244,13 @@ class TransactionWriter(NotedWriter):
         return self._module.TopicPartition(self._sink.topic, 0, number)
 
 
-def check_row(sink: KafkaSink, row: OutsideRow) -> None:
+def row_bytes_max(sink: KafkaSink) -> int:
+    """Return how long a message may be."""
+    return int(kafka_settings(dict(sink.settings), {}).get("message.max.bytes", MESSAGE_BYTES_MAX))
+
+
+def check_row(sink: KafkaSink, row: OutsideRow, limit: int) -> None:
     """Raise UsageError where a message would be longer than the client takes."""
-    limit = int(dict(sink.settings).get("message.max.bytes", MESSAGE_BYTES_MAX))
     size = len(row.value) + len(row.key or b"") + _OVERHEAD_BYTES
     if size > limit:
         raise UsageError(

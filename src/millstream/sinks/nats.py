@@ -63,6 +63,8 @@ class _NatsWriter(NotedWriter):
             raise UsageError(f"{self._sink}: a row is {len(row.value):,} bytes, the server takes {limit:,} at most")
 
     def send(self, note: RowsNote) -> None:
+        if self._connection is not None and not self._connection.connected:
+            self.close()  # an answer would be waited for in vain; a new connection says at once what is the matter
         try:
             connection = self._connection = self._connection or NatsConnection(
                 list(self._sink.servers), dict(self._sink.settings)
