@@ -38,14 +38,6 @@ _OURS: Final = {
 _PRODUCING: Final = frozenset(
     ("linger.ms", "partitioner", "compression.type", "transaction.timeout.ms", "message.max.bytes", "acks", "retries")
 )
-    "linger.ms",
-    "partitioner",
-    "compression.type",
-    "message.max.bytes",
-    "acks",
-    "retries",
-    "transaction.timeout.ms",
-)
 """Settings that a consumer does not know."""
 
 _log = logging.getLogger("millstream.kafka")
