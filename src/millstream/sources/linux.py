@@ -27,10 +27,12 @@ def linux_sources(*, journal: bool, lines_first: int = 200, follow: bool = True)
     Args:
         journal: Whether the journal is kept and may be read.
     """
-    # A failed login that a text log has is counted there, with the program's own words.
+    # A failed login that a text log has is counted there, with the program's own words; else by auditd's, where PAM
+    # says each once; else by the login records.
     decides = not journal and not has_login_text()
+    audited = os.access(AUDIT_LOG, os.R_OK)
     sources: list[Source] = [
-        *login_sources(decides=decides, records_first=lines_first, follow=follow),
+        *login_sources(decides=decides and not audited, records_first=lines_first, follow=follow),
         DeviceSource(follow=follow),
     ]
     if AUDIT_LOG.parent.is_dir():
