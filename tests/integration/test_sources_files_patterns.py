@@ -98,6 +98,28 @@ def test_a_file_renamed_to_a_name_that_tells_nothing_is_no_new_one(
     assert again.wait(1) == [("a.log", "4")]
 
 
+def test_a_file_renamed_before_the_next_one_has_a_line_is_no_new_one(
+    tmp_path: Path, follow: Callable[..., Follower]
+) -> None:
+    log = tmp_path / "a.log"
+    add(log, "a line that is long enough to be told from others by its beginning, as lines are\n")
+    follower = follow(FileSource([f"{tmp_path}/*.log"], lines_first=None))
+    follower.wait(1)
+    log.rename(tmp_path / "old.log")
+    log.touch()
+    inode = log.stat().st_ino
+    tails = follower.source._files
+    assert tails is not None
+    position = tails._tails[log]
+    until(lambda: position.position is not None and position.position.inode == inode, "the old file was left")
+    add(log, "2\n")
+    assert follower.wait(2)[1:] == [("a.log", "2")]
+    follower.stop()
+    again = follow(FileSource([f"{tmp_path}/*.log"], lines_first=None), follower.positions)
+    add(log, "3\n")
+    assert again.wait(1) == [("a.log", "3")]
+
+
 def test_a_file_renamed_while_nothing_read_is_found_under_its_new_name(tmp_path: Path) -> None:
     log, positions = tmp_path / "a.log", dict[bytes, bytes]()
     source = FileSource([f"{tmp_path}/*.log"], lines_first=None, follow=False)

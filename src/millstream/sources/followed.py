@@ -50,6 +50,8 @@ class FollowedFiles:
         self._tails: dict[Path, FileTail] = {}
         self._renamed: dict[Path, FileTail] = {}
         """Files that a pattern means and that another tail still reads: it was renamed under its eyes."""
+        self._looked_at: dict[FilePattern, Sequence[Path]] = {}
+        """What each search found last; the same list where nothing changed."""
         self._gone_since_us: dict[Path, int] = {}
         self._further: dict[bytes, bytes | None] = {}
         """What is to be stored with the next lines."""
@@ -78,7 +80,10 @@ class FollowedFiles:
     def search(self) -> None:
         """Look for files that are new, and forget those that are long gone."""
         for pattern in self._patterns:
-            self._add_new(pattern.search(), None)
+            found = pattern.search()
+            if found is not self._looked_at.get(pattern) or self._renamed:
+                self._looked_at[pattern] = found
+                self._add_new(found, None)
         if self._patterns:
             self._forget()
 
@@ -112,14 +117,13 @@ class FollowedFiles:
                 continue
             before = tail.position
             reading = tail.read(final=final)
+            self._further |= self._left(tail, before)
             if reading is None:
                 self._close_some(tail)
                 continue
-            further = self._further | self._left(tail, before)
-            if reading.lines:
+            further = self._further
+            if reading.lines:  # the positions of one without lines may not be stored
                 self._further = {}
-            else:
-                self._further = further
             yield Reading(reading.lines, {**further, **reading.positions}) if further else reading
             self._close_some(tail)
 
