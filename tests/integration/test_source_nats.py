@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -228,6 +230,25 @@ def test_a_password_is_asked_for_and_is_in_no_message(tmp_path: Path, monkeypatc
             assert "hunter" not in str(found.value)
             monkeypatch.setenv("MILLSTREAM_NATS_USER", "ann")
             monkeypatch.setenv("MILLSTREAM_NATS_PASSWORD", "hunter2")
+            run(app, nats(broker.url, stream="x"))
+            assert "no such stream" in app.sources["x"].notes[0]
+    finally:
+        broker.stop()
+
+
+def test_tls_is_spoken_with_the_authority_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl to make a certificate")
+    certificate, key = tmp_path / "server.pem", tmp_path / "server.key"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    command += ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2"]
+    subprocess.run([*command, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
+    broker = NatsBroker(tmp_path, "--tls", "--tlscert", str(certificate), "--tlskey", str(key))
+    try:
+        with App(tmp_path / "log.db") as app:
+            with pytest.raises(SourceError, match=r"(?i)certificate"):
+                run(app, nats(broker.url, stream="x"))
+            monkeypatch.setenv("MILLSTREAM_NATS_TLS_CA", str(certificate))
             run(app, nats(broker.url, stream="x"))
             assert "no such stream" in app.sources["x"].notes[0]
     finally:

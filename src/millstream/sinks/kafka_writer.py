@@ -208,6 +208,7 @@ class TransactionWriter(NotedWriter):
                     "bootstrap.servers": self._sink.servers,
                     "group.id": self._name,
                     "enable.auto.commit": False,
+                    "isolation.level": "read_committed",  # a number counts once its transaction is finished
                     "log_level": 2,
                 },
                 logger=_log,
