@@ -77,6 +77,16 @@ def test_event_without_the_value_does_not_count() -> None:
     assert alerts(DISTINCT, event(0, "a"), event(1, "b"), event(2, None)) == []
 
 
+def test_parts_of_fields_can_be_what_events_have_in_common_and_what_is_counted() -> None:
+    text = DISTINCT.replace('by = ["source_ip"]', 'by = ["fields.place"]').replace('"user"', "\"field('who is it')\"")
+    events = [event(second, fields={"place": "x", "who is it": who}) for second, who in enumerate("aab")]
+    assert alerts(text, *events) == []
+    other = event(9, fields={"place": "y", "who is it": "c"})
+    assert alerts(text, *events, other) == []
+    [found] = alerts(text, *events, event(9, fields={"place": "x", "who is it": "c"}))
+    assert (found.count, found.by) == (3, {"fields.place": "x"})
+
+
 def test_late_value_counts_where_it_belongs() -> None:
     assert len(alerts(DISTINCT, event(0, "a"), event(40, "c"), event(20, "b"))) == 1
     assert len(alerts(DISTINCT, event(0, "a"), event(100, "x"), event(20, "b"), event(10, "c"))) == 1

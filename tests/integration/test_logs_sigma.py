@@ -317,6 +317,26 @@ def test_value_count_counts_different_values(tmp_path: Path) -> None:
     assert len(alerts(tmp_path, [FAILED, text], [login(n, False, user) for n, user in enumerate("abc")])) == 1
 
 
+def test_correlations_group_and_count_by_any_field_of_an_event(tmp_path: Path) -> None:
+    refused = """
+title: Refused
+name: refused
+logsource: {product: windows, service: security}
+detection:
+    selection: {EventID: 4625}
+    condition: selection
+"""
+    text = correlation("value_count", "refused", "    condition: {gte: 2, field: TargetUserName}", by="IpAddress")
+    events = [
+        windows(4625, 0, TargetUserName="ann", IpAddress="1.1.1.1"),
+        windows(4625, 1, TargetUserName="ann", IpAddress="1.1.1.1"),
+        windows(4625, 2, TargetUserName="bob", IpAddress="2.2.2.2"),
+    ]
+    assert alerts(tmp_path, [refused, text], events) == []
+    [found] = alerts(tmp_path, [refused, text], [*events, windows(4625, 3, TargetUserName="eve", IpAddress="1.1.1.1")])
+    assert (found.count, found.by) == (2, {"field('IpAddress')": "1.1.1.1"})
+
+
 def test_temporal_correlations_are_sequences(tmp_path: Path) -> None:
     ordered = correlation("temporal_ordered", "failed, accepted")
     forward, backward = [login(0, False), login(5, True)], [login(0, True), login(5, False)]
@@ -341,7 +361,7 @@ def test_temporal_correlations_are_sequences(tmp_path: Path) -> None:
         (["title: [unclosed"], ["0.yml"]),
         (["just text"], ["0.yml"]),
         ([FAILED, correlation("event_count", "failed", "    condition: {lt: 3}")], ["'Together'", "gte"]),
-        ([FAILED, correlation("event_count", "failed", "    condition: {gte: 3}", by="Odd")], ["'Together'", "Odd"]),
+        ([FAILED, correlation("event_count", "failed", "    condition: {gte: 3}", by='"O\'x"')], ["'Together'", "O'x"]),
         ([FAILED, correlation("event_count", "missing", "    condition: {gte: 3}")], ["missing"]),
         ([FAILED, correlation("value_avg", "failed", "    condition: {gte: 3, field: pid}")], ["value_avg"]),
     ],

@@ -15,7 +15,7 @@ from millstream.logs.detect import Detector, Memory
 from millstream.logs.ignore import ignored
 from millstream.logs.outputs import Output
 from millstream.logs.rules import Rule, Steps
-from millstream.logs.where import condition
+from millstream.logs.where import column_of, condition
 from millstream.parsers.log_event import LogEvent
 from millstream.records import time_to_us
 from millstream.run.supervisor import Running
@@ -193,7 +193,10 @@ def add_rule(stream: Stream, rule: Rule, alerts: Topic[Alert], *, begun_us: Call
     else:
         stream = stream.filter(found)
     detector = Detector(rule, begun_us=begun_us)
-    by = rule.by
+    parts = {column: column_of(name) for name, column in rule.columns.items() if column != name}
+    if parts:
+        stream = stream.with_columns(**parts)
+    by = [rule.columns[name] for name in rule.by]
     if not by:
         # One memory for all events: of a field that is the same for all of them.
         stream, by = stream.with_columns(source=pl.lit("")), ["source"]

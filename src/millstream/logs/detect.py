@@ -53,6 +53,7 @@ class Detector:
         self._one = rule.detection
         self._begun_us = begun_us
         self._quiet_us = rule.quiet_us
+        self._columns = rule.columns
 
     @property
     def ttl_us(self) -> int:
@@ -93,7 +94,7 @@ class Detector:
             case Rate() as one:
                 return memory, self._rate(one, memory, value, at_us)
             case Absence() as one:
-                memory.by = {name: _plain(getattr(value, name)) for name in one.by}
+                memory.by = self._by(value)
                 memory.times = [max([at_us, *memory.times])]
                 context.set_timer(time_from_us(memory.times[0] + duration_us(one.within)))
                 return memory, None
@@ -123,7 +124,7 @@ class Detector:
 
     def _distinct(self, one: Threshold, memory: Memory, value: Any, at_us: int) -> Alert | None:
         assert one.distinct is not None
-        given = getattr(value, one.distinct)
+        given = getattr(value, self._columns[one.distinct])
         if given is None:
             return None
         within_us = duration_us(one.within)
@@ -202,8 +203,11 @@ class Detector:
         if memory.told_us is not None and at_us - memory.told_us < max(self._quiet_us, 1):
             return None
         memory.told_us = at_us
-        by = {name: _plain(getattr(value, name)) for name in self.rule.by}
-        return self._alert(value.time, msgspec.structs.asdict(value), first_us, count, by, value.raw)
+        return self._alert(value.time, msgspec.structs.asdict(value), first_us, count, self._by(value), value.raw)
+
+    def _by(self, value: Any) -> dict[str, Any]:
+        """Return what an event has in common with others of its key."""
+        return {name: _plain(getattr(value, self._columns[name])) for name in self.rule.by}
 
     def _alert(
         self, at: datetime, fields: Mapping[str, Any], first_us: int, count: int, by: dict[str, Any], raw: str

@@ -33,7 +33,7 @@ from millstream.durations import duration_us
 from millstream.errors import UsageError
 from millstream.logs.alert import Level
 from millstream.logs.ignore import Ignore, ignored
-from millstream.logs.where import FIELDS, condition
+from millstream.logs.where import FIELDS, column_of, condition
 
 DEFAULT: Final = Path(__file__).with_name("default.toml")
 RULES_MAX: Final = 5000
@@ -141,6 +141,16 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return [] if isinstance(one, Each) else one.by
 
     @property
+    def columns(self) -> dict[str, str]:
+        """Return what the fields of `by` and `distinct` are called in the events that the rule sees.
+
+        A part of `fields` has a column of its own there.
+        """
+        one = self.detection
+        named = [*self.by, *([one.distinct] if isinstance(one, Threshold) and one.distinct is not None else [])]
+        return {name: name if name in FIELDS else f"part_{place}" for place, name in enumerate(named)}
+
+    @property
     def quiet_us(self) -> int:
         return duration_us(self.quiet)
 
@@ -210,8 +220,7 @@ def _check(rule: Rule, what: str) -> None:
             _duration(getattr(one, name), f"{what}, {name}", least_us=0 if name == "learn" else 1)
     distinct = [one.distinct] if isinstance(one, Threshold) and one.distinct is not None else []
     for name, field in (*(("by", field) for field in rule.by), *(("distinct", field) for field in distinct)):
-        if field not in FIELDS:
-            raise UsageError(f"{what}, {name}: events have no field {field!r}; they have {', '.join(FIELDS)}")
+        column_of(field, what=f"{what}, {name}")
     count = getattr(one, "count", 1)
     if not 1 <= count <= COUNT_MAX:
         raise UsageError(f"{what}, count: {count} is not from 1 to {COUNT_MAX:,}")

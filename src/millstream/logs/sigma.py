@@ -16,7 +16,7 @@ import msgspec
 
 from millstream.errors import MillstreamError, UsageError
 from millstream.logs.alert import Level
-from millstream.logs.rules import COUNT_MAX, Each, Rule, Steps, Threshold
+from millstream.logs.rules import COUNT_MAX, Each, Rule, Steps, Threshold, check_rules
 from millstream.logs.sigma_fields import GROUPS, LogSource, log_source
 from millstream.logs.where import FIELDS, condition
 
@@ -110,10 +110,13 @@ class _Reader:
         made: list[Rule] = []
         for rule in merged.get_output_rules():
             try:
+                some: list[Rule] = []
                 if isinstance(rule, SigmaRule):
-                    made += self._rules(rule)
+                    some = list(self._rules(rule))
                 elif isinstance(rule, SigmaCorrelationRule):
-                    made += self._correlation(rule)
+                    some = list(self._correlation(rule))
+                check_rules(some, "as a rule of ours")
+                made += some
             except (SigmaError, _Unusable, MillstreamError, NotImplementedError, AttributeError) as error:
                 self._problem(_called(rule), error)
         return SigmaRules(tuple(made), tuple(self._problems))
@@ -235,9 +238,7 @@ def _least(rule: SigmaCorrelationRule) -> int:
 
 def _group(field: str) -> str:
     found = GROUPS.get(field, field)
-    if found not in FIELDS:
-        raise _Unusable(f"it groups or counts by {field!r}; only fields of every event can be: {', '.join(FIELDS)}")
-    return found
+    return found if found in FIELDS else f"field('{found}')"
 
 
 def _list(value: str | list[str] | None) -> list[str]:

@@ -74,19 +74,15 @@ _CHANNELS: Final = {
 _WEB: Final = {"c-ip": "COALESCE(field('c-ip'), source_ip)", "cs-username": "COALESCE(field('cs-username'), user)"}
 
 GROUPS: Final = {
-    "TargetUserName": "user",
-    "SubjectUserName": "user",
-    "User": "user",
-    "IpAddress": "source_ip",
-    "SourceIp": "source_ip",
     "src_ip": "source_ip",
     "c-ip": "source_ip",
     "Computer": "host",
     "ComputerName": "host",
     "hostname": "host",
+    "EventID": "event_id",
     "CommandLine": "command",
 }
-"""What correlations group by -> a field of every event: a part of `fields` cannot be one."""
+"""What correlations group and count by -> the field of an event, where it is not a part of `fields` of that name."""
 
 
 def log_source(product: str | None, service: str | None, category: str | None) -> LogSource | None:

@@ -71,6 +71,21 @@ def condition(text: str, *, what: str = "where", of: type[msgspec.Struct] = LogE
     return found if used else found & pl.col("time").is_not_null()
 
 
+def column_of(name: str, *, what: str = "by") -> pl.Expr:
+    """Return a field of an event, or a part of `fields`, as a Polars expression.
+
+    Raises:
+        UsageError: Events have no such field.
+    """
+    import polars as pl
+
+    if name in FIELDS:
+        return pl.col(name)
+    if re.fullmatch(_FIELD, name) is None:
+        raise UsageError(f"{what}: events have no field {name!r}; they have {', '.join(FIELDS)}, and fields.NAME")
+    return pl.col("fields").str.json_path_match(_path_said(name))
+
+
 def path_of(name: str) -> str:
     """Return the JSON path of a part of `fields`: of `a.b` and of `"name with blanks"`.
 
@@ -85,15 +100,18 @@ def path_of(name: str) -> str:
     return "$" + "".join(f"['{part}']" for part in inner)
 
 
+def _path_said(said: str) -> str:
+    """Return the JSON path of `fields.NAME` or `field('NAME')`."""
+    return path_of(said[len(_INNER) :] if said.startswith(_INNER) else f'"{said.split(chr(39))[1]}"')
+
+
 def _quoted(token: re.Match[str], names: set[str]) -> str:
     if token["network"]:
         address = _TOKEN.sub(lambda inner: _quoted(inner, names), token["address"])
         pattern = network_pattern(token["cidr"])
         return f"({address} ~ '{pattern}')"
     if token["field"]:
-        said = token["field"]
-        name = said[len("fields.") :] if said.startswith("fields.") else f'"{said.split(chr(39))[1]}"'
-        return f'"{_INNER}{path_of(name)}"'
+        return f'"{_INNER}{_path_said(token["field"])}"'
     return f'"{token[0]}"' if token[0] in names else token[0]
 
 
