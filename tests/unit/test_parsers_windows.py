@@ -363,3 +363,18 @@ def test_every_event_that_is_known_is_in_the_documentation() -> None:
     assert {number for _, number in MEANINGS} == listed
     actions = {action for one in MEANINGS.values() for action in (one.action, one.failed) if action is not None}
     assert {action for action in actions if f"`{action}`" not in page} == set()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        " " * 200_000,
+        "\ufeff" + " " * 200_000 + "<Event",
+        "<Event><System>" + "<a/>" * 50_000 + "</System></Event>",
+        "<?xml " + " " * 200_000,
+    ],
+    ids=["spaces", "mark", "elements", "declaration"],
+)
+def test_long_line_is_read_in_linear_time(text: str) -> None:
+    # In quadratic time, as it once was, this does not end before the limit of a test.
+    assert read_record(text) is None

@@ -28,7 +28,9 @@ AUDIT_FAILURE: Final = 0x10_0000_0000_0000
 AUDIT_SUCCESS: Final = 0x20_0000_0000_0000
 
 _DECODER: Final = msgspec.json.Decoder(dict[str, Any])
-_XML_START: Final = re.compile(r"\ufeff?(?:\s*<\?xml[^>]{0,200}\?>)?\s*(?=<Event[\s>])")
+_BEFORE: Final = "\ufeff \t\r\n"
+"""What may stand in front of an event: a byte order mark, white space."""
+_XML_START: Final = re.compile(r"(?:<\?xml[^>]{0,200}\?>\s*)?(?=<Event[\s>])")
 _ATTRIBUTES: Final = "#attributes"
 _TEXT: Final = "#text"
 
@@ -194,7 +196,8 @@ class _Reader:
         self.root: dict[str, Any] = {}
         self._open: list[dict[str, Any]] = [self.root]
         self._texts: list[list[str]] = [[]]
-        self._unnamed = 0
+        self._counts: list[dict[str, int]] = [{}]
+        """How often each name came, of the elements that are open."""
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
         if len(self._open) > DEPTH_MAX:
@@ -209,16 +212,16 @@ class _Reader:
         if name == "Data" and len(self._open) == 3:
             parent.setdefault("Data", {_TEXT: []})[_TEXT].append(element)
         else:
-            place, count = name, 0
-            while place in parent:
-                count += 1
-                place = f"{name}_{count}"
-            parent[place] = element
+            counts = self._counts[-1]
+            count = counts[name] = counts.get(name, -1) + 1
+            parent[f"{name}_{count}" if count else name] = element
         self._open.append(element)
         self._texts.append([])
+        self._counts.append({})
 
     def end(self, name: str) -> None:
         element, text = self._open.pop(), "".join(self._texts.pop())
+        self._counts.pop()
         if text.strip() or not element:
             element[_TEXT] = text
 
@@ -230,6 +233,7 @@ class _Reader:
 
 
 def _xml_event(text: str) -> Mapping[str, Any] | None:
+    text = text.lstrip(_BEFORE)
     start = _XML_START.match(text)
     if start is None:
         return None
