@@ -100,7 +100,12 @@ DIRECTORY: Final = Table(
             kind=Kind.LOGIN,
             action="authentication_failed",
         ),
-        shape("", r".*Authentication failed[^O]{0,100}ODErrorCredentials.*", kind=Kind.LOGIN, action="authentication_failed"),
+        shape(
+            "",
+            r".*Authentication failed[^O]{0,100}ODErrorCredentials.*",
+            kind=Kind.LOGIN,
+            action="authentication_failed",
+        ),
     ),
 )
 
