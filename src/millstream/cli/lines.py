@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple, Protocol
 
 from millstream import limits
+from millstream.sources.journal_export import START, ExportReader
 
 BLOCK_BYTES: Final = 8 * 1024 * 1024
 """About 50,000 lines of a typical event: enough for columns at full speed, little enough to hold a few of."""
@@ -91,16 +92,21 @@ def _read_past_line(reader: Reader, block_bytes: int) -> bytes:
 
 
 class FileReader:
-    """A file, plain or gzip (told by its first bytes, not by its name), that knows how far it is."""
+    """A file that knows how far it is: plain, gzip, or an export of the journal, told by its first bytes, not its name.
+
+    An export is read as lines of JSON, as journalctl writes them.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self._lines: BinaryIO = file
+        self._lines: Reader = file
         self.size_bytes = os.fstat(file.fileno()).st_size
-        start = file.read(2)
+        start = file.read(len(START))
         file.seek(0)
-        if start == b"\x1f\x8b":
-            self._lines = gzip.GzipFile(fileobj=file)  # type: ignore[assignment] # a BinaryIO in all but its declaration
+        if start.startswith(b"\x1f\x8b"):
+            self._lines = gzip.GzipFile(fileobj=file)
+        elif start == START:
+            self._lines = ExportReader(file)
 
     def read(self, size: int, /) -> bytes:
         return self._lines.read(size)
