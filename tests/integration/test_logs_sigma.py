@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -380,6 +381,18 @@ def test_rule_that_cannot_be_used_is_named_and_the_others_are_used(
 def test_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no Sigma rules at"):
         read_sigma(tmp_path / "nowhere")
+
+
+def test_without_pysigma_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sigma.collection", None)
+    with pytest.raises(UsageError, match=r"pip install 'millstream\[sigma\]'"):
+        read(tmp_path, FAILED)
+
+
+def test_regular_expression_that_the_engine_does_not_know_is_a_problem(tmp_path: Path) -> None:
+    found = read(tmp_path, rule("a: {user|re: '(?=x)y'}\ncondition: a"))
+    assert found.rules == ()
+    assert "0.yml" in found.problems[0]
 
 
 def test_rules_with_one_title_have_different_names(tmp_path: Path) -> None:
