@@ -15,7 +15,7 @@ import pytest
 
 from millstream import sinks
 from millstream.sinks import Sink
-from millstream.sources.syslog_server import split_frames
+from millstream.sources.syslog_frames import split_frames
 from millstream.testing.sink_suite import SinkSuite, Sold
 
 MARK = b"<14>1 - - - - - - end of the test"

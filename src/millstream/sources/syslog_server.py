@@ -7,7 +7,9 @@
 | TLS (RFC 5425) | the same |
 
 Syslog knows no acknowledgement: what a sender has sent and we have not stored is lost when we are killed. What waits in
-the sockets of a process that is only slow is not: TCP senders wait, and UDP has a receive buffer of megabytes.
+the sockets of a process that is only slow is not: TCP senders wait, and UDP has a receive buffer of megabytes. Nor is
+what is under way at a stop: connections are closed on our side only, which tells a sender to connect anew and to keep
+what it has not sent, and what it had sent is read to its end.
 """
 
 from __future__ import annotations
@@ -25,9 +27,8 @@ from millstream.errors import SettingsError
 from millstream.parsers.event_parser import LogEventParser
 from millstream.parsers.log_lines import LogParser
 from millstream.sources.source import Line, Note, Reading
+from millstream.sources.syslog_frames import counted_length, split_frames
 
-MESSAGE_BYTES_MAX: Final = 256 * 1024
-"""A longer one becomes several."""
 READ_BYTES: Final = 64 * 1024
 READING_LINES: Final = 10_000
 """Of one reading, which is stored as one: at 20,000 messages a second it is full twice a second."""
@@ -37,6 +38,10 @@ RECEIVE_BUFFER_BYTES: Final = 32 * 1024 * 1024
 """Asked for, for UDP; Linux gives what `net.core.rmem_max` allows, and more to root."""
 CONNECTIONS_MAX: Final = 1000
 HANDSHAKE_S: Final = 10.0
+FAREWELL_S: Final = 3.0
+"""How long senders may go on after they were told that we stop."""
+QUIET_S: Final = 0.3
+"""One that is silent for so long then has nothing on its way."""
 _STOP_CHECK_S: Final = 0.5
 _BACKLOG: Final = 256
 
@@ -66,14 +71,12 @@ class SyslogServer:
         if udp is None and tcp is None and tls is None:
             raise SettingsError("say where to listen for syslog: udp=, tcp= or tls=, each a host and a port")
         self._context = tls_context
+        self._places = {name: place for name, place in (("udp", udp), ("tcp", tcp), ("tls", tls)) if place is not None}
         self._sockets: dict[str, socket.socket] = {}
-        try:
-            for name, address in (("udp", udp), ("tcp", tcp), ("tls", tls)):
-                if address is not None:
-                    self._sockets[name] = _listen(name, address)
-        except BaseException:
-            self.close()
-            raise
+        self._peers: dict[socket.socket, _Peer] = {}
+        self._in_hand: list[Line] = []
+        """Read, and not known to be stored."""
+        self._listen()
         self.dropped = 0
         """Connections that were refused: there were too many."""
         self._reading = False
@@ -85,16 +88,28 @@ class SyslogServer:
     @property
     def ports(self) -> Mapping[str, int]:
         """Where it listens: `udp`, `tcp`, `tls` to port."""
-        return {name: found.getsockname()[1] for name, found in self._sockets.items()}
+        return {name: port for name, (_, port) in self._places.items()}
 
     def following(self) -> Sequence[str]:
         return tuple(f"syslog {name} port {port}" for name, port in self.ports.items()) if self._reading else ()
 
     def close(self) -> None:
         """Stop listening."""
-        for found in self._sockets.values():
+        for found in (*self._sockets.values(), *self._peers):
             found.close()
         self._sockets.clear()
+        self._peers.clear()
+
+    def _listen(self) -> None:
+        """Listen where that is not done already, now and after a stop at the same ports."""
+        try:
+            for name, (host, port) in self._places.items():
+                if name not in self._sockets:
+                    self._sockets[name] = _listen(name, (host, port))
+                    self._places[name] = (host, self._sockets[name].getsockname()[1])
+        except BaseException:
+            self.close()
+            raise
 
     def parser(self, origin: str) -> LogEventParser:
         return LogParser(origin)
@@ -102,30 +117,55 @@ class SyslogServer:
     def read(
         self, positions: Mapping[bytes, bytes], stop: threading.Event, note: Note
     ) -> Generator[Reading, None, None]:
+        self._listen()
         with selectors.DefaultSelector() as selector:
-            peers: dict[socket.socket, _Peer] = {}
             for name, found in self._sockets.items():
                 selector.register(found, selectors.EVENT_READ, name)
+            for connection in self._peers:
+                selector.register(connection, selectors.EVENT_READ, None)
             self._reading = True
             try:
-                while True:
-                    ending = stop.is_set()
-                    lines = self._gather(selector, peers, note, 0.0 if ending else _STOP_CHECK_S)
-                    if lines:
-                        yield Reading(lines, {})
-                    elif ending:
-                        break
-                for peer in peers.values():
-                    if rest := peer.rest():
-                        yield Reading(rest, {})
+                if self._in_hand:
+                    yield from self._given()
+                while not stop.is_set():
+                    self._in_hand = self._gather(selector, note, _STOP_CHECK_S)
+                    yield from self._given()
+                yield from self._farewell(selector, note)
             finally:
                 self._reading = False
-                for connection in peers:
-                    connection.close()
+                if stop.is_set():
+                    for connection in self._peers:
+                        connection.close()
+                    self._peers.clear()
 
-    def _gather(
-        self, selector: selectors.BaseSelector, peers: dict[socket.socket, _Peer], note: Note, patience_s: float
-    ) -> list[Line]:
+    def _given(self) -> Generator[Reading, None, None]:
+        if self._in_hand:
+            yield Reading(self._in_hand, {})
+        # Asked for the next one: this one is stored.
+        self._in_hand = []
+
+    def _farewell(self, selector: selectors.BaseSelector, note: Note) -> Generator[Reading, None, None]:
+        """Tell senders that we stop, and read what they have sent."""
+        for name in ("tcp", "tls"):
+            listener = self._sockets.pop(name, None)
+            if listener is not None:
+                while self._accept(listener, name, selector, note):
+                    pass  # those that wait have sent something, perhaps
+                selector.unregister(listener)
+                listener.close()
+        for connection in self._peers:
+            with contextlib.suppress(OSError):
+                socket.socket.shutdown(connection, socket.SHUT_WR)  # below TLS, which would wait for an answer
+        until = time.monotonic() + FAREWELL_S
+        while self._in_hand or time.monotonic() < until:
+            self._in_hand = self._gather(selector, note, QUIET_S if self._peers else 0.0)
+            if not self._in_hand:
+                break
+            yield from self._given()
+        self._in_hand = [line for peer in self._peers.values() for line in peer.rest()]
+        yield from self._given()
+
+    def _gather(self, selector: selectors.BaseSelector, note: Note, patience_s: float) -> list[Line]:
         """Return what comes within a moment, once something came."""
         lines: list[Line] = []
         until = time.monotonic() + patience_s
@@ -141,9 +181,9 @@ class SyslogServer:
                 if key.data == "udp":
                     _receive(found, lines)
                 elif key.data is not None:
-                    self._accept(found, key.data, selector, peers, note)
-                elif not peers[found].receive(lines):
-                    lines += peers.pop(found).rest()
+                    self._accept(found, key.data, selector, note)
+                elif not self._peers[found].receive(lines):
+                    lines += self._peers.pop(found).rest()
                     selector.unregister(found)
                     found.close()
             if lines and not before:
@@ -155,24 +195,25 @@ class SyslogServer:
         listener: socket.socket,
         name: str,
         selector: selectors.BaseSelector,
-        peers: dict[socket.socket, _Peer],
         note: Note,
-    ) -> None:
+    ) -> bool:
+        """Take a sender that wants to connect; False: there is none."""
         try:
             connection, address = listener.accept()
-        except OSError:
-            return  # it has given up already
-        if len(peers) >= CONNECTIONS_MAX:
+        except OSError as error:
+            return isinstance(error, ConnectionError)  # it has given up already
+        if len(self._peers) >= CONNECTIONS_MAX:
             connection.close()
             self.dropped += 1
             note(f"more than {CONNECTIONS_MAX:,} senders of syslog are connected; others are refused")
-            return
+            return True
         connection.setblocking(False)
         if name == "tls":
             assert self._context is not None
             connection = self._context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
-        peers[connection] = _Peer(connection, f"syslog://{address[0]}", note)
+        self._peers[connection] = _Peer(connection, f"syslog://{address[0]}", note)
         selector.register(connection, selectors.EVENT_READ, None)
+        return True
 
 
 class _Peer:
@@ -214,56 +255,6 @@ class _Peer:
         return [Line(self._origin, data)] if data else []
 
 
-def split_frames(data: bytes) -> tuple[list[bytes], bytes]:
-    """Return the messages of a stream that are complete, and the rest.
-
-    Source: RFC 6587, 3.4.1 (octet counting) and 3.4.2 (line ends).
-    """
-    messages: list[bytes] = []
-    place = 0
-    while place < len(data):
-        length = _length(data, place)
-        if length is not None:
-            start, size = length
-            if size > MESSAGE_BYTES_MAX:
-                # No sender means that; what follows is taken as lines.
-                start, size = place, 0
-            elif start + size > len(data):
-                break
-            else:
-                _add(messages, data[start : start + size])
-                place = start + size
-                continue
-        end = min((found for found in (data.find(b"\n", place), data.find(b"\0", place)) if found >= 0), default=-1)
-        if end < 0:
-            if len(data) - place < MESSAGE_BYTES_MAX:
-                break
-            end = place + MESSAGE_BYTES_MAX - 1
-            messages.append(data[place : end + 1])
-        else:
-            _add(messages, data[place:end])
-        place = end + 1
-    return messages, data[place:]
-
-
-def _length(data: bytes, place: int) -> tuple[int, int] | None:
-    """Return where a counted message begins and how long it is; None where there is no count."""
-    end = data.find(b" ", place, place + 8)
-    count = data[place:end]
-    if end < 0 or not count.isdigit() or count.startswith(b"0"):
-        return None
-    # A line that begins with a number is no frame: a message begins with its priority.
-    if end + 1 < len(data) and data[end + 1 : end + 2] != b"<":
-        return None
-    return end + 1, int(count)
-
-
-def _add(messages: list[bytes], message: bytes) -> None:
-    message = message.rstrip(b"\r\n\0")
-    if message:
-        messages.append(message)
-
-
 def _receive(found: socket.socket, lines: list[Line]) -> None:
     """Add the datagrams that are there."""
     while len(lines) < READING_LINES:
@@ -271,7 +262,7 @@ def _receive(found: socket.socket, lines: list[Line]) -> None:
             data, address = found.recvfrom(READ_BYTES)
         except OSError:
             return
-        counted = _length(data, 0)
+        counted = counted_length(data, 0)
         if counted is not None and sum(counted) == len(data):
             data = data[counted[0] :]  # logger(1) counts also what is a datagram
         data = data.rstrip(b"\r\n\0")
