@@ -412,3 +412,36 @@ def test_client_of_apache_is_found_behind_an_error_of_the_system() -> None:
 def test_level_that_is_none_is_none(level: str) -> None:
     [event] = events("json", f'{{"level":{level},"msg":"hi"}}')
     assert (event.severity, event.message) == (None, "hi")
+
+
+@pytest.mark.parametrize(
+    ("line", "program", "action"),
+    [
+        ('Sun Mar  1 10:00:00 2026 [pid 2] [ann] FAIL LOGIN: Client "203.0.113.9"', "vsftpd", "login_failed"),
+        (
+            "2026-03-01 10:00:00 203.0.113.9:4000 [ann] Peer Connection Initiated with [AF_INET]203.0.113.9:4000",
+            "openvpn",
+            "login",
+        ),
+        (
+            "Mar 01 10:00:00 imap-login: Info: Login: user=<ann>, method=PLAIN, rip=203.0.113.9, lip=10.0.0.1",
+            "dovecot",
+            "login",
+        ),
+        (
+            "2026/03/01 10:00:00 [7] auth failed on module data from a.b (203.0.113.9) for ann: password mismatch",
+            "rsyncd",
+            "login_failed",
+        ),
+    ],
+)
+def test_server_with_a_file_of_its_own_is_understood(line: str, program: str, action: str) -> None:
+    [event] = events("timed", line)
+    assert (event.program, event.action, event.user, event.source_ip) == (program, action, "ann", "203.0.113.9")
+    assert abs(event.time - TEN) <= timedelta(hours=14)
+
+
+def test_log_of_fail2ban_says_who_is_banned() -> None:
+    line = "2026-03-01 10:00:00,123 fail2ban.actions        [7]: NOTICE  [sshd] Ban 203.0.113.9"
+    [event] = events("application", line)
+    assert (event.action, event.service, event.source_ip, event.severity) == ("banned", "sshd", "203.0.113.9", NOTICE)

@@ -35,6 +35,7 @@ from typing import Any, Final
 from millstream.parsers.event_parser import ReadLine
 from millstream.parsers.levels import severity_from
 from millstream.parsers.log_event import Kind
+from millstream.parsers.messages.tables import read_message
 from millstream.parsers.times import AT_START, parse_time
 
 _UPPER: Final = (
@@ -119,6 +120,9 @@ _PHP: Final = re.compile(
 _WITHOUT_TIME: Final = re.compile(
     r"(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL):(?P<logger>[\w.]{1,100}):(?P<message>.*)", re.DOTALL
 )
+_DOVECOT_TIME: Final = re.compile(r"(?P<time>[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d) (?P<rest>.*)", re.DOTALL)
+_PROCESS: Final = re.compile(r"(?:\[(?:pid )?|pid )(?P<pid>\d{1,10})\]? ")
+_SERVERS: Final = ("vsftpd", "openvpn", "dovecot", "rsyncd", "smbd", "pure-ftpd", "fail2ban")
 _SHAPES: Final = (_GLOG, _LOGCAT, _REDIS_LINE, _RUBY, _MONGO, _SQL_SERVER, _VDSM, _PHP, _WITHOUT_TIME)
 
 
@@ -137,16 +141,32 @@ def application_reader(zone: tzinfo | None = None) -> ReadLine:
 
 
 def timed_reader(zone: tzinfo | None = None) -> ReadLine:
-    """Return what reads a line that begins with a time, in brackets or not, and has any text behind."""
+    """Return what reads a line that begins with a time, in brackets or not, and has any text behind.
+
+    Servers that write a file of their own instead of syslog have their messages understood: see `_SERVERS`.
+    """
 
     def read(text: str, now: datetime) -> Mapping[str, Any] | None:
-        match = _TIME.match(text)
+        match = _TIME.match(text) or _DOVECOT_TIME.match(text)
         time = parse_time(match["time"], now=now, zone=zone) if match else None
         if match is None or time is None:
             return None
-        return {"time": time, "message": match["rest"].lstrip("]:;,| \t-").strip()}
+        message = match["rest"].lstrip("]:;,| \t-").strip()
+        return {"time": time, "message": message, **_server(message)}
 
     return read
+
+
+def _server(message: str) -> dict[str, Any]:
+    """Return what a message says if it is one of a server; with the server as the program."""
+    process = _PROCESS.match(message)
+    said_by = {"pid": int(process["pid"])} if process is not None else {}
+    text = message[process.end() :] if process is not None else message
+    for program in _SERVERS:
+        found = read_message(program, text)
+        if found:
+            return {"program": program, **said_by, **found}
+    return {}
 
 
 def _of_shape(parts: dict[str, str | None], now: datetime, zone: tzinfo | None) -> dict[str, Any]:
@@ -211,6 +231,9 @@ def _by_level(text: str, now: datetime, zone: tzinfo | None) -> dict[str, Any] |
     if threads:
         fields["thread"] = " ".join(threads)
     severity = severity_from(level["upper"] or level["lower"] or level["word"])
+    if rest.startswith(" fail2ban."):
+        said |= {"message": rest.strip(), **read_message("fail2ban", rest.strip())}
+        fields = {}
     return {**said, "time": time, "severity": severity, "fields": fields or None}
 
 
