@@ -23,7 +23,7 @@ from millstream.parsers.log_event import LogEvent
 LOGROTATE = shutil.which("logrotate") or shutil.which("logrotate", path="/usr/sbin:/sbin")
 FOLLOW = Path(__file__).with_name("following_process.py")
 WRITE = Path(__file__).with_name("writing_log_process.py")
-LINES_MIN = 6000
+LINES_MIN = 5000
 LINES = int(os.environ.get("MILLSTREAM_TORTURE_LINES", LINES_MIN))
 RATE = 4000
 PAUSE_S = 0.3
