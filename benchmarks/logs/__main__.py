@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchmarks.command import run
 
-NAMES = ("access", "follow", "sshd", "syslog", "templates", "brokers")
+NAMES = ("access", "follow", "sshd", "syslog", "templates", "brokers", "sealing")
 
 if __name__ == "__main__":
     run("benchmarks.logs", NAMES)
