@@ -163,12 +163,14 @@ def _show(
     from millstream.log.seals.key import key_from
     from millstream.log.seals.seal import seals_of
     from millstream.logs.application import EVENTS, LogsApplication
+    from millstream.logs.steps.chain import Chain
     from millstream.run.signals import stopped_by_signals
 
     data.mkdir(parents=True, exist_ok=True)
     with App(str(data / "millstream.db")) as app:
         key = key_from(os.environ) if config.sealed or seals_of(EVENTS) in app.log.topics() else None
-        logs = LogsApplication(app, config.rules, config.outputs, sealed=config.sealed, seal_key=key)
+        steps = Chain(config.steps, os.environ) if config.steps else None
+        logs = LogsApplication(app, config.rules, config.outputs, sealed=config.sealed, seal_key=key, steps=steps)
         printer = Printer(logs, since, shown, as_json=json)
         printer.print_notes(config.unusable)
         if not follow:
@@ -176,6 +178,7 @@ def _show(
             printer.print_alerts()
             printer.print_events()
             printer.print_notes(follower.notes)
+            printer.print_counts(follower.dropped, follower.routed)
             return 0
         stop = threading.Event()
         # Polars has an own look at Ctrl-C, and raises it where a query runs: then the event is set as well.
@@ -186,6 +189,7 @@ def _show(
                 printer.print_alerts()
                 printer.print_notes([*follower.notes, *logs.troubles()])
                 printer.wait(stop)
+        printer.print_counts(follower.dropped, follower.routed)
     return 0
 
 

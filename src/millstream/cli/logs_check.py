@@ -53,7 +53,7 @@ def _config_line(one: ConfigOutcome) -> str:
 
 
 def _summary(config: Config, examples: int, wrong: int) -> str:
-    parts = {"sources": len(config.sources), "outputs": len(config.outputs)}
+    parts = {"sources": len(config.sources), "steps": len(config.steps), "outputs": len(config.outputs)}
     said = [f"{count} {name}" for name, count in parts.items() if count]
     unusable = [f"{len(config.unusable)} not used"] if config.unusable else []
     return ", ".join([*said, f"{len(config.rules)} rules", *unusable, f"{examples} examples", f"{wrong} wrong"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
@@ -67,6 +67,16 @@ class Printer:
             if note not in self._said:
                 self._said.add(note)
                 print(note, file=sys.stderr)
+
+    def print_counts(self, dropped: Mapping[str, int], routed: Mapping[str, int]) -> None:
+        """Say at the end what is not among the events, and why."""
+        if self._as_json and (dropped or routed):
+            print_json({"dropped": dict(dropped), "routed": dict(routed)})
+            return
+        for step, count in dropped.items():
+            print(f"{step} left out {count:,} events", file=sys.stderr)
+        for topic, count in routed.items():
+            print(f"{count:,} events went to topic {topic}", file=sys.stderr)
 
     def wait(self, stop: threading.Event) -> None:
         self._logs.events.wait({0: self._events}, WAIT_S, until=stop.is_set)

@@ -19,6 +19,7 @@ from millstream.logs.where import column_of, condition
 from millstream.parsers.log_event import LogEvent
 from millstream.records import time_to_us
 from millstream.run.supervisor import Running
+from millstream.sources.handling import Handling
 from millstream.sources.source import Source
 from millstream.sources.system import SystemFollower, follow_system, system_sources
 
@@ -59,6 +60,7 @@ class LogsApplication:
         seal_key: bytes | None = None,
         events: str = EVENTS,
         alerts: str = ALERTS,
+        steps: Handling | None = None,
     ) -> None:
         """Declare topics, rules and outputs; nothing runs yet.
 
@@ -66,12 +68,13 @@ class LogsApplication:
             sealed: Seal events as they are stored, with `seal_key` where there is one; see `follow_system`.
             events: The topic of the events: another one for what was read again.
             alerts: The topic of the alerts.
+            steps: What is done with events before they are stored: a `Chain` of `logs.steps.chain`.
 
         Raises:
             UsageError: A condition is wrong, or an output cannot write what it is given.
         """
         self.app = app
-        self._follow = functools.partial(follow_system, app, events, sealed=sealed, seal_key=seal_key)
+        self._follow = functools.partial(follow_system, app, events, sealed=sealed, seal_key=seal_key, handling=steps)
         self.rules = tuple(rule for rule in rules if rule.enabled)
         self.events: Topic[LogEvent] = app.topic(events, LogEvent, time="time")
         self.alerts: Topic[Alert] = app.topic(alerts, Alert, time="time")

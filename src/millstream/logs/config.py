@@ -25,6 +25,8 @@ from millstream.logs.listeners import Listener
 from millstream.logs.outputs import Output
 from millstream.logs.rules import Rule, check_rules
 from millstream.logs.sigma import read_sigma
+from millstream.logs.steps.step import StepTable
+from millstream.logs.steps.tables import StepKind
 from millstream.logs.tables import read_table, read_toml, tables_of, with_environment
 from millstream.logs.where import FIELDS, condition
 from millstream.parsers.formats import format_of
@@ -81,6 +83,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     origin: str = ""
     """The file, for messages."""
     sources: tuple[Listener, ...] = ()
+    steps: tuple[StepTable, ...] = ()
     rules: tuple[Rule, ...] = ()
     outputs: tuple[Output, ...] = ()
     examples: tuple[Example, ...] = ()
@@ -103,7 +106,7 @@ class SigmaTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A file, or a folder of them."""
 
 
-TABLES: Final = ("source", "rule", "sigma", "output", "example")
+TABLES: Final = ("source", "step", "rule", "sigma", "output", "example")
 
 
 def read_config(path: Path, environment: Mapping[str, str] | None = None) -> Config:
@@ -145,9 +148,13 @@ def parse_config(text: str, origin: str, environment: Mapping[str, str] | None =
     examples = reader.tables("example", Example)
     for example, what in zip(examples, reader.names("example"), strict=True):
         _check(example, what)
+    steps = reader.tables("step", StepKind)
+    for step, what in zip(steps, reader.names("step"), strict=True):
+        _check(step, what)
     return Config(
         origin=origin,
         sources=tuple(sources),
+        steps=tuple(steps),
         rules=tuple(rules),
         outputs=tuple(outputs),
         examples=tuple(examples),
@@ -203,8 +210,8 @@ def _check_outputs(outputs: list[Output], names: list[str]) -> None:
             condition(output.where, what=f"{what}, where", of=LogEvent if output.of == "events" else Alert)
 
 
-def _check(table: Listener | Output | Example, what: str) -> None:
-    if "${" in repr(table):
+def _check(table: Listener | StepTable | Output | Example, what: str) -> None:
+    if not isinstance(table, StepTable) and "${" in repr(table):
         return  # what stands there is not known here
     try:
         table.check()

@@ -11,7 +11,8 @@ import contextlib
 import logging
 import sys
 import threading
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Protocol
@@ -22,10 +23,11 @@ from millstream.log.log import Log
 from millstream.log.seals.sealer import Sealer, is_sealed
 from millstream.log.topic import Topic
 from millstream.parsers.event_parser import LogEventParser, event_columns
-from millstream.parsers.log_event import LogEvent
+from millstream.parsers.log_event import LogEvent, event_of
 from millstream.parsers.system_event import Severity
 from millstream.records import time_from_us
 from millstream.sources.files import FileSource, system_files
+from millstream.sources.handling import Handling
 from millstream.sources.journal import JournalSource, journal_is_kept
 from millstream.sources.linux import linux_sources
 from millstream.sources.log_directory import LOG_DIRECTORY
@@ -66,6 +68,7 @@ def follow_system(
     sources: Sequence[Source] | None = None,
     sealed: bool = False,
     seal_key: bytes | None = None,
+    handling: Handling | None = None,
 ) -> SystemFollower:
     """Start to write this machine's event log to a topic, in the background; return at once.
 
@@ -77,6 +80,7 @@ def follow_system(
         sealed: Seal each record as it is stored, so that `doctor --verify` names the first that was altered later. A
             topic that was sealed once always is.
         seal_key: The key of the seals, of `log.seals.key`; None: whoever may write the file could make them anew.
+        handling: What is done with events before they are stored: what it takes out never reaches the disk.
 
     Guarantees:
         Exactly once into the topic: one transaction of the engine stores lines and positions.
@@ -87,7 +91,7 @@ def follow_system(
         sources = system_sources(lines_first=lines_first)
     topic = opened.topic(topic_name, LogEvent, time="time")
     sealer = Sealer(topic, seal_key) if sealed or is_sealed(topic) else None
-    return SystemFollower(topic, sources, clock=opened.clock, sealer=sealer)
+    return SystemFollower(topic, sources, clock=opened.clock, sealer=sealer, handling=handling)
 
 
 def system_sources(*, lines_first: int = 200, follow: bool = True) -> list[Source]:
@@ -125,8 +129,13 @@ class SystemFollower:
         clock: Clock,
         notes: Sequence[str] = (),
         sealer: Sealer | None = None,
+        handling: Handling | None = None,
     ) -> None:
         self.topic = topic
+        self._handling = handling
+        self._counts_lock = threading.Lock()
+        self._dropped: Counter[str] = Counter()
+        self._routed: Counter[str] = Counter()
         self._clock = clock
         self._sources = tuple(sources)
         self._notes = list(notes)
@@ -158,6 +167,18 @@ class SystemFollower:
     def records(self) -> int:
         """Lines stored since this start."""
         return self._writer.records - self._announced
+
+    @property
+    def dropped(self) -> Mapping[str, int]:
+        """Events that were left out since this start, by the step that left them out."""
+        with self._counts_lock:
+            return dict(self._dropped)
+
+    @property
+    def routed(self) -> Mapping[str, int]:
+        """Events that were stored in other topics since this start, by topic."""
+        with self._counts_lock:
+            return dict(self._routed)
 
     def join(self) -> None:
         """Wait until all sources have ended by themselves, as those do that do not follow."""
@@ -212,7 +233,7 @@ class SystemFollower:
             readings = source.read(positions, self._stop, self.note)
             try:
                 for reading in readings:
-                    self._writer.store(self._parse(reading, source, parsers), reading.positions, epoch)
+                    self._store(self._parse(reading, source, parsers), reading.positions, epoch)
                 return  # told to stop, or nothing there to follow
             except ConflictError:
                 self._writer.reload()
@@ -227,7 +248,28 @@ class SystemFollower:
                 return
             finally:
                 readings.close()
+                if self._handling is not None:
+                    self._handling.forget()
             self._stop.wait(_PAUSE_SECONDS)
+
+    def _store(
+        self, values: list[LogEvent] | pl.DataFrame, positions: Mapping[bytes, bytes | None], epoch: int
+    ) -> None:
+        """Store what is kept of some events."""
+        if self._handling is None or not len(values):
+            self._writer.store(values, positions, epoch)
+            return
+        now = time_from_us(self._clock.now_us())
+        handled = self._handling.apply(event_columns(values) if isinstance(values, list) else values, now=now)
+        kept: list[LogEvent] | pl.DataFrame = handled.kept
+        if isinstance(values, list):
+            kept = [event_of(row) for row in handled.kept.iter_rows(named=True)]
+        log = self.topic.log
+        beside = [(log.topic(name, LogEvent, time="time"), frame) for name, frame in handled.routed.items()]
+        self._writer.store(kept, positions, epoch, beside=beside, anyway=True)
+        with self._counts_lock:
+            self._dropped.update(handled.dropped)
+            self._routed.update({name: frame.height for name, frame in handled.routed.items()})
 
     def _parse(
         self, reading: Reading, source: Source, parsers: dict[str, LogEventParser]

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
-from millstream.engines.protocol import Append, OffsetMove, StateChange
+from millstream.engines.protocol import Append, OffsetMove, StateChange, StateRange
 from millstream.errors import CommitConflictError
 from millstream.log.seals.seal import NO_HEAD
 from millstream.log.seals.sealer import Sealer
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _STATE_PARTITION: Final = 0
+_TURN: Final = b"millstream.turn"
+"""In the state, beside the positions: counts commits, so that one without values finds out as well that it is late."""
 _HEAD: Final = b"millstream.seals.head"
 """In the state, beside the positions: the head of the chain of seals, by which each commit finds its predecessor."""
 
@@ -39,6 +41,7 @@ class OnceWriter(Generic[T]):
         self._lock = threading.Lock()
         self._epoch = 0
         """Counts reloads: positions read before the last one may be old."""
+        self._turn: bytes | None = None
         self._committed: dict[int, int] = {}
         self._ends: dict[int, int] = {}
         self.records = 0
@@ -49,7 +52,7 @@ class OnceWriter(Generic[T]):
         """Return the stored positions of all sources, and the epoch to hand to `store`."""
         with self._lock:
             state = self._group.state(_STATE_PARTITION)
-            return self._epoch, {key: value for key, value in state.items() if key != _HEAD}
+            return self._epoch, {key: value for key, value in state.items() if key not in (_HEAD, _TURN)}
 
     @property
     def is_new(self) -> bool:
@@ -64,21 +67,35 @@ class OnceWriter(Generic[T]):
             # Read before any position is: what another process stores in between makes the next commit fail, not lie.
             self._committed = dict(info.committed)
             self._ends = dict(info.end_offsets)
+            self._turn = self._group.state(_STATE_PARTITION, within=StateRange.of_prefix(_TURN)).get(_TURN)
             self._epoch += 1
             if self._sealer is not None:
                 self._sealer.load()
 
-    def store(self, values: Sequence[T] | pl.DataFrame, positions: Mapping[bytes, bytes | None], epoch: int) -> None:
+    def store(
+        self,
+        values: Sequence[T] | pl.DataFrame,
+        positions: Mapping[bytes, bytes | None],
+        epoch: int,
+        *,
+        beside: Sequence[tuple[Topic[T], pl.DataFrame]] = (),
+        anyway: bool = False,
+    ) -> None:
         """Store values and positions, all or nothing.
 
         Without values nothing is stored: their positions come with the next ones.
 
+        Args:
+            beside: Values for other topics, in the same transaction.
+            anyway: Store the positions also without values: those that were there are to be in no topic.
+
         Raises:
             CommitConflictError: Another process stored since `epoch`; nothing was changed. Reload and read positions.
         """
-        if not len(values):
+        if not len(values) and not beside and not anyway:
             return
-        appends = self._topic.encode(values)
+        appends = self._topic.encode(values) if len(values) else []
+        others = [append for topic, frame in beside for append in topic.encode(frame)]
         state = [StateChange(_STATE_PARTITION, key, value) for key, value in positions.items()]
         with self._lock:
             if epoch != self._epoch:
@@ -88,7 +105,7 @@ class OnceWriter(Generic[T]):
                 for partition, start in self._committed.items()
                 if self._ends[partition] > start
             ]
-            stored = self._commit(moves, state, appends)
+            stored = self._commit(moves, state, appends, others)
             for move in moves:
                 self._committed[move.partition] = move.end
             for position, append in zip(stored, appends, strict=False):  # behind them are those of the seals
@@ -97,20 +114,34 @@ class OnceWriter(Generic[T]):
             self.records += len(values)
 
     def _commit(
-        self, moves: Sequence[OffsetMove], state: Sequence[StateChange], appends: Sequence[Append]
+        self,
+        moves: Sequence[OffsetMove],
+        state: Sequence[StateChange],
+        appends: Sequence[Append],
+        others: Sequence[Append],
     ) -> list[Position]:
         """Commit, with the seals of what is appended where this topic is sealed."""
+        turn = _next_turn(self._turn)
+        state = [*state, StateChange(_STATE_PARTITION, _TURN, turn)]
+        expect = [StateChange(_STATE_PARTITION, _TURN, self._turn)]
         sealer = self._sealer
-        if sealer is None:
-            return self._group.commit(moves, state=state, appends=appends)
+        if sealer is None or not appends:
+            stored = self._group.commit(moves, state=state, appends=[*appends, *others], expect=expect)
+            self._turn = turn
+            return stored
         seals, head = sealer.seal(appends, self._ends)
         before = None if sealer.head == NO_HEAD else sealer.head
         stored = self._group.commit(
             moves,
             state=[*state, StateChange(_STATE_PARTITION, _HEAD, head)],
-            appends=[*appends, *seals],
+            appends=[*appends, *others, *seals],
             # Who sealed meanwhile has made this head an old one.
-            expect=[StateChange(_STATE_PARTITION, _HEAD, before)],
+            expect=[*expect, StateChange(_STATE_PARTITION, _HEAD, before)],
         )
+        self._turn = turn
         sealer.head = head
         return stored
+
+
+def _next_turn(turn: bytes | None) -> bytes:
+    return (int.from_bytes(turn or b"", "big") + 1).to_bytes(8, "big")

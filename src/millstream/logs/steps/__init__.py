@@ -1,0 +1,13 @@
+"""What is done with events before they are stored: `[[step]]` tables of a configuration, in their order.
+
+General layout:
+    step        what a step is; the keys that all kinds share
+    chain       steps one after another, and what each leaves out
+    redact      secrets and personal data, before they reach the disk
+    patterns    how they look; tokens: what replaces them
+    thinning    filter, sample, dedupe, limit: which events are kept
+    changes     set, rename, remove, host, received, time, parse: fields
+    tables      all kinds by name
+
+All work on columns: a reading is handled at once, however it was cut.
+"""

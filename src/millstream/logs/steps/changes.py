@@ -1,0 +1,229 @@
+"""Steps that change fields: set, rename, remove, host, received, time, parse."""
+
+from __future__ import annotations
+
+import re
+import socket
+import zoneinfo
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from millstream.durations import duration
+from millstream.errors import UsageError
+from millstream.logs.steps.step import TEXT_FIELDS, Step, StepTable, check_field
+from millstream.parsers.event_parser import event_columns
+from millstream.parsers.formats import format_of
+from millstream.parsers.log_event import LogEvent, event_of
+
+if TYPE_CHECKING:
+    import polars as pl
+
+FURTHER: Final = "fields."
+"""In front of a name that is one of `fields`."""
+SETTABLE: Final = (*(name for name in TEXT_FIELDS if name != "raw"), "action")
+_SIGNED: Final = re.compile(r"([+-])(.+)")
+_KEPT: Final = ("time", "source", "raw", "raw_bytes", "format")
+"""What another format of the message does not change; the time is that of the line unless the message has one."""
+
+Change = Callable[[LogEvent, datetime], LogEvent]
+
+
+class SetTable(StepTable, frozen=True, kw_only=True, tag="set"):
+    """Fields with a fixed text."""
+
+    values: dict[str, str]
+
+    def check(self) -> None:
+        super().check()
+        for name in self.values:
+            _check_name(name, "values")
+
+    def open(self, environment: Mapping[str, str]) -> Step:
+        return _Each(lambda event, now: _changed(event, self.values))
+
+
+class RenameTable(StepTable, frozen=True, kw_only=True, tag="rename"):
+    """Fields under another name; the old one is empty then."""
+
+    names: dict[str, str]
+
+    def check(self) -> None:
+        super().check()
+        for pair in self.names.items():
+            for name in pair:
+                _check_name(name, "names")
+
+    def open(self, environment: Mapping[str, str]) -> Step:
+        return _Each(self._rename)
+
+    def _rename(self, event: LogEvent, now: datetime) -> LogEvent:
+        found = {old: _get(event, old) for old in self.names}
+        gone: dict[str, Any] = {old: None for old, value in found.items() if value is not None}
+        new = {
+            new: value if new.startswith(FURTHER) else _as_text(value)
+            for old, new in self.names.items()
+            if (value := found[old]) is not None
+        }
+        return _changed(event, gone | new)
+
+
+class RemoveTable(StepTable, frozen=True, kw_only=True, tag="remove"):
+    """Fields made empty. The line itself stays in `raw`."""
+
+    names: list[str]
+
+    def check(self) -> None:
+        super().check()
+        for name in self.names:
+            _check_name(name, "names")
+
+    def open(self, environment: Mapping[str, str]) -> Step:
+        gone = dict.fromkeys(self.names)
+        return _Each(lambda event, now: _changed(event, gone))
+
+
+class HostTable(StepTable, frozen=True, kw_only=True, tag="host"):
+    """The name of this machine, where a line has none."""
+
+    name: str | None = None
+    """None: as the system says."""
+
+    def open(self, environment: Mapping[str, str]) -> Step:
+        import polars as pl
+
+        return _Columns(lambda now: pl.col("host").fill_null(self.name or socket.gethostname()))
+
+
+class ReceivedTable(StepTable, frozen=True, kw_only=True, tag="received"):
+    """When a line was read: `fields.received`."""
+
+    def open(self, environment: Mapping[str, str]) -> Step:
+        return _Each(lambda event, now: _changed(event, {"fields.received": now.isoformat()}))
+
+
+class TimeTable(StepTable, frozen=True, kw_only=True, tag="time"):
+    """Repairs of time stamps; in this order."""
+
+    zone: str | None = None
+    """Of lines whose times have none; they were read as of this machine's zone."""
+    shift: str | None = None
+    """Of a clock that is off: added to each time, such as "-1h"."""
+    future: str | None = None
+    """A time further than this after it was read becomes the time of reading."""
+
+    def check(self) -> None:
+        super().check()
+        if self.zone is None and self.shift is None and self.future is None:
+            raise UsageError("give zone, shift or future")
+        self._shift()
+        if self.zone is not None:
+            _zone(self.zone)
+        if self.future is not None:
+            duration(self.future)
+
+    def open(self, environment: Mapping[str, str]) -> Step:
+        return _Each(self._repair)
+
+    def _repair(self, event: LogEvent, now: datetime) -> LogEvent:
+        from msgspec.structs import replace
+
+        time = event.time
+        if self.zone is not None:
+            # The wall clock that the parser saw, on a wall elsewhere.
+            time = time.astimezone().replace(tzinfo=_zone(self.zone)).astimezone(event.time.tzinfo)
+        time += self._shift()
+        if self.future is not None and time > now + duration(self.future):
+            time = now.astimezone(event.time.tzinfo)
+        return event if time == event.time else replace(event, time=time)
+
+    def _shift(self) -> timedelta:
+        if self.shift is None:
+            return timedelta()
+        found = _SIGNED.fullmatch(self.shift)
+        if found is None:
+            raise UsageError(f'shift is {self.shift!r}; give a sign and a duration, such as "-1h" or "+90s"')
+        return duration(found[2]) * (-1 if found[1] == "-" else 1)
+
+
+class ParseTable(StepTable, frozen=True, kw_only=True, tag="parse"):
+    """Reads the message as lines of another format: what it says goes before what was there."""
+
+    format: str
+
+    def check(self) -> None:
+        super().check()
+        found = format_of(self.format)
+        if found.type is not LogEvent or not hasattr(found.parser(""), "events"):
+            raise UsageError(f"format: lines of {self.format!r} do not become events")
+
+    def open(self, environment: Mapping[str, str]) -> Step:
+        return _Each(self._parse)
+
+    def _parse(self, event: LogEvent, now: datetime) -> LogEvent:
+        from msgspec.structs import replace
+
+        # A parser of its own for each: the time of another line says nothing here.
+        parser: Any = format_of(self.format).parser(event.source)
+        [found] = parser.events([event.message.encode()], now=event.time)
+        new = {name: value for name in LogEvent.__struct_fields__ if (value := getattr(found, name)) is not None}
+        fields = {**(event.fields or {}), **new.pop("fields", {})}
+        kept = {name: value for name, value in new.items() if name not in _KEPT or name == "time"}
+        return replace(event, **kept, fields=fields or None)
+
+
+class _Each(Step):
+    """Changes events one by one."""
+
+    def __init__(self, change: Change) -> None:
+        self._change = change
+
+    def apply(self, frame: pl.DataFrame, *, now: datetime) -> pl.DataFrame:
+        changed = event_columns([self._change(event_of(row), now) for row in frame.iter_rows(named=True)])
+        return frame.with_columns(changed.get_columns())
+
+
+class _Columns(Step):
+    """Changes a column."""
+
+    def __init__(self, change: Callable[[datetime], pl.Expr]) -> None:
+        self._change = change
+
+    def apply(self, frame: pl.DataFrame, *, now: datetime) -> pl.DataFrame:
+        return frame.with_columns(self._change(now))
+
+
+def _changed(event: LogEvent, values: Mapping[str, Any]) -> LogEvent:
+    """Return an event with other values; those that are None go."""
+    from msgspec.structs import replace
+
+    own = {name: value for name, value in values.items() if not name.startswith(FURTHER)}
+    if "message" in own and own["message"] is None:
+        own["message"] = ""  # it always has one
+    further = {name[len(FURTHER) :]: value for name, value in values.items() if name.startswith(FURTHER)}
+    if further:
+        fields = {**(event.fields or {}), **further}
+        own["fields"] = {name: value for name, value in fields.items() if value is not None} or None
+    return replace(event, **own) if own else event
+
+
+def _get(event: LogEvent, name: str) -> Any:
+    return (event.fields or {}).get(name[len(FURTHER) :]) if name.startswith(FURTHER) else getattr(event, name)
+
+
+def _as_text(value: Any) -> str:
+    import msgspec
+
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def _check_name(name: str, what: str) -> None:
+    if not name.startswith(FURTHER) or name == FURTHER:
+        check_field(name, f"{what} (or fields.NAME for one of your own)", SETTABLE)
+
+
+def _zone(name: str) -> zoneinfo.ZoneInfo:
+    try:
+        return zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError) as error:
+        raise UsageError(f'zone: there is no {name!r}; give a name such as "Europe/Berlin"') from error

@@ -1,0 +1,35 @@
+"""All kinds of `[[step]]`.
+
+A new kind is a `StepTable` with a tag, its name here, and its part of docs/logs-steps.md.
+"""
+
+from __future__ import annotations
+
+from millstream.logs.steps.chain import RouteTable
+from millstream.logs.steps.changes import (
+    HostTable,
+    ParseTable,
+    ReceivedTable,
+    RemoveTable,
+    RenameTable,
+    SetTable,
+    TimeTable,
+)
+from millstream.logs.steps.redact import RedactTable
+from millstream.logs.steps.thinning import DedupeTable, FilterTable, LimitTable, SampleTable
+
+StepKind = (
+    RedactTable
+    | FilterTable
+    | SampleTable
+    | DedupeTable
+    | LimitTable
+    | RouteTable
+    | SetTable
+    | RenameTable
+    | RemoveTable
+    | HostTable
+    | ReceivedTable
+    | TimeTable
+    | ParseTable
+)
