@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from millstream.parsers.formats import Format
     from millstream.sources.evtx_lines import EvtxLines
     from millstream.sources.line_split import Split
+    from millstream.sources.macos_array import ArrayLines
 
 SAMPLE_BYTES = 256 * 1024
 """Of a file, to see which format it is in."""
@@ -155,7 +156,9 @@ def _put_format(
     """Store lines as what a parser makes of them."""
     from millstream.cli.lines import PipeReader, open_file
     from millstream.cli.load_format import FormatLoader
+    from millstream.parsers.formats import format_of
     from millstream.sources.evtx_lines import is_evtx_file, open_evtx
+    from millstream.sources.macos_array import ArrayLines, is_array_file
 
     source = "standard input" if file is None or str(file) == "-" else str(file)
     loader = FormatLoader(topic, format.parser(source), cut)
@@ -169,6 +172,8 @@ def _put_format(
             print(note, file=sys.stderr)
         return code
     with open_file(file) as reader:
+        if format is format_of("macos") and is_array_file(file):
+            return _load(shell, loader, topic, ArrayLines(reader), source=file.name, skip=skip)
         return _load(shell, loader, topic, reader, source=file.name, skip=skip)
 
 
@@ -284,7 +289,7 @@ def _load(
     shell: Shell,
     loader: Loader | FormatLoader,
     topic: Topic[Any],
-    reader: FileReader | PipeReader | EvtxLines,
+    reader: FileReader | PipeReader | EvtxLines | ArrayLines,
     *,
     source: str,
     skip: int,
