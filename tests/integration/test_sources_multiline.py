@@ -13,6 +13,7 @@ from tests.integration.tail_follower import Follower, add, rotate
 from millstream.errors import SettingsError, UsageError
 from millstream.sources.line_split import LINE_BYTES_MAX
 from millstream.sources.multiline import EVENT_LINES_MAX, Multiline, multiline
+from millstream.sources.traces import PRESETS, Compiled
 
 PYTHON = """\
 Traceback (most recent call last):
@@ -261,3 +262,14 @@ def test_nothing_is_lost_whatever_the_bytes_are(preset: str) -> None:
         assert consumed
     wanted = [line.rstrip(b"\r") for line in data.split(b"\n") if line.rstrip(b"\r")]
     assert [line for line in b"\n".join(found).split(b"\n") if line] == wanted
+
+
+@pytest.mark.parametrize("preset", ["traces", "docker", "cri"])
+def test_no_line_takes_quadratic_time(preset: str) -> None:
+    """Quadratic would be hours for lines of this length: the time limit of tests is what notices it."""
+    machine = Compiled(PRESETS[preset])
+    for unit in (b"(", b"a.", b" ", b":1", b"'", b"\\", b"a.Exception", b"(a", b"x:1:in `", b'{"log":"'):
+        line = unit * (LINE_BYTES_MAX // len(unit))
+        machine.begin(line)
+        for state in PRESETS[preset].states:
+            machine.after(state, line)
