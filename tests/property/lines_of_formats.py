@@ -27,6 +27,14 @@ LINES: Final = tuple(
         "<13>Mar  1 10:00:00 web sudo:  ann : TTY=pts/0 ; PWD=/home/ann ; USER=root ; COMMAND=/usr/bin/id -u",
         "2026-03-01T10:00:00.123456+01:00 web kernel: [ 12.3] usb 1-2: New USB device found, "
         "idVendor=0781, idProduct=5581",
+        "Mar  1 10:00:00 web dovecot: imap-login: Disconnected: Connection closed (auth failed, 3 attempts in 9 secs): "
+        "user=<ann>, method=PLAIN, rip=203.0.113.9, lip=10.0.0.1, TLS",
+        "Mar  1 10:00:00 web smbd[7]: Auth: [SMB2,(null)] user [D]\\[ann] at [x] with [NTLMv2] status [NT_STATUS_OK] "
+        "workstation [PC] remote host [ipv4:203.0.113.9:4000] became [D]\\[ann]",
+        "Mar  1 10:00:00 web kernel: [ 1.2] [UFW BLOCK] IN=eth0 OUT= MAC=00:1b SRC=203.0.113.9 DST=10.0.0.1 LEN=40 "
+        "PROTO=TCP SPT=4000 DPT=22",
+        'Sun Mar  1 10:00:00 2026 [pid 2] [ann] FAIL LOGIN: Client "203.0.113.9"',
+        "2026-03-01 10:00:00 203.0.113.9:4000 [ann] Peer Connection Initiated with [AF_INET]203.0.113.9:4000",
         "2026-03-01 10:00:00,123 [main] INFO  com.shop.Till:12 - it works",
         "[2026-03-01T10:00:00,123][INFO ][o.e.n.Node     ] [node-1] it works",
         "2026-03-01T10:00:00.123Z  INFO 7 --- [shop] [main] c.e.App : it works",
