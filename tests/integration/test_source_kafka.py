@@ -267,3 +267,20 @@ def test_a_setting_that_is_none_is_an_error_without_its_secret() -> None:
     with pytest.raises(UsageError, match=r"no\.such\.setting") as found:
         next(source.messages({}, threading.Event(), print))
     assert "hunter2" not in str(found.value)
+
+
+def test_partitions_of_several_brokers_are_read_once(tmp_path: Path) -> None:
+    """A second counterpart: the cluster that the client itself has for tests, of three brokers."""
+    from confluent_kafka import Producer
+
+    cluster = Producer({"bootstrap.servers": "none", "test.mock.num.brokers": 3, "log_level": 0})
+    brokers = cluster.list_topics(timeout=PATIENCE_S).brokers.values()
+    source = kafka("kafka://" + ",".join(f"{one.host}:{one.port}" for one in brokers), "spread")
+    for start in (0, 1000):
+        for number in range(start, start + 1000):
+            cluster.produce("spread", b'{"number":%d}' % number, partition=number % 4)
+        assert cluster.flush(PATIENCE_S) == 0
+        with App(tmp_path / "log.db") as app:
+            run(app, source)
+            assert numbers(app) == [*range(start + 1000)]
+            assert len(app.sources["spread"].positions()) == 4
