@@ -191,8 +191,8 @@ def address_of(data: bytes) -> str | None:
 
 
 def _is_likely(record: LoginRecord) -> bool:
-    """Return whether a record is one of this layout and not of another by chance."""
-    return record.is_possible and record.seconds in _LIKELY
+    """Return whether a record is one of this layout and not of another by chance; an empty one (0) may be of any."""
+    return record.is_possible and record.type > 0 and record.seconds in _LIKELY
 
 
 def _is_text(record: LoginRecord) -> bool:
