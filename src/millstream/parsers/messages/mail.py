@@ -47,8 +47,8 @@ DOVECOT: Final = Table(
         shape("", rf"{_SERVICE}(?:Login|Logged in): {_WHO}(?:,.*)?", action="login", **LOGIN),
         shape(
             "",
-            rf"{_SERVICE}(?:Aborted login|Disconnected|Login aborted)[^(]*\(.*auth[_ ]failed[^)]{0, 100}\)(?: "
-            rf"\([^)]{0, 100}\))?: "
+            rf"{_SERVICE}(?:Aborted login|Disconnected|Login aborted)[^(]*\(.*auth[_ ]failed[^)]{{0,100}}\)(?: "
+            rf"\([^)]{{0,100}}\))?: "
             rf"{_WHO}(?:,.*)?",
             action="login_failed",
             **LOGIN_FAILED,
