@@ -14,8 +14,11 @@ General layout:
                     what each format says of one line
     logins, devices what the records of sources/logins and sources/devices mean; audit_records: auditd's, taken apart
     grok            patterns of a user's own
-    times, levels, named
+    application, containers, delimited, proxies, haproxy
+                    the same: applications, what runtimes put around lines, CSV and Zeek, proxies and load balancers
+    times, months, levels, named
                     times of any form, words for how bad it is, fields under whatever name
+    templates/      what kinds of lines there are, where no format is known
     formats, choose all formats by name; which one some lines are in
     messages/       what programs say: sshd, sudo, su, logins, systemd, cron, the kernel's USB, accounts
 

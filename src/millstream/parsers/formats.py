@@ -1,6 +1,6 @@
 """The formats of text that can be asked for by name: which parser reads one, and what it makes.
 
-A new format is a parser, a line here, and its part of docs/logs.md.
+A new format is a parser, a line here, and its row in docs/logs-formats.md.
 """
 
 from __future__ import annotations
