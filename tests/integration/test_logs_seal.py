@@ -6,6 +6,7 @@ import random
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -386,6 +387,28 @@ def test_two_writers_make_one_chain(log: Log) -> None:
         except CommitConflictError:
             once.reload()
     assert (verify(log, "logs").findings, verify(log, "logs").records) == ((), 40)
+
+
+def test_check_is_right_while_others_append(log: Log) -> None:
+    stop = threading.Event()
+    store(log, 5)
+
+    def write() -> None:
+        once = writer(log)
+        number = 5
+        while not stop.is_set():
+            once.store([event(number), event(number + 1)], {}, once.positions()[0])
+            number += 2
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        seen = [verify(log, "logs") for _ in range(40)]
+    finally:
+        stop.set()
+        thread.join()
+    assert [found.findings for found in seen] == [()] * 40
+    assert seen[-1].records > seen[0].records
 
 
 _WRITES = """

@@ -101,14 +101,16 @@ class _Check:
 
     def run(self, progress: Callable[[int, int], None] | None) -> None:
         chain: Topic[Seal] = self._log.topic(seals_of(self._name), Seal)
-        [part] = chain.info().partitions
         if self._name not in self._log.topics():
             raise _Altered(self._name, "the topic is gone, its seals are not")
         topic: Topic[Any] = self._log.topic(self._name)
-        records = _Records(topic)
+        # Others go on appending meanwhile. What is there now has its seals by then, and these have their records later.
+        there = topic.end_offsets()
+        [part] = chain.info().partitions
+        records = _Records(topic, there)
         place = part.start_offset
         while place < part.end_offset:
-            some = self._read(chain, place)
+            some = [entry for entry in self._read(chain, place) if entry[0] < part.end_offset]
             records.look_ahead([seal for _, seal in some])
             for offset, seal in some:
                 self._link(seal, offset, first=offset == part.start_offset)
@@ -182,8 +184,10 @@ class _Check:
 class _Records:
     """The records of a topic, by the seals that say what they were."""
 
-    def __init__(self, topic: Topic[Any]) -> None:
+    def __init__(self, topic: Topic[Any], there: Mapping[int, int]) -> None:
+        """Take a topic, and up to where its records have to be sealed."""
         self._topic = topic
+        self._there = there
         info = topic.info()
         self._parts: Mapping[int, PartitionInfo] = {part.partition: part for part in info.partitions}
         self._schemas = {number: Schema.decode(data) for number, data in info.schemas.items()} | {0: RAW}
@@ -267,8 +271,8 @@ class _Records:
         """Yield what lies behind the last seals: partition, first offset, end offset."""
         for number, part in self._parts.items():
             at = self._next.get(number)
-            if at is not None and max(at, part.start_offset) < part.end_offset:
-                yield number, max(at, part.start_offset), part.end_offset
+            if at is not None and max(at, part.start_offset) < self._there[number]:
+                yield number, max(at, part.start_offset), self._there[number]
 
 
 def _covers(known: tuple[int, int, int], seal: Seal) -> bool:
