@@ -8,7 +8,7 @@ import pytest
 
 from millstream import UsageError
 from millstream.logs.config import parse_config
-from millstream.logs.listeners import FilesListener, ProcessListener
+from millstream.logs.listeners import FilesListener, ProcessListener, StdinListener
 from millstream.parsers.containers import container_reader
 from millstream.parsers.times import parse_time
 from millstream.sources.files import FileSource
@@ -31,10 +31,17 @@ def test_files_and_processes_are_read_as_they_are_described() -> None:
         command = ["/bin/app", "--verbose"]
         multiline = "traces"
         environment = { LEVEL = "debug" }
+
+        [[source]]
+        kind = "stdin"
+        format = "logfmt"
         """,
         "logs.toml",
     )
-    files, process = found.sources
+    files, process, stdin = found.sources
+    assert isinstance(stdin, StdinListener)
+    [three] = stdin.open()
+    assert three.parser("stdin").format == "logfmt"
     assert isinstance(files, FilesListener)
     assert files.multiline == Multiline(begins=r"\d", quiet="5s")
     assert isinstance(process, ProcessListener)

@@ -33,7 +33,9 @@ from millstream.sources.multiline import Multiline
 from millstream.sources.nats import nats
 from millstream.sources.otlp_server import OtlpServer
 from millstream.sources.process import ProcessSource
+from millstream.sources.sampled import AUTO
 from millstream.sources.source import Source
+from millstream.sources.stdin import StdinSource
 from millstream.sources.syslog_server import SyslogServer
 from millstream.sources.system import system_sources
 from millstream.sources.windows import CHANNELS, WindowsSource
@@ -123,6 +125,19 @@ class ProcessListener(ListenerTable, frozen=True, kw_only=True, tag="process"):
                 restart=follow,
             )
         ]
+
+
+class StdinListener(ListenerTable, frozen=True, kw_only=True, tag="stdin"):
+    """What another program writes into our standard input, to its end."""
+
+    format: str = AUTO
+    multiline: str | Multiline | None = None
+
+    def check(self) -> None:
+        self.open()
+
+    def open(self, *, follow: bool = True) -> Sequence[Source]:
+        return [StdinSource(format=self.format, multiline=self.multiline)]
 
 
 class JournalListener(ListenerTable, frozen=True, kw_only=True, tag="journal"):
@@ -373,6 +388,7 @@ Listener = (
     | EvtxListener
     | MacosListener
     | ProcessListener
+    | StdinListener
 )
 
 
