@@ -18,6 +18,7 @@ from millstream import App, UsageError
 from millstream.logs.application import LogsApplication
 from millstream.logs.config import parse_config
 from millstream.logs.steps.chain import Chain
+from millstream.logs.steps.patterns import PATTERNS
 from millstream.parsers.event_parser import event_columns
 from millstream.parsers.formats import FORMATS
 from millstream.parsers.log_event import LogEvent, event_of
@@ -388,3 +389,24 @@ def test_events_that_are_left_out_or_routed_come_once_over_restarts(tmp_path: Pa
     assert kept[1:] == ["kept"]
     assert routed == ["r1", "r2", "r3"]
     assert counts == [({"step 1 (filter)": 2}, {}), ({"step 1 (filter)": 1}, {"r": 2}), ({}, {"r": 1})]
+
+
+KEYS = ["password", "DB_PASSWD", "api-key", "secret", "token", "pwd", "pass", "credentials", "aws.access_key"]
+AFTER = ["=", ":", " = ", '": "', '\\": \\"', " =>", "\x1c=", "'='"]
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(KEYS), st.sampled_from(AFTER), st.text(max_size=20))
+def test_what_a_pattern_finds_its_hint_finds_too(key: str, after: str, noise: str) -> None:
+    text = f"{noise} {key}{after}Zq9Zq9 {noise}"
+    for pattern in PATTERNS.values():
+        if pattern.find.search(text):
+            assert pl.Series([text]).str.contains(pattern.hint).all(), pattern.name
+    [found] = apply([event(text)], 'kind = "redact"\nwhat = ["secrets"]')
+    assert "Zq9Zq9" not in found.raw
+
+
+@pytest.mark.parametrize("option", ["--password", "--token", "--secret", "--passwd"])
+def test_hint_finds_options(option: str) -> None:
+    [found] = apply([event(f"run {option} Zq9Zq9 x")], 'kind = "redact"\nwhat = ["password"]')
+    assert found.raw == f"run {option} [password] x"

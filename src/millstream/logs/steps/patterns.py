@@ -148,7 +148,8 @@ _ALL: Final = (
             rf"(?is)(?<![a-z0-9]){SECRET_KEYS}(?:\\*[\"']?\s*(?:=>|[=:])\s*|(?<=--password)\s+|"
             rf"(?<=--passwd)\s+|(?<=--token)\s+|(?<=--secret)\s+){_VALUE}"
         ),
-        r"(?i)pass|pwd|secret|token|key|credential",
+        r"(?i)(?:passwd|password|passphrase|secret|key|token|credentials?|pwd|pass)\\*[\"']?[\s\x1c-\x1f]*[=:]"
+        r"|(?i)--(?:password|passwd|token|secret)[\s\x1c-\x1f]",
         of_keys=re.compile(rf"(?i){SECRET_KEYS}"),
     ),
     Pattern(
