@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 from millstream.durations import duration
 from millstream.errors import SinkError, UsageError
@@ -82,7 +82,8 @@ def command(
         UsageError: There is no program, or no such time.
     """
     found = () if isinstance(arguments, str) else tuple(arguments)
-    if not found or not found[0] or not all(isinstance(one, str) and "\0" not in one for one in found):
+    words: Sequence[object] = found  # of a program without types
+    if not found or not found[0] or not all(isinstance(one, str) and "\0" not in one for one in words):
         raise UsageError(f'command({arguments!r}): give a list, the program first, such as ["/usr/local/bin/ban"]')
     seconds = duration(timeout).total_seconds()
     if seconds <= 0:
