@@ -110,3 +110,20 @@ def count(path: Path) -> int:
     with closing(sqlite3.connect(path)) as database:
         found = database.execute("SELECT name FROM sqlite_master WHERE name = 'events'").fetchall()
         return int(database.execute("SELECT count(*) FROM events").fetchone()[0]) if found else 0
+
+
+def test_files_and_what_is_piped_in_are_read_instead_of_this_machine(tmp_path: Path) -> None:
+    (tmp_path / "old.log").write_text("\n".join(LINES) + "\n")
+    options = ("--json", "--since", "2020-01-01T00:00Z")
+    done = millstream("logs", "--read", "old.log", "--no-follow", "--data", "a", *options, folder=tmp_path)
+    assert logins(done.stdout) == 3, done.stderr
+    command = [sys.executable, "-m", "millstream", "logs", "--stdin", "--data", "b", *options]
+    piped = "\n".join(LINES) + "\n"
+    done = subprocess.run(command, cwd=tmp_path, input=piped, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, logins(done.stdout)) == (0, 3), done.stderr
+    done = millstream("logs", "--read", "none.log", folder=tmp_path)
+    assert (done.returncode, "none.log" in done.stderr) == (2, True)
+
+
+def logins(printed: str) -> int:
+    return sum(json.loads(line).get("event", {}).get("kind") == "login" for line in printed.splitlines())

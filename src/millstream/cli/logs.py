@@ -77,12 +77,19 @@ def logs(
             "--listen", metavar="ADDRESS", help="Also from the network: udp:5514, tcp:0.0.0.0:601, otlp:4318."
         ),
     ] = None,
+    read: Annotated[
+        list[Path] | None,
+        typer.Option("--read", metavar="FILE", help="These files, from their first line, instead of this machine."),
+    ] = None,
+    stdin: Annotated[
+        bool, typer.Option("--stdin", help="What is piped in, to its end, instead of this machine.")
+    ] = False,
     start: Annotated[
         str, typer.Option("--from", metavar="PLACE", help="Of reparse: start, an offset, a time, how long ago.")
     ] = "start",
     to: Annotated[str, typer.Option("--to", metavar="TOPIC", help="Of reparse: where the new events go.")] = NEW_TOPIC,
     format: Annotated[
-        str | None, typer.Option("--format", metavar="FORMAT", help="Of reparse: all lines as this. [as each was read]")
+        str | None, typer.Option("--format", metavar="FORMAT", help="Of --read, --stdin, reparse: what lines are.")
     ] = None,
     pattern: Annotated[
         str | None, typer.Option("--pattern", metavar="PATTERN", help="Of reparse: all lines by a pattern.")
@@ -116,6 +123,8 @@ def logs(
         raise UsageError("FILE is for check; give a configuration with --config FILE, rules with --rules FILE")
     shown, begin = _filter(only, where, everything=everything), _since(since)
     found = _configured(config, rules, listen or [])
+    if read or stdin:
+        found = replace(found, sources=_given(read or [], format, stdin=stdin))
     if sigma is not None:
         from millstream.logs.config import with_sigma
 
@@ -163,9 +172,12 @@ def _show(
     from millstream.log.seals.key import key_from
     from millstream.log.seals.seal import seals_of
     from millstream.logs.application import EVENTS, LogsApplication
+    from millstream.logs.listeners import StdinListener
     from millstream.logs.steps.chain import Chain
     from millstream.run.signals import stopped_by_signals
 
+    # A pipe has an end, and so have we then.
+    ends = all(isinstance(listener, StdinListener) for listener in config.sources)
     data.mkdir(parents=True, exist_ok=True)
     with App(str(data / "millstream.db")) as app:
         key = key_from(os.environ) if config.sealed or seals_of(EVENTS) in app.log.topics() else None
@@ -184,13 +196,37 @@ def _show(
         # Polars has an own look at Ctrl-C, and raises it where a query runs: then the event is set as well.
         with stopped_by_signals(stop), logs.following(sources) as follower, suppress(KeyboardInterrupt):
             printer.print_alerts()
-            while not stop.is_set():
+            while not stop.is_set() and not (ends and follower.ended):
                 printer.print_events()
                 printer.print_alerts()
                 printer.print_notes([*follower.notes, *logs.troubles()])
                 printer.wait(stop)
+        if ends and follower.ended:
+            logs.catch_up([])  # what rules and outputs have not seen yet
+        printer.print_events()
+        printer.print_alerts()
         printer.print_counts(follower.dropped, follower.routed)
     return 0
+
+
+def _given(read: Sequence[Path], format: str | None, *, stdin: bool) -> tuple[Listener, ...]:
+    """Return what reads files from their first line, and what is piped in."""
+    from millstream.logs.listeners import EvtxListener, FilesListener, StdinListener
+    from millstream.sources.sampled import AUTO
+
+    missing = [path for path in read if not path.exists()]
+    if missing:
+        raise UsageError(f"--read {missing[0]}: there is no such file")
+    binary = [str(path) for path in read if path.suffix == ".evtx"]
+    text = [str(path) for path in read if path.suffix != ".evtx"]
+    found: list[Listener] = []
+    if text:
+        found.append(FilesListener(paths=text, lines_first=None, format=format or AUTO))
+    if binary:
+        found.append(EvtxListener(paths=tuple(binary)))
+    if stdin:
+        found.append(StdinListener(format=format or AUTO))
+    return tuple(found)
 
 
 def _since(text: str) -> datetime:

@@ -74,8 +74,8 @@ class FilesListener(ListenerTable, frozen=True, kw_only=True, tag="files"):
 
     paths: list[str]
     """Of files, and patterns such as `/var/log/app/*.log`."""
-    lines_first: int = LINES_FIRST
-    """Of a file without a position, at the very first start: its last lines."""
+    lines_first: int | None = LINES_FIRST
+    """Of a file without a position, at the very first start: its last lines; None, which no file can say: all."""
     format: str | None = None
     """A name of `FORMATS`, `auto`, or a pattern; None: syslog."""
     multiline: str | Multiline | None = None

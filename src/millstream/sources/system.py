@@ -169,6 +169,11 @@ class SystemFollower:
         return self._writer.records - self._announced
 
     @property
+    def ended(self) -> bool:
+        """Whether all sources have ended by themselves."""
+        return not any(thread.is_alive() for thread in self._threads)
+
+    @property
     def dropped(self) -> Mapping[str, int]:
         """Events that were left out since this start, by the step that left them out."""
         with self._counts_lock:
