@@ -288,16 +288,16 @@ def test_command_says_what_is_wrong(tmp_path: Path, arguments: list[str], word: 
 def test_command_shows_what_there_is_and_follows_until_ctrl_c(tmp_path: Path) -> None:
     done = millstream("logs", "--no-follow", "--all", "--json", folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    shown = [json.loads(line) for line in done.stdout.splitlines()]
-    began = [line["event"]["message"] for line in shown if "event" in line]
-    assert any("began to follow the event log of this machine" in message for message in began)
-    command = [sys.executable, "-m", "millstream", "logs", "--all", "--since", "1h"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    try:
-        assert process.stdout.readline()
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
-        assert process.returncode == 0
-    finally:
-        process.kill()
+    assert all({"event", "alert", "dropped"} & json.loads(line).keys() for line in done.stdout.splitlines())
+    (tmp_path / "app.log").write_text("2026-03-01T10:00:00Z web app: it began\n")
+    options = ["--all", "--read", "app.log", "--since", "2026-01-01T00:00Z", "--data", "read"]
+    command = [sys.executable, "-m", "millstream", "logs", *options]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        try:
+            assert b"it began" in process.stdout.readline()
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=60)
+            assert process.returncode == 0
+        finally:
+            process.kill()

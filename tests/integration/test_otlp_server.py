@@ -44,8 +44,10 @@ def until(condition: Callable[[], bool], what: Callable[[], object], seconds: fl
 
 
 def events_of(follower: SystemFollower) -> list[LogEvent]:
-    records = follower.topic.read(0, records_max=100_000)
-    return [record.value for record in records if record.value.source != "millstream"]
+    values, end = [], follower.topic.end_offsets()[0]
+    while len(values) < end:  # a read may return fewer than there are
+        values += [record.value for record in follower.topic.read(len(values), records_max=100_000)]
+    return values
 
 
 def stored(follower: SystemFollower, count: int) -> list[LogEvent]:

@@ -184,7 +184,7 @@ def test_what_is_added_is_followed(tmp_path: Path) -> None:
                 pause.wait(0.01)
             change(path, ("UPDATE wtmp SET Logout = ?", ((START + 9) * 1_000_000,)))
         records = app.topic("system", LogEvent, time="time").read(0, records_max=10)
-    assert told([one.value for one in records[1:]]) == [("session_opened", "ann"), ("session_closed", "ann")]
+    assert told([one.value for one in records]) == [("session_opened", "ann"), ("session_closed", "ann")]
 
 
 def test_a_file_that_is_no_database_is_said(tmp_path: Path) -> None:

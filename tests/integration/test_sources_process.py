@@ -214,7 +214,7 @@ def test_lines_become_events_of_their_format(tmp_path: Path) -> None:
         with follow_system(app, sources=sources) as follower:
             follower.join()
         topic = app.topic("system", LogEvent, time="time")
-        found = {(event.source, event.program, event.user, event.message) for event in (r.value for r in topic.read(1))}
+        found = {(event.source, event.program, event.user, event.message) for event in (r.value for r in topic.read())}
     os.close(out)
     assert ("stdin", None, "ann", "no room") in found
     assert ("app stdout", "app", None, "it works") in found

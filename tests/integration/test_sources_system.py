@@ -93,11 +93,20 @@ def test_bytes_that_are_no_text_arrive_exactly(app: App, tmp_path: Path) -> None
     assert [event.raw_bytes for event in events(app)] == [b"caf\xe9 \xff", None]
 
 
-def test_the_very_first_start_says_that_it_began(app: App, tmp_path: Path) -> None:
+def test_nothing_but_lines_is_stored(app: App, tmp_path: Path) -> None:
     for _ in range(2):
         follow_system(app, sources=[FileSource([tmp_path / "a.log"])]).stop()
-    records = app.topic("system", LogEvent, time="time").read()
-    assert [record.value.message for record in records] == ["began to follow the event log of this machine: files"]
+    assert app.topic("system", LogEvent, time="time").read() == []
+
+
+def test_two_that_begin_at_the_same_moment_exclude_each_other_from_the_first_line_on(app: App) -> None:
+    topic = app.topic("system", LogEvent, time="time")
+    one, two = OnceWriter(topic, "g"), OnceWriter(topic, "g")
+    line = LogEvent(time=_now(), source="x", message="the first")
+    one.store([line], {b"x": b"1"}, one.positions()[0])
+    with pytest.raises(CommitConflictError):
+        two.store([line], {b"x": b"1"}, two.positions()[0])
+    assert [record.value for record in topic.read()] == [line]
 
 
 def test_a_restart_goes_on_where_the_stop_ended(app: App, tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def test_our_own_receiver_reads_what_was_sent(transport: str, framing: str) -> N
             url = f"{transport}://127.0.0.1:{server.ports[transport]}"
             sent(app, sinks.syslog(url, framing=framing, facility="auth"), events)
             until(lambda: follower.topic.end_offsets()[0] > len(events), lambda: follower.notes)
-            found = [record.value for record in follower.topic.read(1)]
+            found = [record.value for record in follower.topic.read()]
     assert [(event.host, event.program, event.pid, event.severity, event.time) for event in found] == [
         ("web", "sshd", 77, "warning", EVENT.time)
     ] * len(events)

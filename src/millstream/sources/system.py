@@ -7,7 +7,6 @@ when the process is killed between any two steps, and when two processes follow 
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import sys
 import threading
@@ -142,9 +141,6 @@ class SystemFollower:
         self._notes_lock = threading.Lock()
         self._stop = threading.Event()
         self._writer = OnceWriter(topic, GROUP, sealer=sealer)
-        self._announced = 0
-        if self._writer.is_new:
-            self._announce()
         self._threads = [
             threading.Thread(target=self._follow, args=(source,), name=f"millstream-{source.name}", daemon=True)
             for source in self._sources
@@ -166,7 +162,7 @@ class SystemFollower:
     @property
     def records(self) -> int:
         """Lines stored since this start."""
-        return self._writer.records - self._announced
+        return self._writer.records
 
     @property
     def ended(self) -> bool:
@@ -212,23 +208,6 @@ class SystemFollower:
                 return
             self._notes.append(sentence)
         _log.info("%s", sentence)
-
-    def _announce(self) -> None:
-        """Store one event of our own. From it on, every commit moves the group over at least one record, which is what
-        lets the engine refuse the slower of two processes."""
-        names = " and ".join(source.name for source in self._sources) or "nothing"
-        begun = LogEvent(
-            time=time_from_us(self._clock.now_us()),
-            source="millstream",
-            program="millstream",
-            severity=Severity.INFO,
-            message=f"began to follow the event log of this machine: {names}",
-        )
-        epoch, _ = self._writer.positions()
-        with contextlib.suppress(ConflictError):  # another process began at the same moment
-            self._writer.store([begun], {}, epoch)
-            self._announced = 1
-        self._writer.reload()
 
     def _follow(self, source: Source) -> None:
         """Follow one source: the loop that logs, counts and decides."""

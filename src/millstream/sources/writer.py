@@ -1,8 +1,8 @@
 """Lines into a topic, each once.
 
 A consumer group of the topic itself keeps the positions of the sources, as state. Events and positions are stored by
-one `Group.commit`. That commit also moves the group over the events of the commit before it, so two processes that both
-follow this machine exclude each other: the one whose view is old is refused, and reads its positions anew.
+one `Group.commit`. That commit also counts on a number beside the positions, so two processes that both follow this
+machine exclude each other: the one whose view is old is refused, and reads its positions anew.
 """
 
 from __future__ import annotations
@@ -53,12 +53,6 @@ class OnceWriter(Generic[T]):
         with self._lock:
             state = self._group.state(_STATE_PARTITION)
             return self._epoch, {key: value for key, value in state.items() if key not in (_HEAD, _TURN)}
-
-    @property
-    def is_new(self) -> bool:
-        """Whether nothing was ever stored in the topic."""
-        with self._lock:
-            return not any(self._ends.values())
 
     def reload(self) -> None:
         """Look again where the group stands, after a conflict or after somebody else's append."""
