@@ -1,12 +1,20 @@
 """`millstream logs`: this machine's event log, from listener to alert; built from public parts only.
 
-General layout:
-    application   the program: topics, listeners, rules as one stream; starts and stops them
-    rules         what a rules file may say, checked when it is read
-    where         conditions on events, as SQL
-    detect        what each kind of rule keeps and when it speaks up: pure functions of state and event
-    alert         what a rule says
-    check         runs the examples of a rules file
-    show          events and alerts as lines for a person
-    default.toml  the rules that are used unless told
+General layout, in the order an event passes:
+
+    application     the program: topics, listeners, rules as one stream, outputs; starts and stops them
+    config          what a configuration file says; tables: how its tables are read, and what is said of a wrong one
+    listeners/      [[source]]: where events come from
+    steps/          [[step]]: what is done with them before they are stored
+    rules           [[rule]]: what a rule may say, checked when it is read
+    where           conditions on events, as SQL; networks: addresses in them
+    ignore          whom a rule leaves alone
+    detect          what each kind of rule keeps and when it speaks up: pure functions of state and event
+    alert           what a rule says
+    sigma           [[sigma]]: public rules; sigma_backend: as conditions; sigma_fields: names of fields
+    outputs         [[output]]: where events and alerts go; delivery: each a stream of its own
+    check           runs the examples of a configuration
+    reparse         stored lines, read again by newer parsers
+    show            events and alerts as lines for a person
+    default.toml    the rules that are used unless told
 """

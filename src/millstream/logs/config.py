@@ -1,6 +1,6 @@
 """The configuration file of `millstream logs`: where events come from, what is done with them, where they go.
 
-    [[source]]      logs/listeners.py
+    [[source]]      logs/listeners/
     [[step]]        logs/steps/
     [[rule]]        logs/rules.py
     [[sigma]]       logs/sigma.py
