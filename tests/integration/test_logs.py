@@ -274,6 +274,7 @@ def test_command_checks_a_rules_file(tmp_path: Path) -> None:
         (["--only", "noise"], "noise"),
         (["--where", "who = 1"], "who"),
         (["--since", "start"], "--since"),
+        (["--since", "yesterday"], "--since is 'yesterday'"),
         (["check"], "FILE"),
     ],
 )

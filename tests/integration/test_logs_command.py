@@ -114,7 +114,7 @@ def count(path: Path) -> int:
 
 def test_files_and_what_is_piped_in_are_read_instead_of_this_machine(tmp_path: Path) -> None:
     (tmp_path / "old.log").write_text("\n".join(LINES) + "\n")
-    options = ("--json", "--since", "2020-01-01T00:00Z")
+    options = ("--json",)
     done = millstream("logs", "--read", "old.log", "--no-follow", "--data", "a", *options, folder=tmp_path)
     assert logins(done.stdout) == 3, done.stderr
     command = [sys.executable, "-m", "millstream", "logs", "--stdin", "--data", "b", *options]
@@ -123,6 +123,16 @@ def test_files_and_what_is_piped_in_are_read_instead_of_this_machine(tmp_path: P
     assert (done.returncode, logins(done.stdout)) == (0, 3), done.stderr
     done = millstream("logs", "--read", "none.log", folder=tmp_path)
     assert (done.returncode, "none.log" in done.stderr) == (2, True)
+
+
+def test_events_that_are_all_left_out_of_what_is_shown_are_told_of(tmp_path: Path) -> None:
+    (tmp_path / "plain.log").write_text("it works\nit goes on\n")
+    done = millstream("logs", "--read", "plain.log", "--no-follow", "--data", "a", folder=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "none of 2 events is shown here; --all" in done.stderr
+    done = millstream("logs", "--read", "plain.log", "--no-follow", "--data", "a", "--all", folder=tmp_path)
+    assert len(done.stdout.splitlines()) == 2
+    assert "shown here" not in done.stderr
 
 
 def logins(printed: str) -> int:

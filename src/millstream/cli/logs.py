@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 NEW_TOPIC: Final = "logs.reparsed"
 
 
+SINCE: Final = "1h"
+"""Of this machine's own log, unless told."""
+
+
 class Action(StrEnum):
     SHOW = "show"
     CHECK = "check"
@@ -46,8 +50,13 @@ def logs(
     ] = Action.SHOW,
     file: Annotated[Path | None, typer.Argument(metavar="FILE", help="Of check: the configuration, or rules.")] = None,
     since: Annotated[
-        str, typer.Option("--since", metavar="TIME", help="Begin with events so long ago (15m, 2d), or of a time.")
-    ] = "1h",
+        str | None,
+        typer.Option(
+            "--since",
+            metavar="TIME",
+            help="Begin with events so long ago (15m, 2d), or of a time. [1h; all of --read and --stdin]",
+        ),
+    ] = None,
     only: Annotated[
         str | None,
         typer.Option(
@@ -121,7 +130,7 @@ def logs(
         raise typer.Exit(reparse(data, start, to, format, pattern, follow=goes_on, as_json=as_json))
     if file is not None:
         raise UsageError("FILE is for check; give a configuration with --config FILE, rules with --rules FILE")
-    shown, begin = _filter(only, where, everything=everything), _since(since)
+    shown, begin = _filter(only, where, everything=everything), _since(since, everything=bool(read) or stdin)
     found = _configured(config, rules, listen or [])
     if read or stdin:
         found = replace(found, sources=_given(read or [], format, stdin=stdin))
@@ -191,6 +200,7 @@ def _show(
             printer.print_events()
             printer.print_notes(follower.notes)
             printer.print_counts(follower.dropped, follower.routed)
+            printer.print_unseen()
             return 0
         stop = threading.Event()
         # Polars has an own look at Ctrl-C, and raises it where a query runs: then the event is set as well.
@@ -206,6 +216,8 @@ def _show(
         printer.print_events()
         printer.print_alerts()
         printer.print_counts(follower.dropped, follower.routed)
+        if ends:
+            printer.print_unseen()
     return 0
 
 
@@ -229,10 +241,17 @@ def _given(read: Sequence[Path], format: str | None, *, stdin: bool) -> tuple[Li
     return tuple(found)
 
 
-def _since(text: str) -> datetime:
+def _since(text: str | None, *, everything: bool) -> datetime:
+    """Return where to begin; what is read in place of this machine's log may be old, and was meant."""
     from millstream.cli.tail import place_of
 
-    place = place_of(text, now=datetime.now(UTC))
+    if text is None:
+        if everything:
+            return datetime.fromtimestamp(0, UTC)
+        text = SINCE
+    place: object = None
+    with suppress(UsageError):  # which speaks of another option
+        place = place_of(text, now=datetime.now(UTC))
     if not isinstance(place, datetime):
         raise UsageError(f"--since is {text!r}; give how long ago (15m, 2d) or a time (2026-01-31T12:00Z)")
     return place

@@ -36,6 +36,8 @@ class Printer:
         self._events = logs.events.offsets_at(since)[0]
         self._alerts = logs.alerts.offsets_at(since)[0]
         self._said: set[str] = set()
+        self._looked_at = 0
+        self._printed = 0
 
     def print_events(self) -> None:
         import polars as pl
@@ -47,8 +49,10 @@ class Printer:
         while self._events < end:
             upto = min(end, self._events + READ_RECORDS)
             frame = self._logs.events.frame(self._events, upto)
+            self._looked_at += upto - self._events
             for row in frame.filter((pl.col("time") >= self._since) & self._shown).collect().iter_rows(named=True):
                 event = event_of(row)
+                self._printed += 1
                 print_json({"event": asdict(event)}) if self._as_json else print(event_line(event, color=self._color))
             self._events = upto
         sys.stdout.flush()
@@ -77,6 +81,11 @@ class Printer:
             print(f"{step} left out {count:,} events", file=sys.stderr)
         for topic, count in routed.items():
             print(f"{count:,} events went to topic {topic}", file=sys.stderr)
+
+    def print_unseen(self) -> None:
+        """Say that there were events where none of them was shown: silence would look as if there were nothing."""
+        if self._looked_at and not self._printed:
+            print(f"none of {self._looked_at:,} events is shown here; --all and --since show more", file=sys.stderr)
 
     def wait(self, stop: threading.Event) -> None:
         self._logs.events.wait({0: self._events}, WAIT_S, until=stop.is_set)

@@ -133,7 +133,8 @@ def parse_config(text: str, origin: str, environment: Mapping[str, str] | None =
     about = read_table(found.pop("logs", {}), LogsTable, f"{origin}, [logs]")
     for name in found:
         if name not in TABLES:
-            raise UsageError(f"{origin}: there is no table {name!r}; there is {', '.join(f'[[{t}]]' for t in TABLES)}")
+            known = ", ".join(f"[[{table}]]" for table in TABLES)
+            raise UsageError(f"{origin}: there is no table {name!r}; there is [logs], {known}")
     reader = _Reader(found, text, origin, environment)
     sigma = [read_sigma(Path(table.path)) for table in reader.tables("sigma", SigmaTable)]
     rules = [*reader.tables("rule", Rule), *(rule for some in sigma for rule in some.rules)]
