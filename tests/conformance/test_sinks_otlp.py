@@ -37,5 +37,5 @@ class TestOtlp(SinkSuite):
 
     def seen(self, folder: Path) -> Sequence[Sold]:
         """Return what is stored: all that was answered."""
-        events = [record.value for record in self._followers[folder].topic.read(1)]
+        events = [record.value for record in self._followers[folder].topic.read()]
         return [msgspec.convert(event.fields and event.fields["body"], Sold) for event in events]
