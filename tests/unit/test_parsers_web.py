@@ -90,3 +90,12 @@ def test_formats_and_patterns_are_told_apart() -> None:
     assert parser_of("access")("x").format == "web"
     with pytest.raises(UsageError, match="there is no format 'cobol'"):
         parser_of("cobol")
+
+
+def test_choice_stays_where_lines_of_no_format_outnumber_the_others() -> None:
+    parser = SampledParser("app.log")
+    head = b"2026-03-01 10:00:00,123 ERROR shop: no answer"
+    [first] = parser.events([head], now=NOW)
+    trace = parser.events([b"  at line %d" % number for number in range(60)], now=NOW)
+    assert {event.format for event in (first, *trace)} == {first.format} != {"syslog"}
+    assert {event.time for event in trace} == {first.time}

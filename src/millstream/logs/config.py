@@ -63,6 +63,8 @@ class Example(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """
         if self.format is not None and format_of(self.format).type is not LogEvent:
             raise UsageError(f"format: lines of {self.format!r} do not become events")
+        if self.events is None and self.alerts is None:
+            raise UsageError("it says nothing about what its lines lead to; give events, alerts, or both")
         for wanted in self.events or ():
             for name in wanted:
                 if name not in FIELDS:

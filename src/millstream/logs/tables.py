@@ -110,9 +110,26 @@ def _message(error: msgspec.ValidationError, type: type[msgspec.Struct], what: s
         return (
             f"{where}: {said.replace('object contains unknown field', 'there is no key')}; there is {', '.join(keys)}"
         )
+    if "invalid enum value" in said and place is not None and (allowed := _allowed(type, place[1])):
+        return f"{where}: {said.replace('invalid enum value', 'there is no')}; there is {', '.join(allowed)}"
     if "missing required field" in said:
         return f"{where}: {said.replace('object missing required field', 'the key')} is missing"
     return f"{where}: {said}"
+
+
+def _allowed(type: type[msgspec.Struct], key: str) -> list[str]:
+    """Return the words that a key of the table itself takes; none where it is another kind of key."""
+    info = msgspec.inspect.type_info(type)
+    assert isinstance(info, msgspec.inspect.StructType)
+    [*found] = (field.type for field in info.fields if field.encode_name == key)
+    parts = [part for one in found for part in (one.types if isinstance(one, msgspec.inspect.UnionType) else (one,))]
+    words: list[str] = []
+    for part in parts:
+        if isinstance(part, msgspec.inspect.LiteralType):
+            words += map(str, part.values)
+        elif isinstance(part, msgspec.inspect.EnumType):
+            words += [str(member.value) for member in part.cls]
+    return words
 
 
 def _kind_key(type: type[msgspec.Struct]) -> Sequence[str]:

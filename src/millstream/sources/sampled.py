@@ -47,7 +47,8 @@ def parser_of(format: str) -> Callable[[str], LogEventParser]:
 class SampledParser:
     """Reads lines by the format that understands most of the first ones; those that none does, as syslog.
 
-    The choice is made with the first line, and again whenever twice as many were seen, until there were fifty.
+    The choice is made with the first line, and again whenever twice as many were seen, until there were fifty. One that
+    was made stays where no format understands half of them any more: stack traces are longer than what is in front.
     """
 
     def __init__(self, origin: str) -> None:
@@ -81,7 +82,7 @@ class SampledParser:
         try:
             name = choose_format(self._sample)
         except UsageError:
-            name = "syslog"
+            return
         if name != self._name:
             self._name = name
             self._parser = parser_of(name)(self._origin)
