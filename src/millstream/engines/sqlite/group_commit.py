@@ -104,22 +104,28 @@ class GroupCommit:
         if self._alone_thread is not None:
             self.check_not_alone()
         ticket: Ticket[R] | None = None
-        with self._mutex:
-            if self._closed:
-                raise ClosedError("this log was closed")
-            if self._led:
-                ticket = Ticket(operation, fsync=fsync)
-                self._pending.append(ticket)
-            else:
-                self._led = True  # and nobody waits: the last one who led would have handed over
-        if ticket is None:
-            try:
+        leads = False
+        try:
+            with self._mutex:
+                if self._closed:
+                    raise ClosedError("this log was closed")
+                if self._led:
+                    ticket = Ticket(operation, fsync=fsync)
+                    self._pending.append(ticket)
+                else:
+                    self._led = leads = True  # and nobody waits: the last one who led would have handed over
+            if ticket is None:
                 return cast(R, self._execute_one(operation, fsync))
-            finally:
+            ticket.signal.acquire()
+            if ticket.leads:
+                self._lead(ticket)
+        except BaseException:
+            if ticket is not None:
+                self._withdraw(ticket)
+            raise
+        finally:
+            if leads:
                 self._hand_over()
-        self._wait(ticket)
-        if ticket.leads:
-            self._lead(ticket)
         if ticket.error is not None:
             raise ticket.error
         return ticket.result  # type: ignore[return-value]
@@ -150,22 +156,23 @@ class GroupCommit:
         """
         self.check_not_alone()
         ticket: Ticket[None] = Ticket(_nothing, fsync=False, alone=True)
-        with self._mutex:
-            if self._closed:
-                raise ClosedError("this log was closed")
-            if self._led:
-                self._pending.append(ticket)
-                self._alone_waiting += 1
-            else:
-                self._led = ticket.leads = True
-        if not ticket.leads:
-            self._wait(ticket)
         try:
+            with self._mutex:
+                if self._closed:
+                    raise ClosedError("this log was closed")
+                if self._led:
+                    self._alone_waiting += 1
+                    self._pending.append(ticket)
+                else:
+                    self._led = ticket.leads = True
+            if not ticket.leads:
+                ticket.signal.acquire()
             self._alone_thread = threading.get_ident()
             yield
         finally:
-            self._alone_thread = None
-            self._hand_over()
+            if ticket.leads:
+                self._alone_thread = None
+            self._withdraw(ticket)
 
     def check_not_alone(self) -> None:
         """Raise UsageError where this thread would wait for the end of its own block."""
@@ -184,26 +191,26 @@ class GroupCommit:
             self._helper_signal.release()
             helper.join()
 
-    def _wait(self, ticket: Ticket[R]) -> None:
-        try:
-            ticket.signal.acquire()
-        except BaseException:
-            # Interrupted (Ctrl-C): what did not begin never does; the lead, if it was just handed over, goes on.
-            with self._mutex:
-                if ticket in self._pending:
-                    self._pending.remove(ticket)
-                    self._alone_waiting -= ticket.alone
-                leads = ticket.leads and not ticket.finished
-            if leads:
-                self._hand_over()
-            raise
+    def _withdraw(self, ticket: Ticket[Any]) -> None:
+        """Leave the line, wherever in it: what did not begin never does; the lead, if it was handed over, goes on.
+
+        Ctrl-C may come between any two steps of who waits or leads, so what is taken back is what is found.
+        """
+        with self._mutex:
+            if ticket in self._pending:
+                self._pending.remove(ticket)
+                self._alone_waiting -= ticket.alone
+            leads, ticket.leads = ticket.leads, False
+        if leads:
+            self._hand_over()
 
     def _lead(self, own: Ticket[R] | None) -> None:
-        with self._mutex:
-            end = self._group_end()
-            group = self._pending[:end]
-            del self._pending[:end]
+        group: list[Ticket] = []  # type: ignore[type-arg]
         try:
+            with self._mutex:
+                end = self._group_end()
+                group = self._pending[:end]
+                del self._pending[:end]
             if group:
                 self._execute(group)
         except BaseException:
@@ -211,6 +218,8 @@ class GroupCommit:
                 self._pending[:0] = [ticket for ticket in group if not ticket.settled and ticket is not own]
             raise
         finally:
+            if own is not None:
+                own.leads = False
             self._hand_over()
             for ticket in group:
                 if ticket.settled:
