@@ -6,7 +6,7 @@ All is event time. Events may come out of order, as far as a rule looks back: a 
 from __future__ import annotations
 
 import bisect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection
 from datetime import datetime
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ import msgspec
 
 from millstream.durations import duration_us
 from millstream.logs.alert import Alert
+from millstream.logs.message import values_said
 from millstream.logs.rules import Absence, Each, FirstSeen, Rate, Rule, Steps, Threshold
 from millstream.records import time_from_us, time_to_us
 from millstream.stream import Context
@@ -54,6 +55,7 @@ class Detector:
         self._begun_us = begun_us
         self._quiet_us = rule.quiet_us
         self._columns = rule.columns
+        self._message = rule.written()
 
     @property
     def ttl_us(self) -> int:
@@ -101,15 +103,17 @@ class Detector:
 
     def alert_of(self, value: Any) -> Alert:
         """Return what is said of an event that is enough by itself."""
-        return self._alert(value.time, msgspec.structs.asdict(value), time_to_us(value.time), 1, {}, value.raw)
+        at_us = time_to_us(value.time)
+        return self._alert(value, (at_us, at_us), 1)
 
     def timer(self, memory: Memory, context: Context) -> tuple[Memory | None, Alert | None]:
         """Return what is said when the time of an absence has passed."""
         assert isinstance(self._one, Absence)
         if not memory.times:
             return None, None
-        said = self._alert(context.event_time, memory.by, memory.times[0], 0, memory.by, "")
-        return None, said
+        last_us = memory.times[0]
+        message = self._message.said(memory.by, self._words((last_us, last_us), 0))
+        return None, self._made(context.event_time, message, 0, last_us, memory.by, "")
 
     def _threshold(self, one: Threshold, memory: Memory, value: Any, at_us: int) -> Alert | None:
         within_us = duration_us(one.within)
@@ -119,7 +123,7 @@ class Detector:
         for start in range(max(0, place - one.count + 1), place + 1):
             end = start + one.count
             if end <= len(times) and times[end - 1] - times[start] < within_us:
-                return self._say(memory, value, at_us, times[start], one.count)
+                return self._say(memory, value, at_us, (times[start], times[end - 1]), one.count)
         return None
 
     def _distinct(self, one: Threshold, memory: Memory, value: Any, at_us: int) -> Alert | None:
@@ -133,9 +137,9 @@ class Detector:
         if values[-1][0] == at_us:
             starts = starts[:1]  # nothing is later: the longest run that ends here is enough
         for start in starts:
-            run = {text for at, text in values if start <= at < start + within_us}
+            run = {text: at for at, text in values if start <= at < start + within_us}
             if len(run) >= one.count:
-                return self._say(memory, value, at_us, start, len(run))
+                return self._say(memory, value, at_us, (start, max(run.values())), len(run), sorted(run))
         return None
 
     def _remember_value(
@@ -161,14 +165,14 @@ class Detector:
         if len(before) < one.count:
             return None
         memory.times = [time for time in memory.times if time > at_us]  # these have led to what they lead to
-        return self._say(memory, value, at_us, before[-one.count], one.count + 1)
+        return self._say(memory, value, at_us, (before[-one.count], at_us), one.count + 1)
 
     def _first_seen(self, one: FirstSeen, memory: Memory, value: Any, at_us: int) -> Alert | None:
         is_new = not memory.times or at_us - memory.times[0] >= duration_us(one.forget)
         memory.times = [max([at_us, *memory.times])]
         if not is_new or at_us - self._begun_us() < duration_us(one.learn):
             return None
-        return self._say(memory, value, at_us, at_us, 1)
+        return self._say(memory, value, at_us, (at_us, at_us), 1)
 
     def _rate(self, one: Rate, memory: Memory, value: Any, at_us: int) -> Alert | None:
         window_us = duration_us(one.window)
@@ -185,7 +189,7 @@ class Detector:
             return None
         if memory.told_us is not None and memory.told_us >= start:
             return None  # said of this window already
-        return self._say(memory, value, at_us, start, count)
+        return self._say(memory, value, at_us, (start, at_us), count)
 
     def _remember(self, memory: Memory, at_us: int, count: int, within_us: int) -> int:
         """Add a time to those remembered; return its place among them."""
@@ -198,23 +202,42 @@ class Detector:
         del times[:gone]
         return place - gone
 
-    def _say(self, memory: Memory, value: Any, at_us: int, first_us: int, count: int) -> Alert | None:
-        """Return the alert, unless it is too soon after the last one."""
+    def _say(
+        self, memory: Memory, value: Any, at_us: int, span_us: tuple[int, int], count: int, values: Collection[str] = ()
+    ) -> Alert | None:
+        """Return the alert, unless it is too soon after the last one.
+
+        Args:
+            span_us: When the first and the last of its events were.
+            values: The different ones, where these count.
+        """
         if memory.told_us is not None and at_us - memory.told_us < max(self._quiet_us, 1):
             return None
         memory.told_us = at_us
-        return self._alert(value.time, msgspec.structs.asdict(value), first_us, count, self._by(value), value.raw)
+        return self._alert(value, span_us, count, values)
 
     def _by(self, value: Any) -> dict[str, Any]:
         """Return what an event has in common with others of its key."""
         return {name: _plain(getattr(value, self._columns[name])) for name in self.rule.by}
 
-    def _alert(
-        self, at: datetime, fields: Mapping[str, Any], first_us: int, count: int, by: dict[str, Any], raw: str
-    ) -> Alert:
-        within = getattr(self._one, "within", None) or getattr(self._one, "window", "")
-        said = {name: "?" if value is None else value for name, value in fields.items()}
-        message = self.rule.message.format_map({**said, "count": count, "within": within, "rule": self.rule.name})
+    def _alert(self, value: Any, span_us: tuple[int, int], count: int, values: Collection[str] = ()) -> Alert:
+        event = msgspec.structs.asdict(value)
+        message = self._message.said(event, self._words(span_us, count, values))
+        return self._made(value.time, message, count, span_us[0], self._by(value), value.raw)
+
+    def _words(self, span_us: tuple[int, int], count: int, values: Collection[str] = ()) -> dict[str, Any]:
+        """Return what a message may say beside the event."""
+        return {
+            "count": count,
+            "first": time_from_us(span_us[0]),
+            "last": time_from_us(span_us[1]),
+            "level": self.rule.level,
+            "rule": self.rule.name,
+            "values": values_said(values) if values else None,
+            "within": getattr(self._one, "within", None) or getattr(self._one, "window", ""),
+        }
+
+    def _made(self, at: datetime, message: str, count: int, first_us: int, by: dict[str, Any], raw: str) -> Alert:
         return Alert(
             time=at,
             rule=self.rule.name,

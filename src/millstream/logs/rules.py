@@ -22,7 +22,6 @@ A rule has one of `each`, `threshold`, `sequence`, `first_seen`, `absence`, `rat
 from __future__ import annotations
 
 import re
-import string
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -33,6 +32,7 @@ from millstream.durations import duration_us
 from millstream.errors import UsageError
 from millstream.logs.alert import Level
 from millstream.logs.ignore import Ignore, ignored
+from millstream.logs.message import Message
 from millstream.logs.where import FIELDS, column_of, condition
 
 DEFAULT: Final = Path(__file__).with_name("default.toml")
@@ -154,6 +154,14 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def quiet_us(self) -> int:
         return duration_us(self.quiet)
 
+    def written(self) -> Message:
+        """Return its message, ready to be said; of an absence there is no event but what is common to those before.
+
+        Raises:
+            UsageError: The text is wrong.
+        """
+        return Message(self.message, known=self.by if self.absence is not None else None)
+
 
 class Rules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A rules file."""
@@ -235,14 +243,10 @@ def _check_each(rule: Rule, what: str) -> None:
 
 
 def _check_message(rule: Rule, what: str) -> None:
-    known = {*rule.by, "count", "within", "rule"} if rule.absence else {*FIELDS, "count", "within", "rule"}
     try:
-        names = [name for _, name, form, _ in string.Formatter().parse(rule.message) if name is not None]
-    except ValueError as error:
-        raise UsageError(f"{what}, message: {error}; write {{field}}, and {{{{ for a brace") from error
-    for name in names:
-        if name not in known:
-            raise UsageError(f"{what}, message: there is no {{{name}}}; there is {', '.join(sorted(known))}")
+        rule.written()
+    except UsageError as error:
+        raise UsageError(f"{what}, message: {error}") from error
 
 
 def _duration(text: str, what: str, *, least_us: int = 0) -> None:

@@ -2,6 +2,7 @@
 
     kind = 'login' AND NOT success AND user IN ('root', 'admin')
     fields.TargetUserName = 'ann'            what a parser found beyond the fields: text, also of a number
+    fields.http.paths[0] = '/'               `paths` inside of `http`, the first of a list
     field('a name with blanks') IS NOT NULL  the same, of any name
     message ILIKE '%denied%'                 whatever the case; ~ and ~* are regular expressions
     in_network(source_ip, '10.0.0.0/8')      an address in a network
@@ -14,7 +15,7 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -30,14 +31,17 @@ FIELDS: Final = LogEvent.__struct_fields__
 """What a condition may name, and a message."""
 
 _NAME: Final = r"[A-Za-z_][A-Za-z_0-9]*"
-_FIELD: Final = rf"fields(?:\.(?:{_NAME}|\"[^\"]+\"))+|field\(\s*'[^']+'\s*\)"
+_PART: Final = rf"(?:\.(?:{_NAME}|\"[^\"]+\")|\[[0-9]{{1,9}}\])"
+_JSON: Final = ("fields", "by")
+"""The fields that have names of their own inside: of events, of alerts."""
+_FIELD: Final = rf"(?:{'|'.join(_JSON)}){_PART}+|field\(\s*'[^']+'\s*\)"
 _TOKEN: Final = re.compile(
     rf"(?P<network>\bin_network\(\s*(?P<address>{_FIELD}|{_NAME})\s*,\s*'(?P<cidr>[^']*)'\s*\))"
     rf"|'(?:[^']|'')*'|(?P<field>\b(?:{_FIELD}))|\"[^\"]*\"|{_NAME}|.",
     re.DOTALL,
 )
-_INNER: Final = "fields."
-"""Before the path of a part of `fields`, in the name of a column that stands for it."""
+_INNER: Final = ".$"
+"""Between the field and the path, in the name of a column that stands for a part of a field."""
 
 
 def condition(text: str, *, what: str = "where", of: type[msgspec.Struct] = LogEvent) -> pl.Expr:
@@ -55,7 +59,8 @@ def condition(text: str, *, what: str = "where", of: type[msgspec.Struct] = LogE
     # Some fields are words of SQL (`user`): every field is meant as a name.
     fields = of.__struct_fields__
     names = {*fields, *FIELDS}
-    quoted = _TOKEN.sub(lambda token: _quoted(token, names), text)
+    root = next((name for name in _JSON if name in fields), _JSON[0])
+    quoted = _TOKEN.sub(lambda token: _quoted(token, names, root), text)
     try:
         found = _with_parts(pl.sql_expr(quoted))
         used = found.meta.root_names()
@@ -66,7 +71,10 @@ def condition(text: str, *, what: str = "where", of: type[msgspec.Struct] = LogE
         _empty(of).select(found.cast(pl.Boolean)).collect()
     except pl.exceptions.PolarsError as error:
         reason = str(error).splitlines()[0]
-        raise UsageError(f"{what}: {text!r} is no condition: {reason}; write SQL such as kind = 'login'") from error
+        write = "SQL such as kind = 'login'"
+        if "cannot compare string with numeric" in reason:
+            write = "a number of what is text as TRY_CAST(fields.status AS INT) >= 500"
+        raise UsageError(f"{what}: {text!r} is no condition: {reason}; write {write}") from error
     # What names no field is one value for all events; a stream wants one for each.
     return found if used else found & pl.col("time").is_not_null()
 
@@ -81,50 +89,60 @@ def column_of(name: str, *, what: str = "by") -> pl.Expr:
 
     if name in FIELDS:
         return pl.col(name)
-    if re.fullmatch(_FIELD, name) is None:
+    if not is_part(name):
         raise UsageError(f"{what}: events have no field {name!r}; they have {', '.join(FIELDS)}, and fields.NAME")
-    return pl.col("fields").str.json_path_match(_path_said(name))
+    return pl.col("fields").str.json_path_match(_path(parts_of(name)))
 
 
-def path_of(name: str) -> str:
-    """Return the JSON path of a part of `fields`: of `a.b` and of `"name with blanks"`.
+def is_part(name: str) -> bool:
+    """Return whether a text names a part of the `fields` of an event."""
+    return re.fullmatch(_FIELD, name) is not None and not name.startswith("by")
+
+
+def parts_of(name: str) -> list[str | int]:
+    """Return the names, and places in lists, of `fields.a."b c"[0]` or `field('a name')`.
 
     Raises:
         UsageError: A name has a quote or backslash in it, which a path cannot say.
     """
-    parts = re.findall(rf"\"[^\"]+\"|{_NAME}", name)
-    inner = [part.strip('"') for part in parts]
-    for part in inner:
-        if set(part) & set("'\\"):
+    if name.startswith("field("):
+        parts: list[str | int] = [name.split("'")[1]]
+    else:
+        found = re.findall(rf"\.\"([^\"]+)\"|\.({_NAME})|\[([0-9]+)\]", name)
+        parts = [int(place) if place else quoted or plain for quoted, plain, place in found]
+    for part in parts:
+        if isinstance(part, str) and set(part) & set("'\\"):
             raise UsageError(f"fields has no name such as {part!r} here: quotes and backslashes cannot be asked for")
-    return "$" + "".join(f"['{part}']" for part in inner)
+    return parts
 
 
-def _path_said(said: str) -> str:
-    """Return the JSON path of `fields.NAME` or `field('NAME')`."""
-    return path_of(said[len(_INNER) :] if said.startswith(_INNER) else f'"{said.split(chr(39))[1]}"')
+def _path(parts: Sequence[str | int]) -> str:
+    return "$" + "".join(f"[{part}]" if isinstance(part, int) else f"['{part}']" for part in parts)
 
 
-def _quoted(token: re.Match[str], names: set[str]) -> str:
+def _quoted(token: re.Match[str], names: set[str], root: str) -> str:
     if token["network"]:
-        address = _TOKEN.sub(lambda inner: _quoted(inner, names), token["address"])
+        address = _TOKEN.sub(lambda inner: _quoted(inner, names, root), token["address"])
         pattern = network_pattern(token["cidr"])
         return f"({address} ~ '{pattern}')"
     if token["field"]:
-        return f'"{_INNER}{_path_said(token["field"])}"'
+        said = token["field"]
+        within = root if said.startswith("field(") else re.split(r"[.\[]", said, maxsplit=1)[0]
+        return f'"{within}.{_path(parts_of(said))}"'
     return f'"{token[0]}"' if token[0] in names else token[0]
 
 
 def _with_parts(expression: pl.Expr) -> pl.Expr:
-    """Return a condition in which the columns that stand for parts of `fields` are those parts."""
+    """Return a condition in which the columns that stand for parts of a field are those parts."""
     import polars as pl
 
-    inner = [name for name in expression.meta.root_names() if name.startswith(_INNER)]
+    inner = [name for name in expression.meta.root_names() if _INNER in name]
     if not inner:
         return expression
     parts: dict[str, Any] = {}
     for name in inner:
-        part = pl.col("fields").str.json_path_match(name.removeprefix(_INNER))
+        within, _, path = name.partition(_INNER)
+        part = pl.col(within).str.json_path_match(f"${path}")
         parts[name] = json.loads(part.meta.serialize(format="json"))
     tree = _replaced(json.loads(expression.meta.serialize(format="json")), parts)
     return pl.Expr.deserialize(io.StringIO(json.dumps(tree)), format="json")
