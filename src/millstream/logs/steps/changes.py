@@ -1,15 +1,12 @@
-"""Steps that change fields: set, rename, remove, host, received, time, parse."""
+"""Steps that change fields: set, rename, remove, host, received, parse."""
 
 from __future__ import annotations
 
-import re
 import socket
-import zoneinfo
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from millstream.durations import duration
 from millstream.errors import UsageError
 from millstream.logs.steps.step import TEXT_FIELDS, Step, StepTable, check_field
 from millstream.parsers.event_parser import event_columns
@@ -22,7 +19,6 @@ if TYPE_CHECKING:
 FURTHER: Final = "fields."
 """In front of a name that is one of `fields`."""
 SETTABLE: Final = (*(name for name in TEXT_FIELDS if name != "raw"), "action")
-_SIGNED: Final = re.compile(r"([+-])(.+)")
 _KEPT: Final = ("time", "source", "raw", "raw_bytes", "format")
 """What another format of the message does not change; the time is that of the line unless the message has one."""
 
@@ -102,50 +98,6 @@ class ReceivedTable(StepTable, frozen=True, kw_only=True, tag="received"):
         return _Each(lambda event, now: _changed(event, {"fields.received": now.isoformat()}))
 
 
-class TimeTable(StepTable, frozen=True, kw_only=True, tag="time"):
-    """Repairs of time stamps; in this order."""
-
-    zone: str | None = None
-    """Of lines whose times have none; they were read as of this machine's zone."""
-    shift: str | None = None
-    """Of a clock that is off: added to each time, such as "-1h"."""
-    future: str | None = None
-    """A time further than this after it was read becomes the time of reading."""
-
-    def check(self) -> None:
-        super().check()
-        if self.zone is None and self.shift is None and self.future is None:
-            raise UsageError("give zone, shift or future")
-        self._shift()
-        if self.zone is not None:
-            _zone(self.zone)
-        if self.future is not None:
-            duration(self.future)
-
-    def open(self, environment: Mapping[str, str]) -> Step:
-        return _Each(self._repair)
-
-    def _repair(self, event: LogEvent, now: datetime) -> LogEvent:
-        from msgspec.structs import replace
-
-        time = event.time
-        if self.zone is not None:
-            # The wall clock that the parser saw, on a wall elsewhere.
-            time = time.astimezone().replace(tzinfo=_zone(self.zone)).astimezone(event.time.tzinfo)
-        time += self._shift()
-        if self.future is not None and time > now + duration(self.future):
-            time = now.astimezone(event.time.tzinfo)
-        return event if time == event.time else replace(event, time=time)
-
-    def _shift(self) -> timedelta:
-        if self.shift is None:
-            return timedelta()
-        found = _SIGNED.fullmatch(self.shift)
-        if found is None:
-            raise UsageError(f'shift is {self.shift!r}; give a sign and a duration, such as "-1h" or "+90s"')
-        return duration(found[2]) * (-1 if found[1] == "-" else 1)
-
-
 class ParseTable(StepTable, frozen=True, kw_only=True, tag="parse"):
     """Reads the message as lines of another format: what it says goes before what was there."""
 
@@ -220,10 +172,3 @@ def _as_text(value: Any) -> str:
 def _check_name(name: str, what: str) -> None:
     if not name.startswith(FURTHER) or name == FURTHER:
         check_field(name, f"{what} (or fields.NAME for one of your own)", SETTABLE)
-
-
-def _zone(name: str) -> zoneinfo.ZoneInfo:
-    try:
-        return zoneinfo.ZoneInfo(name)
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError) as error:
-        raise UsageError(f'zone: there is no {name!r}; give a name such as "Europe/Berlin"') from error

@@ -13,10 +13,10 @@ from millstream.logs.steps.changes import (
     RemoveTable,
     RenameTable,
     SetTable,
-    TimeTable,
 )
 from millstream.logs.steps.redact import RedactTable
 from millstream.logs.steps.thinning import DedupeTable, FilterTable, LimitTable, SampleTable
+from millstream.logs.steps.time_repair import TimeTable
 
 StepKind = (
     RedactTable
