@@ -35,6 +35,13 @@ class Pattern:
     of_keys: re.Pattern[str] | None = None
     """Keys of `fields` whose value is replaced whole."""
 
+    @property
+    def looked_for(self) -> str:
+        """For Polars: the hint, and what only Python takes for an `i` of another case."""
+        if not self.hint or not self.find.flags & re.IGNORECASE:
+            return self.hint
+        return f"{self.hint}|[\u0130\u0131]"
+
 
 def luhn(value: str) -> bool:
     """Return whether digits are a card's number. Source: ISO/IEC 7812-1, annex B."""
@@ -121,7 +128,7 @@ _ALL: Final = (
     Pattern(
         "authorization",
         re.compile(r"(?i)\b(?:bearer|basic|digest|negotiate|token)\s+(?P<value>[A-Za-z0-9._~+/=-]{8,})"),
-        r"(?i)(?:bearer|basic|digest|negotiate|token)\s+[A-Za-z0-9._~+/=-]{8,}|authorization|cookie",
+        r"(?i)(?:bearer|basic|digest|negotiate|token)[\s\x1c-\x1f]+[A-Za-z0-9._~+/=-]{8,}|authorization|cookie",
         of_keys=re.compile(r"(?i)(?:proxy[_-]?)?authorization|(?:set-)?cookie"),
     ),
     Pattern(
@@ -132,7 +139,7 @@ _ALL: Final = (
     Pattern(
         "url-password",
         re.compile(r"(?i)\b[a-z][a-z0-9+.-]{0,30}://[^\s/:@]*:(?P<value>[^\s/@]+)@"),
-        r"(?i)[a-z]://[^\s/:@]*:[^\s/@]+@",
+        r"://[^\s/:@]*:[^\s/@]+@",
     ),
     Pattern(
         "query",

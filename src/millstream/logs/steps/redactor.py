@@ -1,0 +1,188 @@
+"""Takes what patterns find out of the columns of events.
+
+A pattern is tried on the few values that its hint finds, so that what has no secret costs what Polars needs to look
+for one. Of JSON all texts in it are one column, each by itself.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from millstream.logs.steps.patterns import Pattern
+from millstream.logs.steps.step import Step
+from millstream.logs.steps.tokens import Replace
+
+if TYPE_CHECKING:
+    import polars as pl
+
+DEPTH_MAX: Final = 100
+"""Of JSON: what is deeper is replaced whole."""
+_KEYS_MAX: Final = 10_000
+"""Names in JSON whose meaning is kept at hand."""
+_TOO_DEEP: Final = "redacted"
+
+
+class Redactor(Step):
+    """Replaces what patterns find."""
+
+    def __init__(self, patterns: Sequence[Pattern], replace: Replace, fields: Sequence[str]) -> None:
+        self._patterns = tuple(patterns)
+        self._replace = replace
+        self._fields = tuple(fields)
+        hints = [pattern.looked_for for pattern in patterns]
+        self._hint = "|".join(f"(?:{hint})" for hint in hints) if all(hints) else None
+        """What Polars looks for; None: every row is looked at."""
+        self._secret_of = functools.lru_cache(_KEYS_MAX)(self._secret_of_key)
+
+    def apply(self, frame: pl.DataFrame, *, now: datetime) -> pl.DataFrame:
+        changed: list[pl.Series] = []
+        for name in self._fields:
+            column = frame.get_column(name)
+            places = self._candidates(column, name)
+            if not places.len():
+                continue
+            values = column.gather(places)
+            new = self._of_json(values) if name in ("fields", "raw") else self.texts(values)
+            differ = (new != values).arg_true()
+            if not differ.len():
+                continue
+            changed.append(new if places.len() == column.len() else column.scatter(places, new))
+            if name == "raw":
+                changed.append(_without(frame.get_column("raw_bytes"), places.gather(differ).to_list()))
+        return frame.with_columns(changed)
+
+    def texts(self, values: pl.Series) -> pl.Series:
+        """Return texts without what is found in them."""
+        for pattern in self._patterns:
+            if not pattern.hint:
+                values = _series(values, [self._without(pattern, text) for text in values.to_list()])
+                continue
+            places = values.str.contains(pattern.looked_for).arg_true()
+            if places.len():
+                found = values.gather(places)
+                new = _series(found, [self._without(pattern, text) for text in found.to_list()])
+                values = new if places.len() == values.len() else values.clone().scatter(places, new)
+        return values
+
+    def _candidates(self, column: pl.Series, name: str) -> pl.Series:
+        """Return the places of the values that are worth a look."""
+        if self._hint is None:
+            return column.is_not_null().arg_true()
+        found = column.str.contains(self._hint)
+        if name in ("fields", "raw"):
+            # An escape may hide what the hint looks for.
+            found = found | (column.str.starts_with("{") & column.str.contains("\\", literal=True))
+        return found.fill_null(value=False).arg_true()
+
+    def _of_json(self, values: pl.Series) -> pl.Series:
+        """Return lines of JSON, and such as only look like it, without what is found in their texts."""
+        texts: list[str] = values.to_list()
+        parsed = [_json(text) for text in texts]
+        leaves: list[str] = []
+
+        def collect(text: str) -> str:
+            leaves.append(text)
+            return text
+
+        ends: list[int] = []
+        for text, value in zip(texts, parsed, strict=True):
+            if value is None:
+                collect(text)
+            else:
+                self._value(value, collect, 0)
+            ends.append(len(leaves))
+        new = self.texts(_series(values, leaves)).to_list()
+        after = iter(new)
+        said: list[str] = []
+        for text, value in zip(texts, parsed, strict=True):
+            if value is None:
+                said.append(next(after))
+                continue
+            changed = self._value(value, lambda _: next(after), 0)
+            said.append(text if changed == value else msgspec.json.encode(changed).decode())
+        return _series(values, said)
+
+    def _value(self, value: Any, text: Callable[[str], str], depth: int) -> Any:
+        """Return a value of JSON with its texts changed, asked for in their order."""
+        if isinstance(value, str):
+            return text(value)
+        if isinstance(value, bool) or value is None:
+            return value
+        if isinstance(value, int | float):
+            said = str(value)
+            changed = text(said)
+            return value if changed == said else changed
+        if depth >= DEPTH_MAX:
+            return self._replace(_TOO_DEEP, "")
+        if isinstance(value, list):
+            return [self._value(part, text, depth + 1) for part in value]
+        return {text(key): self._of_key(key, part, text, depth) for key, part in value.items()}
+
+    def _of_key(self, key: str, value: Any, text: Callable[[str], str], depth: int) -> Any:
+        name = self._secret_of(key)
+        if name is None or value is None or isinstance(value, bool):
+            return self._value(value, text, depth + 1)
+        secret = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+        return self._replace(name, secret) if secret else value
+
+    def _secret_of_key(self, key: str) -> str | None:
+        """Return the name of the pattern that says that what has this name is a secret."""
+        for pattern in self._patterns:
+            if pattern.of_keys is not None and pattern.of_keys.fullmatch(key) is not None:
+                return pattern.name
+        return None
+
+    def _without(self, pattern: Pattern, text: str) -> str:
+        return pattern.find.sub(functools.partial(self._substitute, pattern), text)
+
+    def _substitute(self, pattern: Pattern, match: re.Match[str]) -> str:
+        named = [name for name in pattern.find.groupindex if name != "q" and match[name] is not None]
+        start, end = match.span(named[0]) if named else match.span()
+        value = match.string[start:end]
+        if pattern.parts is not None:
+            return self._in_parts(pattern.name, value, pattern.parts(value))
+        if not value or not pattern.is_one(value):
+            return match[0]
+        before, after = match.string[match.start() : start], match.string[end : match.end()]
+        return f"{before}{self._replace(pattern.name, value)}{after}"
+
+    def _in_parts(self, name: str, text: str, parts: Sequence[tuple[int, int]]) -> str:
+        """Return a text with parts of it replaced, which follow one another."""
+        for start, end in reversed(parts):
+            text = f"{text[:start]}{self._replace(name, text[start:end])}{text[end:]}"
+        return text
+
+
+def _json(text: str) -> Any:
+    """Return what a line of JSON says; None for one that only looks like JSON, or does not."""
+    if not text.startswith("{"):
+        return None
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
+def _series(like: pl.Series, values: Sequence[str]) -> pl.Series:
+    import polars as pl
+
+    return pl.Series(like.name, values, dtype=pl.String)
+
+
+def _without(column: pl.Series, places: Sequence[int]) -> pl.Series:
+    """Return a column with some values empty.
+
+    Made anew: what is only marked as empty is still in the column's memory, and is stored with it.
+    """
+    import polars as pl
+
+    values = column.to_list()
+    for place in places:
+        values[place] = None
+    return pl.Series(column.name, values, dtype=column.dtype)
