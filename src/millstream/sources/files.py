@@ -15,6 +15,7 @@ from typing import Final
 from watchfiles import Change, watch
 
 from millstream.clock import Clock, SystemClock
+from millstream.durations import duration_us
 from millstream.parsers.event_parser import LogEventParser
 from millstream.parsers.log_lines import LogParser
 from millstream.sources.followed import FollowedFiles
@@ -44,6 +45,7 @@ class FileSource:
         format: str | None = None,
         multiline: Multiline | str | None = None,
         olddirs: Sequence[Path | str] = (),
+        end_after: str | None = None,
         clock: Clock | None = None,
     ) -> None:
         """Follow files.
@@ -57,9 +59,11 @@ class FileSource:
                 writes.
             multiline: What puts lines together that are one event: a preset, or a `Multiline`.
             olddirs: Where rotated files go, besides the directory of each file.
+            end_after: A last line without a line end is complete when its file did not change for so long, and at once
+                without `follow`; None: it waits for its end.
 
         Raises:
-            UsageError: There is no such format or preset, or an expression is wrong.
+            UsageError: There is no such format or preset, or an expression or a duration is wrong.
         """
         self._follow = follow
         self._parser = None if format is None else parser_of(format)
@@ -70,6 +74,7 @@ class FileSource:
             clock=self._clock,
             lines_first=lines_first,
             multiline=_multiline(multiline),
+            end_after_us=None if end_after is None else duration_us(end_after),
             olddirs=[Path(directory) for directory in olddirs],
         )
         self._files: FollowedFiles | None = None

@@ -37,6 +37,7 @@ class FollowedFiles:
         lines_first: int | None,
         multiline: Multiline | None,
         olddirs: Sequence[Path],
+        end_after_us: int | None = None,
     ) -> None:
         self._positions = positions
         self._clock = clock
@@ -44,6 +45,7 @@ class FollowedFiles:
         self._lines_first = lines_first
         self._split = split if multiline is None else multiline.splitter()
         self._quiet_us = None if multiline is None else multiline.quiet_us
+        self._end_after_us = end_after_us
         self._olddirs = olddirs
         self._patterns = [FilePattern(path) for path in paths if is_pattern(path)]
         self._fixed = [Path(path) for path in paths if not is_pattern(path)]
@@ -144,6 +146,7 @@ class FollowedFiles:
             elsewhere=self._path_of if self._patterns else None,
             split=self._split,
             quiet_us=self._quiet_us,
+            end_after_us=self._end_after_us,
         )
 
     def _add_new(self, found: Sequence[Path], lines_first: int | None) -> None:

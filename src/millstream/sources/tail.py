@@ -57,6 +57,7 @@ class FileTail:
         elsewhere: Elsewhere | None = None,
         split: Split = split,
         quiet_us: int | None = None,
+        end_after_us: int | None = None,
     ) -> None:
         """Follow a file, which need not exist yet.
 
@@ -67,6 +68,8 @@ class FileTail:
             elsewhere: Says where a file is that was renamed to a name which tells nothing.
             split: What cuts bytes into events: lines, or what `multiline` puts together.
             quiet_us: After this long without a change, what `split` holds back is taken as complete.
+            end_after_us: After this long without a change, a last line without an end is taken as complete; None:
+                it waits for its end.
         """
         self.path = path
         self.key = self.key_of(path)
@@ -76,6 +79,7 @@ class FileTail:
         self._elsewhere = elsewhere
         self._split = split
         self._quiet_us = quiet_us
+        self._end_after_us = end_after_us
         self._lines_first = lines_first
         self._position = decode_position(position)
         self._file: LogFile | None = None
@@ -162,7 +166,7 @@ class FileTail:
         data = file.read(READ_BYTES, position.offset)
         pieces, consumed = self._split(data, False)
         left = not pieces and self._is_left(file)
-        if left:
+        if left or (not pieces and data and self._is_ended(file)):
             pieces, _ = self._split(data + b"\n", True)  # its last line may have no end
             consumed = len(data)
         elif not pieces and data and self._is_quiet():
@@ -351,6 +355,12 @@ class FileTail:
 
     def _is_quiet(self) -> bool:
         return self._final or (self._quiet_us is not None and self._unchanged_us() >= self._quiet_us)
+
+    def _is_ended(self, file: LogFile) -> bool:
+        """Return whether a last line without an end is one: nobody adds to what is compressed."""
+        if file.is_compressed or self._end_after_us is None:
+            return file.is_compressed and file.complete
+        return self._final or self._unchanged_us() >= self._end_after_us
 
     def _is_left(self, file: LogFile) -> bool:
         """Return whether the open file is no longer the one at `path` and there is nothing more to come of it."""

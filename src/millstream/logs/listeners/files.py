@@ -28,6 +28,8 @@ class FilesListener(ListenerTable, frozen=True, kw_only=True, tag="files"):
     multiline: str | Multiline | None = None
     olddirs: list[str] = msgspec.field(default_factory=list)
     """Where rotated files go, besides the directory of each file."""
+    end_after: str | None = None
+    """A last line without a line end is complete when its file did not change for so long; None: it waits."""
 
     def check(self) -> None:
         if not self.paths:
@@ -43,6 +45,7 @@ class FilesListener(ListenerTable, frozen=True, kw_only=True, tag="files"):
                 format=self.format,
                 multiline=self.multiline,
                 olddirs=self.olddirs,
+                end_after=self.end_after,
             )
         ]
 
