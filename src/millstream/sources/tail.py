@@ -22,7 +22,15 @@ from typing import Final
 
 from millstream.clock import Clock
 from millstream.sources.line_split import Split, split
-from millstream.sources.log_file import FilePosition, LogFile, decode_position, last_lines, open_log_file, position_in
+from millstream.sources.log_file import (
+    FilePosition,
+    LogFile,
+    decode_position,
+    is_missing,
+    last_lines,
+    open_log_file,
+    position_in,
+)
 from millstream.sources.rotation import Generation, generations
 from millstream.sources.source import Line, Note, Reading
 
@@ -194,7 +202,7 @@ class FileTail:
     def _open_first(self) -> bool:
         file = open_log_file(self.path, self._note)
         if file is None:
-            if not self.path.exists():
+            if is_missing(self.path):
                 self._lines_first = None  # it will be new when it appears
             return False
         compressed = self._lines_first is None or file.is_compressed
@@ -376,6 +384,10 @@ class FileTail:
         now_us = self._clock.monotonic_us()
         if self._away_since_us is None:
             self._away_since_us = now_us
+            status, known = file.status, generations(self.path, self._directories)
+            for one, after in zip(known, known[1:-1], strict=False):
+                if one.inode == status.st_ino and after.changed_ns > status.st_mtime_ns:
+                    return True  # its writer went on, and has left the one after it as well
         return file.is_compressed or self._final or now_us - self._away_since_us >= ROTATION_QUIET_US
 
     def _unchanged_us(self) -> int:
