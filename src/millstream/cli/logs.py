@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-import threading
-from contextlib import suppress
+import sys
+import tempfile
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -17,18 +18,12 @@ from millstream.cli.shell import DebugOption, JsonOption
 from millstream.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import polars as pl
+    from collections.abc import Iterator, Sequence
 
     from millstream.logs.config import Config
     from millstream.logs.listeners import Listener
-    from millstream.sources.source import Source
-
 
 NEW_TOPIC: Final = "logs.reparsed"
-
-
 SINCE: Final = "1h"
 """Of this machine's own log, unless told."""
 
@@ -41,14 +36,14 @@ class Action(StrEnum):
 
 def logs(
     context: typer.Context,
-    action: Annotated[
-        Action,
+    words: Annotated[
+        list[str] | None,
         typer.Argument(
-            metavar="[show|check|reparse]",
-            help="check: run the examples of a configuration. reparse: read stored lines again.",
+            metavar="[show|check|reparse] [FILE]...",
+            help="Files to show, as with --read. check FILE: run the examples of a configuration. reparse: read stored "
+            "lines again.",
         ),
-    ] = Action.SHOW,
-    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="Of check: the configuration, or rules.")] = None,
+    ] = None,
     since: Annotated[
         str | None,
         typer.Option(
@@ -87,8 +82,10 @@ def logs(
         ),
     ] = None,
     read: Annotated[
-        list[Path] | None,
-        typer.Option("--read", metavar="FILE", help="These files, from their first line, instead of this machine."),
+        list[str] | None,
+        typer.Option(
+            "--read", metavar="FILE", help="These files, from their first line, instead of this machine; also a folder."
+        ),
     ] = None,
     stdin: Annotated[
         bool, typer.Option("--stdin", help="What is piped in, to its end, instead of this machine.")
@@ -115,130 +112,84 @@ def logs(
     own log, and says what it means.
     """
     as_json = json or bool(getattr(context.obj, "json", False))
+    action, files = _action(words or [])
     if action is Action.CHECK:
         from millstream.cli.logs_check import check
 
-        if file is None and sigma is None:
+        if len(files) > 1 or not (files or sigma):
             raise UsageError("say which file to check: millstream logs check FILE")
-        raise typer.Exit(check(file, sigma, as_json=as_json))
+        raise typer.Exit(check(Path(files[0]) if files else None, sigma, as_json=as_json))
     if action is Action.REPARSE:
         from millstream.cli.logs_reparse import reparse
 
+        if files:
+            raise UsageError(f"reparse reads what is stored, and no file: {files[0]}; --data DIR says where that is")
         # To follow is what showing does by itself, reading again only when told.
-        given = context.get_parameter_source("follow")
-        goes_on = follow and given is not None and given.name == "COMMANDLINE"
+        goes_on = follow and _is_given(context, "follow")
         raise typer.Exit(reparse(data, start, to, format, pattern, follow=goes_on, as_json=as_json))
-    if file is not None:
-        raise UsageError("FILE is for check; give a configuration with --config FILE, rules with --rules FILE")
-    shown, begin = _filter(only, where, everything=everything), _since(since, everything=bool(read) or stdin)
+    read = [*(read or []), *files]
+    if listen and not follow:
+        raise UsageError("--listen waits for what is sent; leave out --no-follow")
+    from millstream.cli.logs_show import show, shown_events
+
+    shown, begin = shown_events(only, where, everything=everything), _since(since, everything=bool(read) or stdin)
     found = _configured(config, rules, listen or [])
-    if read or stdin:
-        found = replace(found, sources=_given(read or [], format, stdin=stdin))
     if sigma is not None:
         from millstream.logs.config import with_sigma
 
         found = with_sigma(found, sigma)
     if sealed:
         found = replace(found, sealed=True)
-    if listen and not follow:
-        raise UsageError("--listen waits for what is sent; leave out --no-follow")
+    if read or stdin:
+        found = _instead(found, read, format, stdin=stdin, follow=follow)
 
     from millstream.logs.listeners import opened
 
-    with opened(found.sources, found.origin or "millstream logs", follow=follow) as sources:
-        raise typer.Exit(_show(data, found, begin, shown, sources, follow=follow, json=as_json))
+    is_look = read and not stdin and not found.outputs and not found.sealed and not _is_given(context, "data")
+    with _place(None if is_look else data) as place:
+        with opened(found.sources, found.origin or "millstream logs", follow=follow) as sources:
+            code = show(place, found, begin, shown, sources, follow=follow, json=as_json)
+    raise typer.Exit(code)
 
 
-def _filter(only: str | None, where: str | None, *, everything: bool) -> pl.Expr:
-    """Return which events are shown."""
-    import polars as pl
-
-    from millstream.logs.where import condition
-    from millstream.parsers.log_event import Kind
-    from millstream.parsers.system_event import Severity
-
-    found = pl.lit(value=True)
-    if only is not None:
-        kinds = [name.strip() for name in only.split(",") if name.strip()]
-        for name in kinds:
-            if name not in list(Kind):
-                raise UsageError(f"--only: there is no kind {name!r}; the kinds are {', '.join(Kind)}")
-        found = pl.col("kind").is_in(kinds)
-    elif where is None and not everything:
-        # What is understood, and what is bad.
-        bad = [Severity.EMERG.value, Severity.ALERT.value, Severity.CRIT.value, Severity.ERR.value]
-        found = pl.col("kind").is_not_null() | pl.col("severity").is_in(bad)
-    if where is not None:
-        found = found & condition(where, what="--where")
-    return found.fill_null(value=False)
+def _action(words: Sequence[str]) -> tuple[Action, Sequence[str]]:
+    """Return what is to be done, and the files that follow; files alone are to be shown."""
+    if not words:
+        return Action.SHOW, ()
+    if words[0] in list(Action):
+        return Action(words[0]), words[1:]
+    if "/" not in words[0] and "." not in words[0] and not Path(words[0]).exists():
+        raise UsageError(f"{words[0]!r} is no file, and nothing that is done here; that is {', '.join(Action)}")
+    return Action.SHOW, words
 
 
-def _show(
-    data: Path, config: Config, since: datetime, shown: pl.Expr, sources: Sequence[Source], *, follow: bool, json: bool
-) -> int:
-    from millstream.app import App
-    from millstream.cli.logs_printer import Printer
-    from millstream.log.seals.key import key_from
-    from millstream.log.seals.seal import seals_of
-    from millstream.logs.application import EVENTS, LogsApplication
+def _is_given(context: typer.Context, name: str) -> bool:
+    """Return whether an option is on the command line."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+@contextmanager
+def _place(data: Path | None) -> Iterator[Path]:
+    """Give where the log is kept; None: nowhere, once the look at some files is over."""
+    if data is not None:
+        yield data
+        return
+    with tempfile.TemporaryDirectory(prefix="millstream-logs-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+def _instead(config: Config, read: Sequence[str], format: str | None, *, stdin: bool, follow: bool) -> Config:
+    """Return a configuration that reads some files, and what is piped in, instead of its own sources."""
+    from millstream.cli.logs_given import given_files
     from millstream.logs.listeners import StdinListener
-    from millstream.logs.steps.chain import Chain
-    from millstream.run.signals import stopped_by_signals
-
-    # A pipe has an end, and so have we then.
-    ends = all(isinstance(listener, StdinListener) for listener in config.sources)
-    data.mkdir(parents=True, exist_ok=True)
-    with App(str(data / "millstream.db")) as app:
-        key = key_from(os.environ) if config.sealed or seals_of(EVENTS) in app.log.topics() else None
-        steps = Chain(config.steps, os.environ) if config.steps else None
-        logs = LogsApplication(app, config.rules, config.outputs, sealed=config.sealed, seal_key=key, steps=steps)
-        printer = Printer(logs, since, shown, as_json=json)
-        printer.print_notes(config.unusable)
-        if not follow:
-            follower = logs.catch_up(sources)
-            printer.print_alerts()
-            printer.print_events()
-            printer.print_notes(follower.notes)
-            printer.print_counts(follower.dropped, follower.routed)
-            printer.print_unseen()
-            return 0
-        stop = threading.Event()
-        # Polars has an own look at Ctrl-C, and raises it where a query runs: then the event is set as well.
-        with stopped_by_signals(stop), logs.following(sources) as follower, suppress(KeyboardInterrupt):
-            printer.print_alerts()
-            while not stop.is_set() and not (ends and follower.ended):
-                printer.print_events()
-                printer.print_alerts()
-                printer.print_notes([*follower.notes, *logs.troubles()])
-                printer.wait(stop)
-        if ends and follower.ended:
-            logs.catch_up([])  # what rules and outputs have not seen yet
-        printer.print_events()
-        printer.print_alerts()
-        printer.print_counts(follower.dropped, follower.routed)
-        if ends:
-            printer.print_unseen()
-    return 0
-
-
-def _given(read: Sequence[Path], format: str | None, *, stdin: bool) -> tuple[Listener, ...]:
-    """Return what reads files from their first line, and what is piped in."""
-    from millstream.logs.listeners import EvtxListener, FilesListener, StdinListener
     from millstream.sources.sampled import AUTO
 
-    missing = [path for path in read if not path.exists()]
-    if missing:
-        raise UsageError(f"--read {missing[0]}: there is no such file")
-    binary = [str(path) for path in read if path.suffix == ".evtx"]
-    text = [str(path) for path in read if path.suffix != ".evtx"]
-    found: list[Listener] = []
-    if text:
-        found.append(FilesListener(paths=text, lines_first=None, format=format or AUTO))
-    if binary:
-        found.append(EvtxListener(paths=tuple(binary)))
-    if stdin:
-        found.append(StdinListener(format=format or AUTO))
-    return tuple(found)
+    listeners, notes = given_files(read, format, follow=follow) if read else ((), ())
+    for note in notes:
+        print(note, file=sys.stderr)
+    piped = (StdinListener(format=format or AUTO),) if stdin else ()
+    return replace(config, sources=(*listeners, *piped))
 
 
 def _since(text: str | None, *, everything: bool) -> datetime:

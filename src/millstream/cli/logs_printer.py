@@ -1,10 +1,10 @@
-"""Prints events and alerts of `millstream logs` as they come."""
+"""Prints events and alerts of `millstream logs`: what there is in the order of time, then what comes as it comes."""
 
 from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from millstream.logs.alert import Alert
     from millstream.logs.application import LogsApplication
+    from millstream.logs.in_time import Row
 
 READ_RECORDS: Final = 5000
 WAIT_S: Final = 0.5
@@ -26,43 +27,65 @@ WAIT_S: Final = 0.5
 class Printer:
     """Prints what is new in the two topics."""
 
-    def __init__(self, logs: LogsApplication, since: datetime, shown: pl.Expr, *, as_json: bool) -> None:
+    def __init__(
+        self, logs: LogsApplication, since: datetime, shown: pl.Expr, *, from_now: bool = False, as_json: bool
+    ) -> None:
+        """Begin with what happened since a time; or with what is stored from now on."""
+        import polars as pl
+
         self._logs = logs
-        self._since = since
-        self._shown = shown
+        self._since = pl.col("time") >= since
+        self._shown = self._since & shown
         self._as_json = as_json
         self._color = not as_json and sys.stdout.isatty()
         # What happened since then was appended since then: the years before are not looked through.
-        self._events = logs.events.offsets_at(since)[0]
-        self._alerts = logs.alerts.offsets_at(since)[0]
+        self._events = logs.events.end_offsets()[0] if from_now else logs.events.offsets_at(since)[0]
+        self._alerts = logs.alerts.end_offsets()[0] if from_now else logs.alerts.offsets_at(since)[0]
         self._said: set[str] = set()
         self._looked_at = 0
         self._printed = 0
 
+    def print_all(self, stop: threading.Event) -> None:
+        """Print what there is until told to stop: alerts, then events, both in the order of their time."""
+        from millstream.logs.alert import alert_of
+        from millstream.logs.in_time import in_order_of_time
+
+        end = self._logs.alerts.end_offsets()[0]
+        for row in in_order_of_time(self._logs.alerts, self._alerts, end, self._since):
+            if stop.is_set():
+                return
+            self._print_alert(alert_of(row))
+        self._alerts = end
+        end = self._logs.events.end_offsets()[0]
+        for row in in_order_of_time(self._logs.events, self._events, end, self._shown):
+            if stop.is_set():
+                return
+            self._print_event(row)
+        self._looked_at += end - self._events
+        self._events = end
+        sys.stdout.flush()
+
     def print_events(self) -> None:
-        import polars as pl
-
-        from millstream.logs.show import event_line
-        from millstream.parsers.log_event import event_of
-
+        """Print the events that came since, as they came."""
         end = self._logs.events.end_offsets()[0]
         while self._events < end:
             upto = min(end, self._events + READ_RECORDS)
             frame = self._logs.events.frame(self._events, upto)
             self._looked_at += upto - self._events
-            for row in frame.filter((pl.col("time") >= self._since) & self._shown).collect().iter_rows(named=True):
-                event = event_of(row)
-                self._printed += 1
-                print_json({"event": asdict(event)}) if self._as_json else print(event_line(event, color=self._color))
+            for row in frame.filter(self._shown).collect().iter_rows(named=True):
+                self._print_event(row)
             self._events = upto
         sys.stdout.flush()
 
     def print_alerts(self) -> None:
-        from millstream.logs.show import alert_line
+        """Print the alerts that came since, as they came."""
+        from millstream.logs.alert import alert_of
 
-        for alert in self._new_alerts():
-            if alert.time >= self._since:
-                print_json({"alert": asdict(alert)}) if self._as_json else print(alert_line(alert, color=self._color))
+        end = self._logs.alerts.end_offsets()[0]
+        if self._alerts < end:
+            for row in self._logs.alerts.frame(self._alerts, end).filter(self._since).collect().iter_rows(named=True):
+                self._print_alert(alert_of(row))
+            self._alerts = end
         sys.stdout.flush()
 
     def print_notes(self, notes: Iterable[str]) -> None:
@@ -90,7 +113,15 @@ class Printer:
     def wait(self, stop: threading.Event) -> None:
         self._logs.events.wait({0: self._events}, WAIT_S, until=stop.is_set)
 
-    def _new_alerts(self) -> Iterator[Alert]:
-        while records := self._logs.alerts.read(self._alerts, records_max=READ_RECORDS):
-            self._alerts = records[-1].offset + 1
-            yield from (record.value for record in records)
+    def _print_event(self, row: Row) -> None:
+        from millstream.logs.show import event_line
+        from millstream.parsers.log_event import event_of
+
+        event = event_of(row)
+        self._printed += 1
+        print_json({"event": asdict(event)}) if self._as_json else print(event_line(event, color=self._color))
+
+    def _print_alert(self, alert: Alert) -> None:
+        from millstream.logs.show import alert_line
+
+        print_json({"alert": asdict(alert)}) if self._as_json else print(alert_line(alert, color=self._color))

@@ -75,7 +75,10 @@ class Shell:
         place = self.place()
         path = file_of(place)
         if path is not None and not create and not path.exists():
-            raise StorageError(f"there is no log at {path}; `millstream put` or an App makes one, --url names another")
+            option = "--url" if self.data is None else "--data"
+            raise StorageError(
+                f"there is no log at {path}; `millstream put` or an App makes one, {option} names another"
+            )
         from millstream.engines.connect import connect
         from millstream.log.log import Log
         from millstream.settings import Settings

@@ -15,6 +15,6 @@ General layout, in the order an event passes:
     outputs         [[output]]: where events and alerts go; delivery: each a stream of its own
     check           runs the examples of a configuration
     reparse         stored lines, read again by newer parsers
-    show            events and alerts as lines for a person
+    show            events and alerts as lines for a person; in_time: those of several sources in the order of time
     default.toml    the rules that are used unless told
 """

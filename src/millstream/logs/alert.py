@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -37,3 +38,9 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     """The line of the last of them."""
     tags: list[str] = []
     """Those of the rule."""
+
+
+def alert_of(row: Mapping[str, Any]) -> Alert:
+    """Return the alert of a row of a frame of its topic (`iter_rows(named=True)`)."""
+    values = {name: row[name] for name in Alert.__struct_fields__}
+    return Alert(**{**values, "level": Level(values["level"]), "by": msgspec.json.decode(values["by"])})

@@ -1,0 +1,201 @@
+"""Files named on the command line of `millstream logs`: what each is, and what reads it.
+
+| given | read as |
+|---|---|
+| a file of text, plain or compressed | lines, their format seen from the first ones |
+| `.evtx`, by what it begins with | records of the Windows event log |
+| wtmp, btmp; wtmpdb, lastlog | login records |
+| a folder | the files below it that are one of these |
+| a pattern, in quotes | the files of such names |
+
+What is none of these is said, and left out; where nothing is left that is an error.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from millstream.errors import UsageError
+
+if TYPE_CHECKING:
+    from millstream.logs.listeners import Listener
+
+FOLDER_FILES_MAX: Final = 1000
+"""Files of one folder: each is opened, and read side by side."""
+RECORDS_MAX: Final = 10_000_000
+"""Login records of a file: all that there are."""
+END_AFTER: Final = "10s"
+"""The last line of a file that somebody sent often has no end: it is taken when nobody adds to it."""
+HEAD_BYTES: Final = 4096
+ODD_SHARE: Final = 0.02
+"""Of control characters: no text has as many, in any encoding of one byte or more; anything else has."""
+_ODD: Final = bytes({*range(9), *range(14, 27), *range(28, 32), 127})
+_RUN_OF_NUL: Final = re.compile(rb"\0{16,}")
+"""What a crash, or a file that was emptied under its writer, leaves in a log."""
+_SYSTEMD: Final = b"LPKSHHRH"
+_SQLITE: Final = b"SQLite format 3\0"
+_EVTX: Final = b"ElfFile\0"
+_WIDE: Final = (b"\xff\xfe", b"\xfe\xff")
+
+
+class Reads(StrEnum):
+    """What reads a file."""
+
+    LINES = "lines"
+    EVTX = "evtx"
+    WTMP = "wtmp"
+    BTMP = "btmp"
+    DATABASE = "database"
+
+
+class Looked(msgspec.Struct, frozen=True):
+    """What a look at a file says."""
+
+    path: str
+    reads: Reads | None = None
+    """None: nothing does."""
+    problem: str = ""
+    is_empty: bool = False
+
+
+def given_files(
+    words: Sequence[str], format: str | None, *, follow: bool
+) -> tuple[tuple[Listener, ...], tuple[str, ...]]:
+    """Return what reads the files of some words, and what is to be said of them.
+
+    Args:
+        format: What lines are; None: that is seen. With one, a file is text whatever it looks like.
+        follow: Whether what is added to an empty file is waited for.
+
+    Raises:
+        UsageError: A file does not exist, or none of them can be read.
+    """
+    from millstream.sources.patterns import is_pattern
+
+    looked: list[Looked] = []
+    notes: list[str] = []
+    for word in words:
+        path = Path(word)
+        if is_pattern(word) and not path.exists():
+            looked += _of_pattern(word, format)
+        elif path.is_dir():
+            found = _of_folder(path, format)
+            looked += found
+            notes.append(_folder_note(path, found))
+        elif path.exists():
+            looked.append(_look(path, format))
+        else:
+            raise UsageError(f"--read {word}: there is no such file")
+    waits = "; what is added to it is shown" if follow else ""
+    notes += [f"{one.path} {one.problem}{waits if one.is_empty else ''}" for one in looked if one.problem]
+    usable = [one for one in looked if one.reads is not None and (follow or not one.is_empty)]
+    if not usable:
+        raise UsageError(f"nothing can be read: {'; '.join(notes)}" if notes else "nothing can be read")
+    return _listeners(usable, format), tuple(notes)
+
+
+def _of_pattern(pattern: str, format: str | None) -> list[Looked]:
+    from millstream.sources.patterns import FilePattern
+
+    found = FilePattern(pattern).search()
+    if not found:
+        raise UsageError(f"--read {pattern}: no file is named so; ** stands for any folders, * for a part of a name")
+    return [_look(path, format) for path in found]
+
+
+def _of_folder(folder: Path, format: str | None) -> list[Looked]:
+    found = sorted(path for path in folder.rglob("*") if path.is_file() and not _is_hidden(path.relative_to(folder)))
+    if len(found) > FOLDER_FILES_MAX:
+        raise UsageError(
+            f"--read {folder}: the folder has {len(found):,} files, and at most {FOLDER_FILES_MAX:,} are read of one; "
+            f"give a folder in it, or a pattern such as '{folder}/*.log'"
+        )
+    return [_look(path, format) for path in found]
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
+def _folder_note(folder: Path, found: Sequence[Looked]) -> str:
+    usable = sum(one.reads is not None and not one.is_empty for one in found)
+    return f"{folder} is a folder: {usable} of the {len(found)} files below it are read"
+
+
+def _look(path: Path, format: str | None) -> Looked:
+    """Return what one file is."""
+    from millstream.sources.log_file import open_log_file
+
+    said: list[str] = []
+    file = open_log_file(path, said.append)
+    if file is None:
+        return Looked(str(path), problem=_without(said, path) or "went away")
+    try:
+        head = file.read(HEAD_BYTES, 0)
+    finally:
+        file.close()
+    if said:
+        return Looked(str(path), problem=_without(said, path))
+    if not head:
+        return Looked(str(path), Reads.LINES, "is empty", is_empty=True)
+    if format is not None:
+        return Looked(str(path), Reads.LINES)
+    return _by_content(path, head)
+
+
+def _without(said: Sequence[str], path: Path) -> str:
+    """Return sentences about a file without its name in front of them."""
+    return "; ".join(sentence.removeprefix(f"{path} ") for sentence in said)
+
+
+def _by_content(path: Path, head: bytes) -> Looked:
+    name, at = path.name, str(path)
+    if head.startswith(_EVTX):
+        return Looked(at, Reads.EVTX)
+    if head.startswith(_SYSTEMD):
+        how = f"journalctl --file {path} -o json | millstream logs --stdin --format journal"
+        return Looked(at, problem=f"is a file of the systemd journal; its own tool reads it: {how}")
+    if head.startswith(_SQLITE):
+        if name.startswith(("wtmp", "lastlog")):
+            return Looked(at, Reads.DATABASE)
+        return Looked(at, problem="is a database of SQLite, and no log of lines")
+    if head.startswith(_WIDE):
+        how = f"iconv -f utf-16 -t utf-8 {path} | millstream logs --stdin"
+        return Looked(at, problem=f"is UTF-16, and only UTF-8 is read: {how}")
+    if not _is_binary(head):
+        return Looked(at, Reads.LINES)
+    for prefix, reads in (("wtmp", Reads.WTMP), ("btmp", Reads.BTMP), ("lastlog", Reads.DATABASE)):
+        if name.startswith(prefix):
+            return Looked(at, reads)
+    return Looked(at, problem="is no text; --format NAME reads it as lines all the same")
+
+
+def _is_binary(head: bytes) -> bool:
+    text = _RUN_OF_NUL.sub(b"", head)
+    return sum(text.count(byte) for byte in _ODD) > ODD_SHARE * len(text)
+
+
+def _listeners(found: Sequence[Looked], format: str | None) -> tuple[Listener, ...]:
+    from millstream.logs.listeners import EvtxListener, FilesListener, LoginsListener
+    from millstream.sources.sampled import AUTO
+
+    of: dict[Reads, list[str]] = {}
+    for one in found:
+        if one.reads is not None and one.path not in of.setdefault(one.reads, []):
+            of[one.reads].append(one.path)
+    made: list[Listener] = []
+    if Reads.LINES in of:
+        made.append(FilesListener(paths=of[Reads.LINES], lines_first=None, format=format or AUTO, end_after=END_AFTER))
+    if Reads.EVTX in of:
+        made.append(EvtxListener(paths=tuple(of[Reads.EVTX])))
+    logins = {kind: tuple(of.get(kind, ())) for kind in (Reads.WTMP, Reads.BTMP, Reads.DATABASE)}
+    if any(logins.values()):
+        wtmp, btmp, databases = logins.values()
+        made.append(LoginsListener(wtmp=wtmp, btmp=btmp, utmp="", databases=databases, records_first=RECORDS_MAX))
+    return tuple(made)

@@ -1,0 +1,127 @@
+"""`millstream logs`: reads, stores, runs rules and outputs, and prints meanwhile."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from millstream.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import polars as pl
+
+    from millstream.cli.logs_printer import Printer
+    from millstream.logs.application import LogsApplication
+    from millstream.logs.config import Config
+    from millstream.sources.source import Source
+    from millstream.sources.system import SystemFollower
+
+DATA_FILE: Final = "millstream.db"
+QUIET_S: Final = 0.5
+"""When no source had anything for so long, what was there at the start is read."""
+BEGIN_S: Final = 5.0
+"""For so long at most what is there at the start is waited for, to show it in the order of time."""
+
+
+def shown_events(only: str | None, where: str | None, *, everything: bool) -> pl.Expr:
+    """Return which events are shown.
+
+    Raises:
+        UsageError: There is no such kind, or the condition is wrong.
+    """
+    import polars as pl
+
+    from millstream.logs.where import condition
+    from millstream.parsers.log_event import Kind
+    from millstream.parsers.system_event import Severity
+
+    found = pl.lit(value=True)
+    if only is not None:
+        kinds = [name.strip() for name in only.split(",") if name.strip()]
+        for name in kinds:
+            if name not in list(Kind):
+                raise UsageError(f"--only: there is no kind {name!r}; the kinds are {', '.join(Kind)}")
+        found = pl.col("kind").is_in(kinds)
+    elif where is None and not everything:
+        # What is understood, and what is bad.
+        bad = [Severity.EMERG.value, Severity.ALERT.value, Severity.CRIT.value, Severity.ERR.value]
+        found = pl.col("kind").is_not_null() | pl.col("severity").is_in(bad)
+    if where is not None:
+        found = found & condition(where, what="--where")
+    return found.fill_null(value=False)
+
+
+def show(
+    data: Path, config: Config, since: datetime, shown: pl.Expr, sources: Sequence[Source], *, follow: bool, json: bool
+) -> int:
+    """Do all of it, until Ctrl-C or until there is nothing more; return the exit code."""
+    from millstream.app import App
+    from millstream.cli.logs_printer import Printer
+    from millstream.log.seals.key import key_from
+    from millstream.log.seals.seal import seals_of
+    from millstream.logs.application import EVENTS, LogsApplication
+    from millstream.logs.listeners import StdinListener
+    from millstream.logs.steps.chain import Chain
+
+    # A pipe has an end, and so have we then; what was piped in before is not asked for.
+    piped = all(isinstance(listener, StdinListener) for listener in config.sources)
+    data.mkdir(parents=True, exist_ok=True)
+    with App(str(data / DATA_FILE)) as app:
+        key = key_from(os.environ) if config.sealed or seals_of(EVENTS) in app.log.topics() else None
+        steps = Chain(config.steps, os.environ) if config.steps else None
+        logs = LogsApplication(app, config.rules, config.outputs, sealed=config.sealed, seal_key=key, steps=steps)
+        printer = Printer(logs, since, shown, from_now=piped, as_json=json)
+        printer.print_notes(config.unusable)
+        if follow:
+            _follow(logs, printer, sources, ends=piped)
+        else:
+            follower = logs.catch_up(sources)
+            printer.print_all(threading.Event())
+            printer.print_notes(follower.notes)
+            printer.print_counts(follower.dropped, follower.routed)
+            printer.print_unseen()
+    return 0
+
+
+def _follow(logs: LogsApplication, printer: Printer, sources: Sequence[Source], *, ends: bool) -> None:
+    """Show what comes until Ctrl-C.
+
+    Args:
+        ends: Whether the sources have an end, which is ours as well.
+    """
+    from millstream.run.signals import stopped_by_signals
+
+    stop = threading.Event()
+    # Polars has an own look at Ctrl-C, and raises it where a query runs: then the event is set as well.
+    with stopped_by_signals(stop), logs.following(sources) as follower, suppress(KeyboardInterrupt):
+        _wait_for_begin(follower, stop)
+        printer.print_all(stop)
+        while not stop.is_set() and not (ends and follower.ended):
+            printer.print_events()
+            printer.print_alerts()
+            printer.print_notes([*follower.notes, *logs.troubles()])
+            printer.wait(stop)
+    if ends and follower.ended:
+        logs.catch_up([])  # what rules and outputs have not seen yet
+    printer.print_events()
+    printer.print_alerts()
+    printer.print_counts(follower.dropped, follower.routed)
+    if ends:
+        printer.print_unseen()
+
+
+def _wait_for_begin(follower: SystemFollower, stop: threading.Event) -> None:
+    """Wait until what was there at the start is read, or for `BEGIN_S`: it comes in pieces of several sources."""
+    deadline = time.monotonic() + BEGIN_S
+    seen = -1
+    while seen != follower.records and not follower.ended and time.monotonic() < deadline:
+        seen = follower.records
+        if stop.wait(QUIET_S):
+            return

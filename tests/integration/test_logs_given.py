@@ -1,0 +1,149 @@
+"""Files on the command line of `millstream logs`: what is read of them, in which order, what is said of others."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.integration.test_logs import accepted, failed, millstream, until
+
+
+def shown(printed: str) -> list[str]:
+    return [json.loads(line)["event"]["user"] for line in printed.splitlines() if "event" in json.loads(line)]
+
+
+def write(path: Path, *lines: str) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("\n".join(lines) + "\n")
+
+
+def test_several_files_are_shown_in_the_order_of_time(tmp_path: Path) -> None:
+    write(tmp_path / "a.log", accepted(1, user="one"), accepted(4, user="four"))
+    write(tmp_path / "b.log", accepted(2, user="two"), accepted(5, user="five"))
+    with gzip.open(tmp_path / "c.log.gz", "wt") as file:
+        file.write(f"{accepted(3, user='three')}\n")
+    for given in (("a.log", "b.log", "c.log.gz"), ("--read", "b.log", "--read", "a.log", "c.log.gz"), ("*.log*",)):
+        done = millstream("logs", *given, "--no-follow", "--json", folder=tmp_path)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert shown(done.stdout) == ["one", "two", "three", "four", "five"]
+    # A look at files leaves nothing behind.
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.log", "b.log", "c.log.gz"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is another thing there")
+def test_what_is_there_is_shown_in_the_order_of_time_and_what_is_added_as_it_comes(tmp_path: Path) -> None:
+    write(tmp_path / "a.log", accepted(1, user="one"), accepted(3, user="three"))
+    write(tmp_path / "b.log", accepted(2, user="two"))
+    with (
+        (tmp_path / "out").open("w") as out,
+        subprocess.Popen(
+            [sys.executable, "-m", "millstream", "logs", "a.log", "b.log", "--json"], cwd=tmp_path, stdout=out
+        ) as process,
+    ):
+        try:
+            until(lambda: len((tmp_path / "out").read_text().splitlines()) == 3, "what was there is shown")
+            with (tmp_path / "b.log").open("a") as file:
+                file.write(f"{accepted(0, user='zero')}\n")
+            until(lambda: len((tmp_path / "out").read_text().splitlines()) == 4, "what was added is shown")
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
+    assert shown((tmp_path / "out").read_text()) == ["one", "two", "three", "zero"]
+
+
+def test_alerts_are_shown_in_the_order_of_time(tmp_path: Path) -> None:
+    write(tmp_path / "a.log", *(failed(second, address="198.51.100.1") for second in range(700, 720)))
+    write(tmp_path / "b.log", *(failed(second, address="198.51.100.2") for second in range(20)))
+    done = millstream("logs", "a.log", "b.log", "--no-follow", "--json", folder=tmp_path)
+    alerts = [json.loads(line)["alert"]["time"] for line in done.stdout.splitlines() if "alert" in json.loads(line)]
+    assert len(alerts) >= 2
+    assert alerts == sorted(alerts)
+
+
+def test_a_folder_means_the_files_below_it_that_can_be_read(tmp_path: Path) -> None:
+    write(tmp_path / "bundle" / "auth.log", accepted(2, user="two"))
+    write(tmp_path / "bundle" / "host" / "secure", accepted(1, user="one"))
+    (tmp_path / "bundle" / "core").write_bytes(bytes(range(256)) * 20)
+    (tmp_path / "bundle" / ".hidden").write_text(accepted(3, user="three") + "\n")
+    (tmp_path / "bundle" / "empty").touch()
+    done = millstream("logs", "bundle", "--no-follow", "--json", folder=tmp_path)
+    assert (done.returncode, shown(done.stdout)) == (0, ["one", "two"])
+    for words in ("bundle is a folder: 2 of the 4 files below it are read", "core is no text", "empty is empty"):
+        assert words in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "f is empty"),
+        (os.urandom(5000), "f is no text"),
+        ("Mar  1 10:00:00 web sshd[1]: ü\n".encode("utf-16"), "iconv -f utf-16 -t utf-8 f"),
+        (b"SQLite format 3\0" + bytes(2000), "f is a database of SQLite"),
+        (b"LPKSHHRH" + bytes(200), "journalctl --file f"),
+    ],
+)
+def test_a_file_that_is_no_log_is_an_error_that_says_what_it_is(tmp_path: Path, content: bytes, words: str) -> None:
+    (tmp_path / "f").write_bytes(content)
+    done = millstream("logs", "--read", "f", "--no-follow", folder=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert words in done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read_is_an_error(tmp_path: Path) -> None:
+    write(tmp_path / "f", accepted(1))
+    (tmp_path / "f").chmod(0)
+    done = millstream("logs", "f", "--no-follow", folder=tmp_path)
+    assert (done.returncode, "f may not be read by this user" in done.stderr) == (2, True)
+
+
+def test_a_file_with_a_hole_in_it_is_text(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(bytes(3000) + f"{accepted(1, user='ann')}\n".encode())
+    done = millstream("logs", "f", "--no-follow", "--json", folder=tmp_path)
+    assert shown(done.stdout) == ["ann"]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["chek"], ["'chek'", "show, check, reparse"]),
+        (["gone.log"], ["gone.log: there is no such file"]),
+        (["*.gone"], ["*.gone: no file is named so"]),
+        (["reparse", "x.log"], ["x.log", "--data DIR"]),
+        (["check"], ["millstream logs check FILE"]),
+    ],
+)
+def test_words_that_mean_nothing_are_an_error(tmp_path: Path, given: list[str], words: list[str]) -> None:
+    done = millstream("logs", *given, "--no-follow", folder=tmp_path)
+    assert done.returncode == 2
+    for word in words:
+        assert word in done.stderr
+
+
+def test_a_log_that_is_missing_is_told_of_in_terms_of_the_option_given(tmp_path: Path) -> None:
+    for option, place in (("--data", "none"), ("--url", "none.db")):
+        done = millstream("sql", option, place, "SELECT 1", folder=tmp_path)
+        assert (done.returncode != 0, f"{option} names another" in done.stderr) == (True, True)
+
+
+def test_what_is_kept_of_files_is_where_data_says(tmp_path: Path) -> None:
+    write(tmp_path / "a.log", accepted(1, user="ann"))
+    assert millstream("logs", "a.log", "--no-follow", "--data", "kept", folder=tmp_path).returncode == 0
+    done = millstream("sql", "--data", "kept", "--json", "SELECT host FROM logs", folder=tmp_path)
+    assert [json.loads(line)["host"] for line in done.stdout.splitlines()] == ["web"]
+
+
+def test_what_is_piped_in_is_shown_without_what_was_piped_in_before(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "millstream", "logs", "--stdin", "--json"]
+    for user in ("ann", "bob"):
+        done = subprocess.run(
+            command, cwd=tmp_path, input=f"{accepted(1, user=user)}\n", capture_output=True, text=True, timeout=120
+        )
+        assert (done.returncode, shown(done.stdout)) == (0, [user]), done.stderr
