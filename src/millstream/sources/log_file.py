@@ -116,6 +116,20 @@ def open_log_file(path: Path, note: Note) -> LogFile | None:
     return LogFile(path, descriptor, note)
 
 
+def is_missing(path: Path) -> bool:
+    """Return whether there is no such file; False where that cannot be told, as in a directory that may not be entered.
+
+    `Path.exists` and `Path.is_dir` raise PermissionError there, in versions of Python before 3.14.
+    """
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 class FilePosition(msgspec.Struct, frozen=True, array_like=True):
     """Which file, and how much of it is stored."""
 
