@@ -8,6 +8,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from millstream.errors import UsageError
+from millstream.logs.steps.renaming import Renaming
+from millstream.logs.steps.setting import FURTHER, Setting
 from millstream.logs.steps.step import TEXT_FIELDS, Step, StepTable, check_field
 from millstream.parsers.event_parser import event_columns
 from millstream.parsers.formats import format_of
@@ -16,8 +18,6 @@ from millstream.parsers.log_event import LogEvent, event_of
 if TYPE_CHECKING:
     import polars as pl
 
-FURTHER: Final = "fields."
-"""In front of a name that is one of `fields`."""
 SETTABLE: Final = (*(name for name in TEXT_FIELDS if name != "raw"), "action")
 _KEPT: Final = ("time", "source", "raw", "raw_bytes", "format")
 """What another format of the message does not change; the time is that of the line unless the message has one."""
@@ -36,7 +36,7 @@ class SetTable(StepTable, frozen=True, kw_only=True, tag="set"):
             _check_name(name, "values")
 
     def open(self, environment: Mapping[str, str]) -> Step:
-        return _Each(lambda event, now: _changed(event, self.values))
+        return Setting(lambda now: self.values)
 
 
 class RenameTable(StepTable, frozen=True, kw_only=True, tag="rename"):
@@ -51,17 +51,7 @@ class RenameTable(StepTable, frozen=True, kw_only=True, tag="rename"):
                 _check_name(name, "names")
 
     def open(self, environment: Mapping[str, str]) -> Step:
-        return _Each(self._rename)
-
-    def _rename(self, event: LogEvent, now: datetime) -> LogEvent:
-        found = {old: _get(event, old) for old in self.names}
-        gone: dict[str, Any] = {old: None for old, value in found.items() if value is not None}
-        new = {
-            new: value if new.startswith(FURTHER) else _as_text(value)
-            for old, new in self.names.items()
-            if (value := found[old]) is not None
-        }
-        return _changed(event, gone | new)
+        return Renaming(self.names)
 
 
 class RemoveTable(StepTable, frozen=True, kw_only=True, tag="remove"):
@@ -76,7 +66,7 @@ class RemoveTable(StepTable, frozen=True, kw_only=True, tag="remove"):
 
     def open(self, environment: Mapping[str, str]) -> Step:
         gone = dict.fromkeys(self.names)
-        return _Each(lambda event, now: _changed(event, gone))
+        return Setting(lambda now: gone)
 
 
 class HostTable(StepTable, frozen=True, kw_only=True, tag="host"):
@@ -95,7 +85,7 @@ class ReceivedTable(StepTable, frozen=True, kw_only=True, tag="received"):
     """When a line was read: `fields.received`."""
 
     def open(self, environment: Mapping[str, str]) -> Step:
-        return _Each(lambda event, now: _changed(event, {"fields.received": now.isoformat()}))
+        return Setting(lambda now: {"fields.received": now.isoformat()})
 
 
 class ParseTable(StepTable, frozen=True, kw_only=True, tag="parse"):
@@ -143,30 +133,6 @@ class _Columns(Step):
 
     def apply(self, frame: pl.DataFrame, *, now: datetime) -> pl.DataFrame:
         return frame.with_columns(self._change(now))
-
-
-def _changed(event: LogEvent, values: Mapping[str, Any]) -> LogEvent:
-    """Return an event with other values; those that are None go."""
-    from msgspec.structs import replace
-
-    own = {name: value for name, value in values.items() if not name.startswith(FURTHER)}
-    if "message" in own and own["message"] is None:
-        own["message"] = ""  # it always has one
-    further = {name[len(FURTHER) :]: value for name, value in values.items() if name.startswith(FURTHER)}
-    if further:
-        fields = {**(event.fields or {}), **further}
-        own["fields"] = {name: value for name, value in fields.items() if value is not None} or None
-    return replace(event, **own) if own else event
-
-
-def _get(event: LogEvent, name: str) -> Any:
-    return (event.fields or {}).get(name[len(FURTHER) :]) if name.startswith(FURTHER) else getattr(event, name)
-
-
-def _as_text(value: Any) -> str:
-    import msgspec
-
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 def _check_name(name: str, what: str) -> None:
