@@ -51,6 +51,13 @@ def test_a_position_never_stands_inside_an_event(tmp_path: Path) -> None:
     assert read(path, positions) == []
 
 
+def test_a_log_that_is_not_there_is_said(tmp_path: Path) -> None:
+    notes: list[str] = []
+    path = tmp_path / "audit.log"
+    assert list(AuditSource([path], follow=False).read({}, threading.Event(), notes.append)) == []
+    assert notes == [f"not on this machine, and read once auditd writes it: {path}"]
+
+
 def test_a_rotated_log_is_read_to_its_end(tmp_path: Path) -> None:
     path, positions = tmp_path / "audit.log", {}
     add(path, syscall(1))

@@ -208,6 +208,20 @@ def test_an_empty_journal_is_said(
     follower.stop()  # at once, also out of the pause before the next run
 
 
+@pytest.mark.parametrize("follow_it", [True, False])
+def test_a_journal_without_a_word_is_said_to_be_empty(
+    follow_it: bool, tmp_path: Path, follow: Callable[..., Follower], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "_STOP_CHECK_SECONDS", 0.01)
+    program = tmp_path / "journalctl"
+    program.write_text(f"#!/bin/sh\n{'sleep 60' if follow_it else 'exit 0'}\n")  # as it does with --output=json
+    program.chmod(0o755)
+    follower = follow(JournalSource(command=str(program), follow=follow_it))
+    until(lambda: bool(follower.notes), "it was said")
+    assert follower.notes == ["the systemd journal of this machine is empty; its entries are read when there are any"]
+    follower.stop()
+
+
 def test_a_machine_without_journalctl_is_said(follow: Callable[..., Follower]) -> None:
     follower = follow(JournalSource(command="no-such-journalctl"))
     follower.thread.join(10)

@@ -19,6 +19,7 @@ from millstream.clock import Clock, SystemClock
 from millstream.parsers.audit import audit_reader, audit_reader_beside
 from millstream.parsers.event_parser import EventParser, LogEventParser
 from millstream.sources.line_split import LINE_BYTES_MAX, READ_LINES_MAX, split
+from millstream.sources.log_file import is_missing
 from millstream.sources.looks import looks
 from millstream.sources.source import Note, Reading
 from millstream.sources.tail import READ_BYTES, FileTail
@@ -82,6 +83,9 @@ class AuditSource:
     def read(
         self, positions: Mapping[bytes, bytes], stop: threading.Event, note: Note
     ) -> Generator[Reading, None, None]:
+        missing = [str(path) for path in self._paths if is_missing(path)]
+        if missing:
+            note(f"not on this machine, and read once auditd writes it: {', '.join(missing)}")
         self._tails = tails = [self._tail(path, positions, note) for path in self._paths]
         try:
             yield from _rounds(tails, stop)

@@ -19,6 +19,7 @@ import msgspec
 from millstream.parsers.event_parser import EventParser, LogEventParser
 from millstream.parsers.windows import windows_reader
 from millstream.sources.evtx_file import Chunk, EvtxFile, evtx_parser, is_evtx
+from millstream.sources.log_file import is_missing
 from millstream.sources.source import Line, Note, Reading
 
 READING_RECORDS: Final = 1000
@@ -83,7 +84,7 @@ class EvtxSource:
         found: list[str] = []
         for pattern in self._patterns:
             matches = sorted(glob.glob(pattern, recursive=True)) if glob.has_magic(pattern) else [pattern]
-            if not matches or not (glob.has_magic(pattern) or Path(pattern).exists()):
+            if not matches or (not glob.has_magic(pattern) and is_missing(Path(pattern))):
                 then = ", and read once it is" if self._follow else ""
                 note(f"not on this machine{then}: {pattern}")
             found += [path for path in matches if path not in found]

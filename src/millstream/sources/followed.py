@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Final
 
 from millstream.clock import Clock
 from millstream.sources.line_split import split
-from millstream.sources.log_file import FilePosition, open_log_file
+from millstream.sources.log_file import FilePosition, is_missing, open_log_file
 from millstream.sources.multiline import Multiline
 from millstream.sources.patterns import FilePattern, is_pattern, without_generations
 from millstream.sources.rotation import generations
@@ -60,7 +61,7 @@ class FollowedFiles:
         self._begin()
 
     def _begin(self) -> None:
-        missing = [path for path in self._fixed if not path.exists()]
+        missing = [path for path in self._fixed if is_missing(path)]
         if missing:
             self._note(f"not on this machine, and read once they are: {', '.join(map(str, missing))}")
         for path in self._fixed:
@@ -76,7 +77,7 @@ class FollowedFiles:
                 self._further[begun] = b""
             found = pattern.search()
             if not found:
-                self._note(f"no file is named like {pattern.pattern} yet; each is read once there is one")
+                self._note(_nothing_like(pattern))
             self._add_new(found, None if known else self._lines_first)
 
     def search(self) -> None:
@@ -91,7 +92,7 @@ class FollowedFiles:
 
     def directories(self) -> list[Path]:
         """Return the directories in which files change or appear; those that exist."""
-        found = {path.parent for path in self._fixed if path.parent.is_dir()}
+        found = {path.parent for path in self._fixed if os.path.isdir(path.parent)}
         for pattern in self._patterns:
             found |= set(pattern.directories)
         return sorted(found)
@@ -202,12 +203,22 @@ class FollowedFiles:
     def _forget(self) -> None:
         now_us = self._clock.monotonic_us()
         for path, tail in list(self._tails.items()):
-            if tail.open or path in self._fixed or path.exists() or generations(path, self._olddirs):
+            if tail.open or path in self._fixed or not is_missing(path) or generations(path, self._olddirs):
                 self._gone_since_us.pop(path, None)
             elif now_us - self._gone_since_us.setdefault(path, now_us) >= FORGET_US:
                 del self._tails[path], self._gone_since_us[path]
                 if tail.position is not None:
                     self._further[tail.key] = None
+
+
+def _nothing_like(pattern: FilePattern) -> str:
+    try:
+        os.scandir(pattern.root).close()
+    except PermissionError:
+        return f"{pattern.root} may not be searched by this user: what is named like {pattern.pattern} is not read"
+    except OSError:
+        pass  # it is not there yet
+    return f"no file is named like {pattern.pattern} yet; each is read once there is one"
 
 
 def _begins(path: Path, position: FilePosition) -> bool:

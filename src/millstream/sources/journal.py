@@ -43,6 +43,8 @@ RESTART_SECONDS_MAX: Final = 60.0
 ASK_SECONDS: Final = 10.0
 """For journalctl to find the newest entry, on a slow disk with many files."""
 _STOP_CHECK_SECONDS: Final = 0.5
+_SILENT_CHECKS: Final = 10
+"""A journal that gave nothing in so many of these is taken to be empty; in JSON journalctl does not say it itself."""
 _COMPLAINT_BYTES_MAX: Final = 4096
 
 _EMPTY: Final = ("No journal files were found", "No such boot ID")
@@ -102,7 +104,7 @@ class JournalSource:
                 return
             self._running = True
             try:
-                for lines, last in child.entries(stop, note):
+                for lines, last in child.entries(stop, note, expected=cursor is None):
                     cursor = last or cursor
                     pause = RESTART_SECONDS_MIN
                     yield Reading(lines, {POSITION: cursor} if cursor else {})
@@ -125,6 +127,8 @@ class JournalSource:
                 cursor = None
                 continue
             if not self._follow:
+                if cursor is None and not child.complaint:
+                    note(_EMPTY_NOTE)
                 return
             note(_ended(child))
             stop.wait(pause)
@@ -201,8 +205,15 @@ class _Child:
     def exit_code(self) -> int | None:
         return self._process.returncode
 
-    def entries(self, stop: threading.Event, note: Note) -> Iterator[tuple[list[Line], bytes | None]]:
-        """Yield entries as they come, with the cursor of the last; ends with the child or with `stop`."""
+    def entries(
+        self, stop: threading.Event, note: Note, *, expected: bool
+    ) -> Iterator[tuple[list[Line], bytes | None]]:
+        """Yield entries as they come, with the cursor of the last; ends with the child or with `stop`.
+
+        Args:
+            expected: A journal has entries to begin with; where none comes, that is said.
+        """
+        silent = 0
         assert self._process.stdout is not None
         assert self._process.stderr is not None
         with selectors.DefaultSelector() as selector:
@@ -211,7 +222,11 @@ class _Child:
                 selector.register(stream, selectors.EVENT_READ)
             complaints = self._process.stderr.fileno()
             while selector.get_map() and not stop.is_set():
-                for key, _ in selector.select(_STOP_CHECK_SECONDS):
+                ready = selector.select(_STOP_CHECK_SECONDS)
+                silent += not ready
+                if expected and not ready and silent == _SILENT_CHECKS:
+                    note(_EMPTY_NOTE)
+                for key, _ in ready:
                     data = _read(key.fd)
                     if data == b"":
                         selector.unregister(key.fd)
@@ -219,6 +234,7 @@ class _Child:
                         self._complaint = (self._complaint + data)[:_COMPLAINT_BYTES_MAX]
                         _tell(self.complaint, note)
                     elif data:
+                        expected = False
                         lines, cursor = self._splitter.entries(data)
                         if lines:
                             yield lines, cursor

@@ -35,7 +35,7 @@ def linux_sources(*, journal: bool, lines_first: int = 200, follow: bool = True)
         *login_sources(decides=decides and not audited, records_first=lines_first, follow=follow),
         DeviceSource(follow=follow),
     ]
-    if AUDIT_LOG.parent.is_dir():
+    if os.path.isdir(AUDIT_LOG.parent):
         sources.append(AuditSource(decides=decides, lines_first=lines_first, follow=follow))
     return sources
 
@@ -49,9 +49,11 @@ def login_sources(*, decides: bool, records_first: int, follow: bool, root: Path
     wtmp, btmp, utmp, wtmpdb, lastlog2, lastlog = (
         root / path.relative_to("/") for path in (WTMP, BTMP, UTMP, WTMPDB, LASTLOG2, LASTLOG)
     )
-    both = wtmp.exists() or utmp.exists()
+    both = _is_there(wtmp) or _is_there(utmp)
     database = (
-        wtmpdb if wtmpdb.exists() else next((path for path in (lastlog2, lastlog) if not both and path.exists()), None)
+        wtmpdb
+        if _is_there(wtmpdb)
+        else next((path for path in (lastlog2, lastlog) if not both and _is_there(path)), None)
     )
     records = LoginSource(
         wtmp=[] if database == wtmpdb else [wtmp],
@@ -68,4 +70,9 @@ def login_sources(*, decides: bool, records_first: int, follow: bool, root: Path
 
 def has_login_text(paths: Sequence[Path] = LOGIN_TEXTS, syslog: Path = SYSLOG) -> bool:
     """Return whether a text log of logins is written now, and may be read."""
-    return syslog.exists() and any(os.access(path, os.R_OK) for path in paths)
+    return _is_there(syslog) and any(os.access(path, os.R_OK) for path in paths)
+
+
+def _is_there(path: Path) -> bool:
+    """Return whether a file can be seen; `Path.exists` raises where its directory may not be entered."""
+    return os.access(path, os.F_OK)

@@ -28,6 +28,7 @@ import msgspec
 from millstream.parsers.event_parser import EventParser, LogEventParser
 from millstream.parsers.logins import login_reader
 from millstream.sources.last_logins import LastLogin, LastLogins, lastlog_since
+from millstream.sources.log_file import is_missing
 from millstream.sources.login_records import time_text
 from millstream.sources.looks import looks
 from millstream.sources.source import Line, Note, Reading
@@ -76,7 +77,7 @@ class LoginDatabaseSource:
         return self._what
 
     def following(self) -> Sequence[str]:
-        return (str(self._path),) if self._reading and self._path.exists() else ()
+        return (str(self._path),) if self._reading and not is_missing(self._path) else ()
 
     def parser(self, origin: str) -> LogEventParser:
         return EventParser(origin, login_reader(), format="logins")
@@ -103,7 +104,7 @@ class LoginDatabaseSource:
             self._reading = False
 
     def _all(self, reader: _Sessions | _LastLogins, key: bytes, stop: threading.Event, note: Note) -> Iterator[Reading]:
-        while not stop.is_set() and self._path.exists():
+        while not stop.is_set() and not is_missing(self._path):
             try:
                 found = reader.read()
             except sqlite3.Error as error:

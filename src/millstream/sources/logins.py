@@ -22,6 +22,7 @@ import msgspec
 from millstream.clock import Clock, SystemClock
 from millstream.parsers.event_parser import EventParser, LogEventParser
 from millstream.parsers.logins import login_reader
+from millstream.sources.log_file import is_missing
 from millstream.sources.login_file import login_tail, record_of
 from millstream.sources.login_records import (
     TYPES,
@@ -151,7 +152,7 @@ class LoginSource:
 
 
 def _is_there(log: _LoginLog) -> bool:
-    return log.tail.path.exists()
+    return not is_missing(log.tail.path)
 
 
 def _pieces(logs: Sequence[_LoginLog]) -> Iterator[Reading]:

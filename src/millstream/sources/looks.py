@@ -6,6 +6,7 @@ rotation.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,7 +24,7 @@ LOOK_MS: Final = 1000
 
 def looks(paths: Sequence[Path], stop: threading.Event, note: Note) -> Iterator[None]:
     """Yield whenever some files, which may be missing, should be looked at; ends with `stop`."""
-    directories = sorted({path.parent for path in paths if path.parent.is_dir()})
+    directories = sorted({path.parent for path in paths if os.path.isdir(path.parent)})
     if directories:
         wanted = {str(path) for path in paths}
 
