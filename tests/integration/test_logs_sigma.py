@@ -16,6 +16,7 @@ from millstream.logs.alert import Alert, Level
 from millstream.logs.application import LogsApplication
 from millstream.logs.config import parse_config
 from millstream.logs.sigma import SigmaRules, read_sigma
+from millstream.parsers.formats import FORMATS
 from millstream.parsers.log_event import Kind, LogEvent
 
 pytest.importorskip("sigma", reason="pySigma is not installed: pip install 'millstream[sigma]'")
@@ -439,3 +440,34 @@ def test_configuration_turns_sealing_on() -> None:
     assert parse_config("[logs]\nsealed = true", "test").sealed
     with pytest.raises(UsageError, match="seald"):
         parse_config("[logs]\nseald = true", "test")
+
+
+@pytest.mark.parametrize(
+    ("detection", "wanted"),
+    [
+        ("selection:\n  cs-method: POST\n  sc-status: 200\ncondition: selection", [1, 3]),
+        ("selection:\n  cs-uri-query|contains: '/shell.php?cmd='\ncondition: selection", [1]),
+        ("selection:\n  cs-uri-query|contains: 'cmd=id'\ncondition: selection", [1, 3]),
+        ("selection:\n  cs-uri-stem|endswith: '.php'\ncondition: selection", [1, 3]),
+        ("selection:\n  c-uri: /index.html\ncondition: selection", [2]),
+        ("selection:\n  c-useragent|contains: sqlmap\ncondition: selection", [1, 3]),
+        ("selection:\n  cs-referer: http://a.example/\n  c-ip|cidr: 203.0.113.0/24\ncondition: selection", [2]),
+    ],
+)
+def test_access_logs_of_any_web_server_are_of_log_source_webserver(
+    tmp_path: Path, detection: str, wanted: list[int]
+) -> None:
+    access = [
+        b'203.0.113.7 - - [01/Mar/2026:10:00:01 +0000] "POST /shell.php?cmd=id HTTP/1.1" 200 5 "-" "sqlmap/1.7"',
+        b'203.0.113.7 - - [01/Mar/2026:10:00:02 +0000] "GET /index.html HTTP/1.1" 304 0 "http://a.example/" "x"',
+    ]
+    iis = [
+        b"#Fields: date time cs-method cs-uri-stem cs-uri-query c-ip cs(User-Agent) sc-status",
+        b"2026-03-01 10:00:03 POST /a.php cmd=id 203.0.113.8 sqlmap/1.7 200",
+    ]
+    events = [
+        *FORMATS["web"].parser("access.log").events(access, now=TEN),  # type: ignore[attr-defined]
+        *FORMATS["w3c"].parser("iis.log").events(iis, now=TEN),  # type: ignore[attr-defined]
+        event(4, message="POST cmd=id", program="app"),
+    ]
+    assert matched(tmp_path, detection, events, "category: webserver") == wanted

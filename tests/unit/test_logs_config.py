@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -86,11 +87,11 @@ def test_rules_file_is_a_configuration() -> None:
         ("\n\n[[source]]", ["source 1 (line 3)", "kind", "journal"]),
         ("[[source]]\nkind = 'file'", ["source 1 (line 1)", "'file'", "files, journal"]),
         ("[[source]]\nkind = 'files'", ["source 1", "`paths`", "missing"]),
-        ("[[source]]\nkind = 'files'\npaths = 'x'", ["source 1", "paths", "array"]),
+        ("[[source]]\nkind = 'files'\npaths = 'x'", ["source 1", "paths", "a list"]),
         ("[[source]]\nkind = 'files'\npath = ['x']\npaths = []", ["source 1", "`path`", "kind, paths, lines_first"]),
         (RULE + "[[rule]]\nname = 'two'\nmessage = ''\ncolour = 'red'", ["rule 2 (line 8)", "`colour`", "threshold"]),
         (RULE + "every = 3", ["rule 1", "threshold", "every"]),
-        (RULE.replace("3", "'x'"), ["rule 1", "threshold.count", "int"]),
+        (RULE.replace("3", "'x'"), ["rule 1", "threshold.count", "a whole number"]),
         ("[[output]]\nname = 'a'\nkind = 'topic'\ntopic = 'x'\n" * 2, ["output 2 (line 5)", "'a' is taken"]),
         ("[[output]]\nname = 'rules'\nkind = 'stdout'", ["output 1", "'rules' is taken"]),
         ("[[output]]\nname = 'A B'\nkind = 'stdout'", ["output 1", "small letters"]),
@@ -226,3 +227,54 @@ def test_outputs_of_the_network_are_read(text: str, wanted: str) -> None:
 def test_output_of_the_network_that_cannot_be_meant_says_what_to_give(text: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         parse_config("[[output]]\nname = 'out'\n" + text, "test.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            '[[step]]\nkind = "filter"\nwhere = "true"\n[[step]]\nkind = "dedupe"\nwithin = 5',
+            'step 2 (line 4), kind dedupe, within: there is 5, which is to be a text in quotes, such as within = "5s"',
+        ),
+        (
+            RULE.replace("count = 3", 'count = "3"'),
+            'rule 1 (line 2), threshold.count: there is "3", which is to be a whole number, such as count = 3',
+        ),
+        (
+            RULE.replace("[rule.threshold]", "level = 3\n[rule.threshold]"),
+            "rule 1 (line 2), level: there is no 3; there is informational, low, medium, high, critical",
+        ),
+        (
+            '[[source]]\nkind = "files"\npaths = "/var/log/a.log"',
+            'source 1 (line 1), kind files, paths: there is "/var/log/a.log", which is to be a list in brackets, '
+            'such as paths = ["/var/log/a.log"]',
+        ),
+        (
+            '[[source]]\nkind = "files"\npaths = ["a", 3]',
+            'source 1 (line 1), kind files, paths[1]: there is 3, which is to be a text in quotes, such as "3"',
+        ),
+        (
+            '[[source]]\nkind = "files"\npaths = ["a"]\nlines_first = "all"',
+            'lines_first: there is "all", which is to be a whole number, such as lines_first = 10000',
+        ),
+        (
+            '[[output]]\nkind = "webhook"\nname = "o"\nurl = "http://127.0.0.1/"\nheaders = { a = "x", b = 3 }',
+            'output 1 (line 1), kind webhook, headers[...]: there is 3, which is to be a text in quotes, such as "3"',
+        ),
+        ('[logs]\nsealed = "no"', 'sealed: there is "no", which is to be true or false, such as sealed = false'),
+        (RULE.replace("[rule.threshold]", "threshold = 3\n[x]"), "threshold: there is 3, which is to be a table"),
+    ],
+)
+def test_value_of_another_type_is_told_with_what_is_there_what_is_wanted_and_an_example(text: str, said: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        parse_config(text.replace('\n[x]\ncount = 3\nwithin = "1m"', ""), "c.toml")
+    assert str(raised.value).startswith("c.toml, ")
+    assert said in str(raised.value)
+
+
+def test_sigma_table_without_the_extra_says_file_table_and_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sigma.collection", None)  # as where it is not installed
+    with pytest.raises(UsageError) as raised:
+        parse_config(RULE + '[[sigma]]\npath = "rules"', "c.toml")
+    for words in ("c.toml, sigma 1 (line 8), path 'rules'", "pip install 'millstream[sigma]'"):
+        assert words in str(raised.value)

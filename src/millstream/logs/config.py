@@ -24,7 +24,7 @@ from millstream.logs.alert import Alert
 from millstream.logs.listeners import Listener
 from millstream.logs.outputs import Output
 from millstream.logs.rules import Rule, check_rules
-from millstream.logs.sigma import read_sigma
+from millstream.logs.sigma import SigmaRules, read_sigma
 from millstream.logs.steps.step import StepTable
 from millstream.logs.steps.tables import StepKind
 from millstream.logs.tables import read_table, read_toml, tables_of, with_environment
@@ -138,7 +138,10 @@ def parse_config(text: str, origin: str, environment: Mapping[str, str] | None =
             known = ", ".join(f"[[{table}]]" for table in TABLES)
             raise UsageError(f"{origin}: there is no table {name!r}; there is [logs], {known}")
     reader = _Reader(found, text, origin, environment)
-    sigma = [read_sigma(Path(table.path)) for table in reader.tables("sigma", SigmaTable)]
+    sigma = [
+        _sigma(table, what)
+        for table, what in zip(reader.tables("sigma", SigmaTable), reader.names("sigma"), strict=True)
+    ]
     rules = [*reader.tables("rule", Rule), *(rule for some in sigma for rule in some.rules)]
     check_rules(rules, origin)
     outputs = reader.tables("output", Output, environment=True)
@@ -198,6 +201,13 @@ class _Reader:
     def names(self, name: str) -> list[str]:
         """Return how messages call the tables of a name."""
         return [what for _, what in tables_of(self._found, name, self._text, self._origin)]
+
+
+def _sigma(table: SigmaTable, what: str) -> SigmaRules:
+    try:
+        return read_sigma(Path(table.path))
+    except UsageError as error:
+        raise UsageError(f"{what}, path {table.path!r}: {error}") from error
 
 
 def _check_outputs(outputs: list[Output], names: list[str]) -> None:

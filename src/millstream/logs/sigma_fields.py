@@ -71,7 +71,28 @@ _CHANNELS: Final = {
     "wmi": "Microsoft-Windows-WMI-Activity/Operational",
     "terminalservices-localsessionmanager": "Microsoft-Windows-TerminalServices-LocalSessionManager/Operational",
 }
-_WEB: Final = {"c-ip": "COALESCE(field('c-ip'), source_ip)", "cs-username": "COALESCE(field('cs-username'), user)"}
+_URL: Final = "COALESCE(field('cs-uri'), field('c-uri'), fields.url)"
+_AGENT: Final = "COALESCE(field('cs(User-Agent)'), field('cs-user-agent'), fields.user_agent)"
+_REFERER: Final = "COALESCE(field('cs(Referer)'), field('cs-referer'), fields.referrer)"
+_WEB: Final = {
+    "c-ip": "COALESCE(field('c-ip'), source_ip)",
+    "cs-username": "COALESCE(field('cs-username'), user)",
+    "cs-method": "COALESCE(field('cs-method'), fields.method)",
+    "cs-uri": _URL,
+    "c-uri": _URL,
+    "cs-uri-stem": "COALESCE(field('cs-uri-stem'), SPLIT_PART(fields.url, '?', 1))",
+    # Most rules look here for paths as well.
+    "cs-uri-query": "COALESCE(field('cs-uri-query'), fields.url)",
+    "sc-status": "COALESCE(field('sc-status'), fields.status)",
+    "sc-bytes": "COALESCE(field('sc-bytes'), fields.bytes)",
+    "cs-host": "COALESCE(field('cs-host'), fields.vhost)",
+    "cs-user-agent": _AGENT,
+    "c-useragent": _AGENT,
+    "cs(User-Agent)": _AGENT,
+    "cs-referer": _REFERER,
+    "cs(Referer)": _REFERER,
+}
+"""Those of W3C logs, and where an access log in the format of Apache and nginx has them."""
 
 GROUPS: Final = {
     "src_ip": "source_ip",
@@ -92,7 +113,7 @@ def log_source(product: str | None, service: str | None, category: str | None) -
     if product == "windows":
         return _windows(service, category)
     if category == "webserver" or (product in ("apache", "nginx", "iis") and service in (None, "access", "error")):
-        return LogSource("format IN ('w3c', 'error', 'access') OR field('c-uri') IS NOT NULL", _WEB)
+        return LogSource("format IN ('w3c', 'error', 'web') OR field('c-uri') IS NOT NULL", _WEB)
     if category == "application" and product in (None, "syslog"):
         return LogSource("true")
     return None
@@ -104,7 +125,7 @@ def _linux(service: str | None, category: str | None) -> LogSource | None:
     if category is not None:
         return None
     if service is None or service in ("syslog", "messages"):
-        return LogSource("format IS NULL OR format NOT IN ('windows', 'w3c')", _LINUX)
+        return LogSource("format IS NULL OR format NOT IN ('windows', 'w3c', 'web')", _LINUX)
     if service == "auditd":
         return LogSource("format = 'audit'", {})
     if service == "auth":

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar, get_args
 import msgspec
 
 from millstream.errors import UsageError
+from millstream.logs.wrong_types import wrong_type
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -61,7 +62,7 @@ def read_table(table: Mapping[str, Any], types: Any, what: str) -> Any:
     try:
         return msgspec.convert(table, chosen)
     except msgspec.ValidationError as error:
-        raise UsageError(_message(error, chosen, what)) from error
+        raise UsageError(_message(error, table, chosen, what)) from error
 
 
 def with_environment(value: Any, environment: Mapping[str, str], what: str) -> Any:
@@ -99,10 +100,16 @@ def _chosen(table: Mapping[str, Any], types: Sequence[type[msgspec.Struct]], wha
     return by_kind[kind]
 
 
-def _message(error: msgspec.ValidationError, type: type[msgspec.Struct], what: str) -> str:
+def _message(error: msgspec.ValidationError, table: Mapping[str, Any], type: type[msgspec.Struct], what: str) -> str:
     said = str(error)
     place = _PATH.search(said)
     where = f"{what}, {place[1]}" if place and place[1] else what
+    if "invalid enum value" not in said and place is not None and (allowed := _allowed(type, place[1])):
+        return f"{where}: there is no {table.get(place[1])!r}; there is {', '.join(allowed)}"
+    sentence = wrong_type(said, place[1] if place else "", table, type)
+    if sentence is not None:
+        kind = f", kind {type.__struct_config__.tag}" if type.__struct_config__.tag is not None else ""
+        return f"{where.replace(what, what + kind)}: {sentence}"
     said = _PATH.sub("", said)
     said = said[0].lower() + said[1:]
     if "unknown field" in said and (place is None or not place[1]):
