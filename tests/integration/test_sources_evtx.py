@@ -153,6 +153,19 @@ def test_table_of_names_that_leads_nowhere_ends() -> None:
     assert [record.number for record in file.records(found)] == list(range(1, 11))
 
 
+@pytest.mark.parametrize("odd", [1, ord('"'), ord("\\")])
+def test_a_record_with_a_name_that_cannot_be_written_is_said_and_left_out(odd: int) -> None:
+    data = bytearray(file_head(1, 1) + chunk(1, 5))
+    data[4096 + 1164] = odd  # of the name `Computer` of the first record, which the others refer to
+    notes: list[str] = []
+    file = EvtxFile(io.BytesIO(data), "x", notes.append)
+    [found] = file.chunks()
+    records = list(file.records(found))
+    assert all(msgspec.json.decode(record.data) for record in records)
+    assert len(records) < 5
+    assert "the name of a value in record 1 is damaged" in notes[0]
+
+
 @given(st.lists(st.tuples(st.integers(0, 9000), st.integers(0, 255)), max_size=30), st.integers(0, 20_000))
 def test_no_file_is_too_odd(changes: list[tuple[int, int]], cut: int) -> None:
     data = bytearray(file_head(1, 1) + chunk(1, 5))

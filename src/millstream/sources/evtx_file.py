@@ -37,6 +37,8 @@ _NO_TABLES: Final = bytes(RECORDS_FROM - _TABLES_FROM)
 _CHUNK_HEAD: Final = struct.Struct("<8sQQQQ")
 _RECORD_HEAD: Final = struct.Struct("<IIQQ")
 _RECORD_BYTES_LEAST: Final = _RECORD_HEAD.size + 4
+_JSON: Final = msgspec.json.Decoder(msgspec.Raw)
+"""Looks whether a text is JSON. The package writes names as they are: of a damaged file one may have a quote in it."""
 
 Say = Callable[[str], None]
 """Takes a sentence about what could not be read."""
@@ -168,6 +170,11 @@ class EvtxFile:
                 reasons.append(str(error))
                 if len(reasons) > CHUNK_BYTES // _RECORD_BYTES_LEAST:
                     return  # more than records fit in a chunk: it does not go on
+                continue
+            try:
+                _JSON.decode(record["data"])
+            except msgspec.DecodeError:
+                reasons.append(f"the name of a value in record {record['event_record_id']} is damaged")
                 continue
             yield record["event_record_id"], record["data"]
 
