@@ -19,6 +19,8 @@ from millstream.logs.application import LogsApplication
 from millstream.logs.config import parse_config
 from millstream.logs.steps.chain import Chain
 from millstream.logs.steps.patterns import PATTERNS
+from millstream.logs.steps.redact import RedactTable
+from millstream.logs.steps.redactor import Redactor
 from millstream.parsers.event_parser import event_columns
 from millstream.parsers.formats import FORMATS
 from millstream.parsers.log_event import LogEvent, event_of
@@ -424,12 +426,34 @@ def test_hints_let_through_whatever_the_expressions_find(text: str) -> None:
             assert pl.Series([text]).str.contains(pattern.looked_for).all(), pattern.name
 
 
+@settings(max_examples=400, deadline=None)
+@given(st.lists(PIECES, max_size=12).map("".join))
+def test_what_polars_replaces_is_what_python_replaces(text: str) -> None:
+    what = [name for name, pattern in PATTERNS.items() if pattern.of_ascii]
+    by_polars = RedactTable(what=tuple(what), fields=("message",)).open({})
+    by_python = Redactor([PATTERNS[name] for name in what], lambda name, value: f"[{name}]", ("message",))
+    frame = event_columns([event(text)])
+    assert by_polars.apply(frame, now=NOW).equals(by_python.apply(frame, now=NOW))
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.lists(PIECES, max_size=8).map("".join), min_size=1, max_size=20))
 def test_redaction_of_a_value_does_not_depend_on_the_values_around_it(texts: list[str]) -> None:
     step = 'kind = "redact"\nwhat = ["secrets", "personal"]'
     events = [event(text, fields={"f": text, text: [1, text]}) for text in texts]
     assert apply(events, step) == [apply([one], step)[0] for one in events]
+
+
+FIELD_VALUES = st.lists(PIECES, max_size=6).map("".join) | st.integers(0, 10**17) | st.floats(0, 1e18) | st.booleans()
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.dictionaries(st.lists(PIECES, max_size=3).map("".join), FIELD_VALUES | st.lists(FIELD_VALUES, max_size=2)))
+def test_flat_fields_are_redacted_as_those_are_that_are_read_one_by_one(fields: dict[str, Any]) -> None:
+    step = 'kind = "redact"\nwhat = ["secrets", "personal"]'
+    nested = {"nested": {"n": 1}}
+    [flat, deep] = apply([event(fields=fields), event(fields={**fields, **nested})], step)
+    assert {**(flat.fields or {}), **nested} == deep.fields
 
 
 @pytest.mark.parametrize("option", ["--password", "--token", "--secret", "--passwd"])

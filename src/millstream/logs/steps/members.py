@@ -8,7 +8,7 @@ asks.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -89,6 +89,34 @@ def member_of_text(text: pl.Series) -> pl.Series:
         return found
     said = [msgspec.json.encode(one).decode() for one in text.gather(places)]
     return found.scatter(places, pl.Series(said, dtype=pl.String))
+
+
+def with_texts(fields: pl.Series, change: Callable[[pl.Series], pl.Series]) -> tuple[pl.Series, pl.Series]:
+    """Return plain objects with other texts, and which of them have other names now, so that two may be the same.
+
+    Args:
+        fields: Without null.
+        change: Takes all names and texts, and returns as many.
+    """
+    import polars as pl
+
+    pieces = fields.str.split('"')  # every other one is a text
+    counts = pieces.list.len().cast(pl.Int64)
+    rows = pl.DataFrame({"row": pl.int_range(len(fields), eager=True), "piece": pieces}).explode("piece")
+    row, piece = rows.get_column("row"), rows.get_column("piece")
+    within = pl.int_range(rows.height, eager=True) - (counts.cum_sum() - counts).gather(row)
+    places = (within % 2 == 1).arg_true()
+    texts = piece.gather(places)
+    new = change(texts)
+    differ = (new != texts).arg_true()
+    if not differ.len():
+        return fields, pl.zeros(len(fields), pl.Boolean, eager=True)
+    said = member_of_text(new.gather(differ)).str.slice(1)  # with a quote too many at its end
+    changed = places.gather(differ)
+    joined = rows.with_columns(piece.clone().scatter(changed, said.str.head(-1)))
+    renamed = row.gather(changed).filter(piece.gather(changed + 1).str.starts_with(":"))
+    objects = joined.group_by("row", maintain_order=True).agg("piece").get_column("piece").list.join('"')
+    return objects.alias(fields.name), pl.int_range(len(fields), eager=True).is_in(renamed.unique().implode())
 
 
 def text_of(value: Any) -> str:

@@ -35,6 +35,10 @@ class Pattern:
     of_keys: re.Pattern[str] | None = None
     """Keys of `fields` whose value is replaced whole."""
 
+    of_ascii: str = ""
+    """For Polars: finds what `find` does in ASCII, where one text replaces all; what is before and after the value are
+    its groups 1 and 2."""
+
     @property
     def looked_for(self) -> str:
         """For Polars: the hint, and what only Python takes for an `i` of another case."""
@@ -129,6 +133,7 @@ _ALL: Final = (
         "authorization",
         re.compile(r"(?i)\b(?:bearer|basic|digest|negotiate|token)\s+(?P<value>[A-Za-z0-9._~+/=-]{8,})"),
         r"(?i)(?:bearer|basic|digest|negotiate|token)[\s\x1c-\x1f]+[A-Za-z0-9._~+/=-]{8,}|authorization|cookie",
+        of_ascii=r"(?i)(\b(?:bearer|basic|digest|negotiate|token)\s+)[A-Za-z0-9._~+/=-]{8,}",
         of_keys=re.compile(r"(?i)(?:proxy[_-]?)?authorization|(?:set-)?cookie"),
     ),
     Pattern(
@@ -140,6 +145,7 @@ _ALL: Final = (
         "url-password",
         re.compile(r"(?i)\b[a-z][a-z0-9+.-]{0,30}://[^\s/:@]*:(?P<value>[^\s/@]+)@"),
         r"://[^\s/:@]*:[^\s/@]+@",
+        of_ascii=r"(?i)(\b[a-z][a-z0-9+.-]{0,30}://[^\s/:@]*:)[^\s/@]+(@)",
     ),
     Pattern(
         "query",
@@ -148,6 +154,8 @@ _ALL: Final = (
             r"=(?P<value>[^&\s\"'#]+)"
         ),
         r"(?i)[?&][a-z0-9_.-]*(?:token|key|secret|password|passwd|pwd|sig|signature|auth|session|code)=",
+        of_ascii=r"(?i)([?&](?:[a-z0-9_.-]*(?:token|key|secret|password|passwd|pwd|sig|signature|auth|session|code))=)"
+        r"[^&\s\"'#]+",
     ),
     Pattern(
         "password",
@@ -163,6 +171,7 @@ _ALL: Final = (
         "email",
         re.compile(r"(?<![A-Za-z0-9._%+-])[A-Za-z0-9._%+-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.)+[A-Za-z]{2,24}\b"),
         r"@[A-Za-z0-9-]+\.",
+        of_ascii=r"(^|[^A-Za-z0-9._%+-])[A-Za-z0-9._%+-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.)+[A-Za-z]{2,24}\b",
     ),
     Pattern(
         "iban",

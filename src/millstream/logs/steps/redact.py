@@ -70,7 +70,8 @@ class RedactTable(StepTable, frozen=True, kw_only=True, tag="redact"):
         patterns = [PATTERNS[name] for name in PATTERNS if name in self._names()]
         if self.pattern is not None:
             patterns.append(Pattern(self.name, re.compile(self.pattern), ""))
-        return Redactor(patterns, self._replace(environment), self.fields)
+        by_name = self.replace in ("name", "text")
+        return Redactor(patterns, self._replace(environment), self.fields, by_name=by_name)
 
     def _names(self) -> Sequence[str]:
         return [one for name in self.what for one in GROUPS.get(name, (name,))]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from millstream.logs.steps.members import is_plain, with_texts
 from millstream.logs.steps.patterns import Pattern
 from millstream.logs.steps.step import Step
 from millstream.logs.steps.tokens import Replace
@@ -21,23 +22,40 @@ from millstream.logs.steps.tokens import Replace
 if TYPE_CHECKING:
     import polars as pl
 
+_Change = Callable[["pl.Series"], "pl.Series"]
+
 DEPTH_MAX: Final = 100
 """Of JSON: what is deeper is replaced whole."""
 _KEYS_MAX: Final = 10_000
 """Names in JSON whose meaning is kept at hand."""
 _TOO_DEEP: Final = "redacted"
+_NOT_ASCII: Final = r"[^\x00-\x1b\x20-\x7f]"
+"""Where Polars and Python do not mean the same by a word, a blank, or another case."""
+_ODD: Final = r"[\u0130\u0131]|[:\[,]-?[0-9](?:[0-9.]{11}|[0-9.]*[eE])"
+"""Letters whose other case Polars does not know, and numbers that may look like more than a number."""
 
 
 class Redactor(Step):
     """Replaces what patterns find."""
 
-    def __init__(self, patterns: Sequence[Pattern], replace: Replace, fields: Sequence[str]) -> None:
+    def __init__(
+        self, patterns: Sequence[Pattern], replace: Replace, fields: Sequence[str], *, by_name: bool = False
+    ) -> None:
+        """Redact some fields.
+
+        Args:
+            by_name: What stands in the place of a value depends on the name of the pattern alone.
+        """
+        self._by_name = by_name
         self._patterns = tuple(patterns)
         self._replace = replace
         self._fields = tuple(fields)
         hints = [pattern.looked_for for pattern in patterns]
         self._hint = "|".join(f"(?:{hint})" for hint in hints) if all(hints) else None
         """What Polars looks for; None: every row is looked at."""
+        keys = [f"(?:{pattern.of_keys.pattern})" for pattern in patterns if pattern.of_keys is not None]
+        self._odd = "|".join([*(f'"{key}":' for key in keys), _ODD])
+        """What is in objects that are read one by one."""
         self._secret_of = functools.lru_cache(_KEYS_MAX)(self._secret_of_key)
 
     def apply(self, frame: pl.DataFrame, *, now: datetime) -> pl.DataFrame:
@@ -48,7 +66,7 @@ class Redactor(Step):
             if not places.len():
                 continue
             values = column.gather(places)
-            new = self._of_json(values) if name in ("fields", "raw") else self.texts(values)
+            new = self._without(values, name)
             differ = (new != values).arg_true()
             if not differ.len():
                 continue
@@ -59,16 +77,36 @@ class Redactor(Step):
 
     def texts(self, values: pl.Series) -> pl.Series:
         """Return texts without what is found in them."""
+        if self._hint is None:
+            return self._texts(values)
+        places = values.str.contains(self._hint).arg_true()
+        if places.len() == values.len():
+            return self._texts(values)
+        return values.clone().scatter(places, self._texts(values.gather(places))) if places.len() else values
+
+    def _texts(self, values: pl.Series) -> pl.Series:
         for pattern in self._patterns:
             if not pattern.hint:
-                values = _series(values, [self._without(pattern, text) for text in values.to_list()])
+                values = _series(values, [self._replaced(pattern, text) for text in values.to_list()])
                 continue
             places = values.str.contains(pattern.looked_for).arg_true()
             if places.len():
                 found = values.gather(places)
-                new = _series(found, [self._without(pattern, text) for text in found.to_list()])
+                new = self._found(pattern, found)
                 values = new if places.len() == values.len() else values.clone().scatter(places, new)
         return values
+
+    def _found(self, pattern: Pattern, values: pl.Series) -> pl.Series:
+        """Return texts in which a pattern may find something without what it finds."""
+
+        def by_python(texts: pl.Series) -> pl.Series:
+            return _series(texts, [self._replaced(pattern, text) for text in texts.to_list()])
+
+        if not pattern.of_ascii or not self._by_name:
+            return by_python(values)
+        instead = "${1}" + self._replace(pattern.name, "").replace("$", "$$") + "${2}"
+        is_ascii = ~values.str.contains(_NOT_ASCII)
+        return _by_two(values, is_ascii, lambda texts: texts.str.replace_all(pattern.of_ascii, instead), by_python)
 
     def _candidates(self, column: pl.Series, name: str) -> pl.Series:
         """Return the places of the values that are worth a look."""
@@ -80,6 +118,22 @@ class Redactor(Step):
             found = found | (column.str.starts_with("{") & column.str.contains("\\", literal=True))
         return found.fill_null(value=False).arg_true()
 
+    def _without(self, values: pl.Series, name: str) -> pl.Series:
+        """Return values of a field without what is found in them."""
+        if name == "raw":
+            return _by_two(values, values.str.starts_with("{"), self._of_json, self._texts)
+        if name != "fields":
+            return self._texts(values)
+        if self._hint is None:
+            return self._of_json(values)
+        return _by_two(values, is_plain(values) & ~values.str.contains(self._odd), self._of_plain, self._of_json)
+
+    def _of_plain(self, values: pl.Series) -> pl.Series:
+        """Return plain objects of JSON without what is found in their texts."""
+        new, renamed = with_texts(values, self.texts)
+        odd = renamed.arg_true()
+        return new.scatter(odd, self._of_json(values.gather(odd))) if odd.len() else new
+
     def _of_json(self, values: pl.Series) -> pl.Series:
         """Return lines of JSON, and such as only look like it, without what is found in their texts."""
         texts: list[str] = values.to_list()
@@ -90,13 +144,11 @@ class Redactor(Step):
             leaves.append(text)
             return text
 
-        ends: list[int] = []
         for text, value in zip(texts, parsed, strict=True):
             if value is None:
                 collect(text)
             else:
                 self._value(value, collect, 0)
-            ends.append(len(leaves))
         new = self.texts(_series(values, leaves)).to_list()
         after = iter(new)
         said: list[str] = []
@@ -138,7 +190,7 @@ class Redactor(Step):
                 return pattern.name
         return None
 
-    def _without(self, pattern: Pattern, text: str) -> str:
+    def _replaced(self, pattern: Pattern, text: str) -> str:
         return pattern.find.sub(functools.partial(self._substitute, pattern), text)
 
     def _substitute(self, pattern: Pattern, match: re.Match[str]) -> str:
@@ -157,6 +209,20 @@ class Redactor(Step):
         for start, end in reversed(parts):
             text = f"{text[:start]}{self._replace(name, text[start:end])}{text[end:]}"
         return text
+
+
+def _by_two(
+    values: pl.Series,
+    which: pl.Series,
+    change: Callable[[pl.Series], pl.Series],
+    others: Callable[[pl.Series], pl.Series],
+) -> pl.Series:
+    """Return values changed in one way or the other."""
+    places, rest = which.arg_true(), (~which).arg_true()
+    if not rest.len() or not places.len():
+        return others(values) if rest.len() else change(values)
+    changed = values.clone().scatter(places, change(values.gather(places)))
+    return changed.scatter(rest, others(values.gather(rest)))
 
 
 def _json(text: str) -> Any:
