@@ -3,6 +3,7 @@
 | | example |
 |---|---|
 | logfmt | `level=info msg="it works" took=3ms` |
+| with a time in front | `2026-03-01T10:00:00Z level=info msg="it works"` |
 | others | `time: 2026-03-01 10:00:00, level: info; user="ann lee", took=3 ms` |
 
 Source: brandur.org/logfmt; the grammar of github.com/kr/logfmt.
@@ -11,10 +12,11 @@ Source: brandur.org/logfmt; the grammar of github.com/kr/logfmt.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, tzinfo
 from typing import Any, Final
 
+from millstream.parsers.leading_time import split_leading_time
 from millstream.parsers.named import event_fields
 
 _PAIR: Final = re.compile(
@@ -34,6 +36,8 @@ def pairs_of(text: str) -> dict[str, str] | None:
         if match is None or match.end() == place:
             return None
         quoted, plain = match["quoted"], match["plain"]
+        if quoted is None and plain is None and match["name"].endswith(":"):
+            return None  # `web kernel: IN=eth0`: who says it, and then what
         values += quoted is not None or plain is not None
         value = "true" if quoted is None and plain is None else _unescaped(quoted) if quoted is not None else plain
         found.setdefault(match["name"], value)
@@ -46,10 +50,21 @@ def logfmt_reader(zone: tzinfo | None = None) -> Any:
     """Return what reads one line; see `EventParser`."""
 
     def read(text: str, now: datetime) -> Mapping[str, Any] | None:
-        named = pairs_of(text)
-        return None if named is None else event_fields(named, now=now, zone=zone)
+        return _said(pairs_of, text, now, zone)
 
     return read
+
+
+def _said(
+    pairs: Callable[[str], dict[str, str] | None], text: str, now: datetime, zone: tzinfo | None
+) -> Mapping[str, Any] | None:
+    """Return what pairs say, and a time in front of them where none of them is one."""
+    time, rest = split_leading_time(text, now=now, zone=zone)
+    named = pairs(rest)
+    if named is None:
+        return None
+    said = event_fields(named, now=now, zone=zone)
+    return said if said["time"] is not None else {**said, "time": time}
 
 
 def _unescaped(text: str) -> str:
@@ -84,7 +99,6 @@ def listed_reader(zone: tzinfo | None = None) -> Any:
     """Return what reads one line; see `EventParser`."""
 
     def read(text: str, now: datetime) -> Mapping[str, Any] | None:
-        named = listed_pairs_of(text)
-        return None if named is None else event_fields(named, now=now, zone=zone)
+        return _said(listed_pairs_of, text, now, zone)
 
     return read
