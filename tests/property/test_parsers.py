@@ -6,11 +6,13 @@ from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from zoneinfo import ZoneInfo
 
 import msgspec
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from millstream import App
 from millstream.parsers.access import AccessParser, parse_line
 from millstream.parsers.formats import FORMATS
+from millstream.parsers.log_event import LogEvent
 from millstream.parsers.log_lines import LogParser
 from millstream.parsers.messages.tables import TABLES
 from millstream.parsers.syslog import LineParser
@@ -112,9 +114,13 @@ pieces = st.sampled_from(
 )  # fmt: skip
 
 
+@example("json", ['{"a":[' + "9" * 20 + "]}"])
 @given(st.sampled_from(sorted(FORMATS)), st.lists(st.lists(pieces | words, max_size=12).map("".join), max_size=5))
 def test_no_line_is_too_odd_for_a_format(name: str, texts: list[str]) -> None:
     lines = [text.encode() for text in texts]
     frame = FORMATS[name].parser("x").columns(lines, now=NOW)
     assert frame["raw"].to_list() == [text_of(line)[0] for line in lines]
     assert frame["time"].null_count() == 0
+    if FORMATS[name].type is LogEvent:
+        with App("memory://") as app:
+            app.topic("x", LogEvent, time="time").encode(FORMATS[name].parser("x").events(lines, now=NOW))

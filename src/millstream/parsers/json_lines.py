@@ -6,9 +6,10 @@ time in front (`2026-03-01T10:00:00Z {...}`) is that of the line where the objec
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime, tzinfo
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -16,6 +17,9 @@ from millstream.parsers.leading_time import split_leading_time
 from millstream.parsers.named import event_fields
 
 _DECODER = msgspec.json.Decoder(dict[str, Any])
+_LONG_NUMBER: Final = re.compile("[0-9]{19}")
+_INTEGERS: Final = range(-(2**63), 2**64)
+"""Those that a log can store."""
 
 
 def json_reader(zone: tzinfo | None = None) -> Any:
@@ -31,6 +35,8 @@ def json_reader(zone: tzinfo | None = None) -> Any:
             return None
         try:
             named = _DECODER.decode(text[start:].rstrip().rstrip(","))
+            if _LONG_NUMBER.search(text):
+                named = _storable(named)
         except (msgspec.DecodeError, RecursionError):
             return None
         inner = named.get("fields")
@@ -40,3 +46,12 @@ def json_reader(zone: tzinfo | None = None) -> Any:
         return said if said["time"] is not None else {**said, "time": time}
 
     return read
+
+
+def _storable(value: Any) -> Any:
+    """Return a value with the integers that are too large for a log as texts."""
+    if isinstance(value, dict):
+        return {name: _storable(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_storable(one) for one in value]
+    return str(value) if isinstance(value, int) and value not in _INTEGERS else value
