@@ -96,7 +96,7 @@ def _outcome(config: Config, number: int, example: Example) -> ConfigOutcome:
 def _chain(config: Config) -> Chain:
     """Return the steps of a configuration, as they are before the first event; with keys that are no secret."""
     names = [table.key_env for table in config.steps if isinstance(table, RedactTable) and table.key_env]
-    return Chain(config.steps, dict.fromkeys(names, "a key for examples only"))
+    return Chain(config.steps, dict.fromkeys(names, "a key for examples only"), rehearsing=True)
 
 
 def _differences(event: LogEvent, wanted: Mapping[str, Any]) -> list[str]:

@@ -6,8 +6,12 @@ General layout:
     redact      secrets and personal data, before they reach the disk; redactor: what takes them out
     patterns    how they look; tokens: what replaces them
     thinning    filter, sample, dedupe, limit: which events are kept
-    changes     set, rename, remove, host, received, time, parse: fields
+    changes     set, rename, remove, host, received, parse: fields
     setting     what set, remove and received do; renaming: what rename does; members: the objects in `fields` as text
+    time_repair time: clocks that are off, zones, years that were guessed
+    dns         names of addresses; dns_lookups: the threads that ask for them
+    geoip       places of addresses; geoip_database: the files that know them
+    useragent   what user agents are; further: how all of these add to `fields`
     tables      all kinds by name
 
 All work on columns: a reading is handled at once, however it was cut.

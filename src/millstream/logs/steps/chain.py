@@ -37,13 +37,19 @@ class RouteTable(StepTable, frozen=True, kw_only=True, tag="route"):
 class Chain:
     """The steps of a configuration, at work."""
 
-    def __init__(self, tables: Sequence[StepTable], environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, tables: Sequence[StepTable], environment: Mapping[str, str], *, rehearsing: bool = False
+    ) -> None:
         """Open all steps.
+
+        Args:
+            environment: Where keys may be.
+            rehearsing: For examples: nothing is asked over the network.
 
         Raises:
             UsageError: One cannot be opened; says which.
         """
-        self._links = [_link(number, table, environment) for number, table in enumerate(tables, 1)]
+        self._links = [_link(number, table, environment, rehearsing) for number, table in enumerate(tables, 1)]
 
     def apply(self, frame: pl.DataFrame, *, now: datetime) -> Handled:
         """Return what is kept of some events, what goes to other topics, and how many were left out by which step."""
@@ -107,11 +113,12 @@ class _Link:
         return pl.concat([changed, numbered.filter(~mask)]).sort(_ROW).drop(_ROW), None
 
 
-def _link(number: int, table: StepTable, environment: Mapping[str, str]) -> _Link:
+def _link(number: int, table: StepTable, environment: Mapping[str, str], rehearsing: bool) -> _Link:
     name = f"step {number} ({table.kind})"
     if isinstance(table, RouteTable):
         return _Link(name, None, table.where, table.topic)
     try:
-        return _Link(name, table.open(environment), table.where, "")
+        step = table.rehearse(environment) if rehearsing else table.open(environment)
+        return _Link(name, step, table.where, "")
     except UsageError as error:
         raise UsageError(f"{name}: {error}") from error

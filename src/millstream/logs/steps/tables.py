@@ -14,9 +14,12 @@ from millstream.logs.steps.changes import (
     RenameTable,
     SetTable,
 )
+from millstream.logs.steps.dns import DnsTable
+from millstream.logs.steps.geoip import GeoIpTable
 from millstream.logs.steps.redact import RedactTable
 from millstream.logs.steps.thinning import DedupeTable, FilterTable, LimitTable, SampleTable
 from millstream.logs.steps.time_repair import TimeTable
+from millstream.logs.steps.useragent import UserAgentTable
 
 StepKind = (
     RedactTable
@@ -32,4 +35,7 @@ StepKind = (
     | ReceivedTable
     | TimeTable
     | ParseTable
+    | DnsTable
+    | GeoIpTable
+    | UserAgentTable
 )

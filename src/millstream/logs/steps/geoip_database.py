@@ -1,0 +1,163 @@
+"""A file of places of addresses, in the format of MaxMind (.mmdb)."""
+
+from __future__ import annotations
+
+import io
+import ipaddress
+import logging
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from millstream.errors import UsageError
+
+if TYPE_CHECKING:
+    from maxminddb.reader import Reader
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+_log = logging.getLogger("millstream.logs")
+_BROKEN: Final = (ValueError, LookupError, TypeError, ArithmeticError, RecursionError, RuntimeError)
+"""What reading a file of other bytes than it should have ends with; an `InvalidDatabaseError` is a `RuntimeError`."""
+
+
+class Database:
+    """A file, as it was when it was last read whole.
+
+    It is in memory, not mapped: a mapped file that is written anew in its place ends the process that reads it.
+    """
+
+    def __init__(self, path: str, language: str) -> None:
+        """Read a file.
+
+        Args:
+            language: Of names, such as "en"; where a name is not in it, it is in English.
+
+        Raises:
+            UsageError: It cannot be read, or is none; or the package that reads it is missing.
+        """
+        self.path = path
+        self._language = language
+        self._stamp = _stamp(path)
+        self._reader = _read(path)
+        self._said = False
+
+    def refresh(self) -> bool:
+        """Read the file again if it is another one; return whether it was. What cannot be read changes nothing."""
+        try:
+            stamp = _stamp(self.path)
+            if stamp == self._stamp:
+                return False
+            reader = _read(self.path)
+            if _stamp(self.path) != stamp:
+                return False  # it is being written
+        except UsageError as error:
+            if not self._said:
+                _log.warning("the database of places stays as it was: %s", error)
+            self._said = True
+            return False
+        self._stamp, self._reader, self._said = stamp, reader, False
+        return True
+
+    def place(self, address: Address) -> dict[str, Any]:
+        """Return what is known of the place of an address."""
+        try:
+            record = self._reader.get(address)
+        except _BROKEN as error:
+            if self._has(address) and not self._said:
+                _log.warning("%s is broken: %s; get it anew", self.path, error)
+                self._said = True
+            return {}
+        return place_of(record, self._language) if isinstance(record, dict) else {}
+
+    def _has(self, address: Address) -> bool:
+        return address.version == 4 or self._reader.metadata().ip_version == 6
+
+
+def place_of(record: Mapping[str, Any], language: str) -> dict[str, Any]:
+    """Return what a record says in our words, those that it has.
+
+    Records of MaxMind (City, Country, ASN, ISP, Enterprise) and DB-IP, and flat ones as IPinfo has them.
+    """
+    country = record.get("country")
+    location = _inner(record, "location") or record
+    found = {
+        "country": _text(_inner(record, "country").get("iso_code"))
+        or _text(record.get("country_code"))
+        or (_text(country) if isinstance(country, str) and len(country) == 2 else None),
+        "country_name": _text(record.get("country_name")) or _name(country, language),
+        "region": _name(_first(record.get("subdivisions")) or record.get("region"), language),
+        "city": _name(record.get("city"), language),
+        "latitude": _number(location.get("latitude", location.get("lat"))),
+        "longitude": _number(location.get("longitude", location.get("lng"))),
+        "asn": _asn(record.get("autonomous_system_number", record.get("asn"))),
+        "organization": _text(record.get("autonomous_system_organization")) or _text(record.get("as_name")),
+    }
+    if found["country_name"] == found["country"]:
+        del found["country_name"]
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _inner(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = record.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _first(values: Any) -> Any:
+    return values[0] if isinstance(values, list) and values else None
+
+
+def _name(of: Any, language: str) -> str | None:
+    if not isinstance(of, dict):
+        return _text(of)
+    names = _inner(of, "names")
+    return _text(names.get(language)) or _text(names.get("en"))
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _number(value: Any) -> float | None:
+    try:
+        return None if value is None or isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def _asn(value: Any) -> int | None:
+    text = str(value).removeprefix("AS")
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 10 else None
+
+
+def _stamp(path: str) -> tuple[int, int, int]:
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def _read(path: str) -> Reader:
+    try:
+        from maxminddb.const import MODE_FD
+        from maxminddb.reader import Reader
+    except ImportError as error:
+        raise UsageError("places of addresses are read by maxminddb: pip install 'millstream[geoip]'") from error
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    try:
+        return Reader(io.BytesIO(data), MODE_FD)
+    except _BROKEN as error:
+        raise UsageError(
+            f"database {path!r} is no database in MaxMind's format, or only a part of one; "
+            "give a .mmdb file such as GeoLite2-City.mmdb"
+        ) from error
+
+
+def _unreadable(path: str, error: OSError | ValueError) -> UsageError:
+    reason = error.strerror if isinstance(error, OSError) else error
+    return UsageError(f"database {path!r} cannot be read: {reason}")

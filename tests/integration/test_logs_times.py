@@ -1,0 +1,152 @@
+"""The step `time`: clocks that are off, zones, and years that were guessed."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from millstream.logs.config import parse_config
+from millstream.logs.steps.chain import Chain
+from millstream.parsers.log_event import LogEvent
+from millstream.parsers.log_lines import LogParser
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+LONG_US = 20_000_000
+"""A wait that no test sees the end of, unless something hangs."""
+CHROME = (
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36"
+)
+PHONE = (
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.5 "
+    "Mobile/15E148 Safari/604.1"
+)
+
+
+def event(message: str = "m", **fields: Any) -> LogEvent:
+    return LogEvent(**{"time": NOW, "source": "s", "message": message, "raw": message, **fields})
+
+
+def chain(*steps: str) -> Chain:
+    text = "\n".join(f"[[step]]\n{step}" for step in steps)
+    return Chain(parse_config(text, "test.toml", {}).steps, {})
+
+
+def apply(events: list[LogEvent], *steps: str) -> list[LogEvent]:
+    return chain(*steps).events(events, now=NOW)
+
+
+@pytest.fixture(params=["UTC", "Europe/Berlin", "America/New_York", "Asia/Kathmandu"])
+def zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    if not hasattr(time, "tzset"):
+        pytest.skip("this system's zone cannot be set for a process")
+    monkeypatch.setenv("TZ", request.param)
+    time.tzset()
+    yield request.param
+    monkeypatch.undo()
+    time.tzset()
+
+
+def read(*lines: str, source: str = "s", now: datetime = NOW) -> list[LogEvent]:
+    return LogParser(source).events([line.encode() for line in lines], now=now)
+
+
+def local(*parts: int) -> datetime:
+    year, month, day, hour, minute, second = (*parts, 0, 0)[:6]
+    return datetime(year, month, day, hour, minute, second).astimezone(UTC)
+
+
+def test_clock_that_began_anew_gets_the_time_of_reading_and_what_it_said_is_kept() -> None:
+    lines = ["1970-01-01T00:00:09.5+00:00 cam kernel: up", "2026-03-01T11:59:00Z cam kernel: right"]
+    anew, right = apply(read(*lines), 'kind = "time"\npast = "365d"')
+    assert (anew.time, anew.fields) == (NOW, {"original_time": "1970-01-01T00:00:09.500+00:00"})
+    assert (right.time, right.fields) == (datetime(2026, 3, 1, 11, 59, tzinfo=UTC), None)
+
+
+def test_all_repairs_keep_what_was_said_but_not_a_declared_zone() -> None:
+    lines = ["2026-03-01T10:00:00Z h p: m", "2026-03-01T19:00:00Z h p: m"]
+    early, late = apply(read(*lines), 'kind = "time"\nshift = "-1h"\nfuture = "5m"')
+    assert (early.time, early.fields) == (
+        datetime(2026, 3, 1, 9, 0, tzinfo=UTC),
+        {"original_time": "2026-03-01T10:00:00+00:00"},
+    )
+    assert (late.time, late.fields) == (NOW, {"original_time": "2026-03-01T19:00:00+00:00"})
+    [found] = apply(read("Mar  1 10:00:00 h p: m"), 'kind = "time"\nzone = "Asia/Tokyo"')
+    assert found.fields is None
+
+
+def test_zone_is_of_lines_that_have_none(zone: str) -> None:
+    lines = [
+        "2026-03-01T10:00:00+00:00 h p: m",
+        "2026-03-01T10:00:00Z h p: Mar  1 10:00:00",
+        "<13>Mar  1 10:00:00 h p: at 11:00:00Z",
+        "2026-03-01 10:00:00,5 INFO m",
+    ]
+    found = apply(read(*lines), 'kind = "time"\nzone = "Asia/Tokyo"')
+    ten, one = datetime(2026, 3, 1, 10, 0, tzinfo=UTC), datetime(2026, 3, 1, 1, 0, tzinfo=UTC)
+    assert [event.time for event in found] == [ten, ten, one, one + timedelta(milliseconds=500)]
+
+
+def test_year_nearest_to_the_reading_is_that_of_a_clock_that_is_ahead(zone: str) -> None:
+    lines = ["<13>Mar  5 10:00:00 c app: ahead", "<13>Feb 28 10:00:00 c app: right", "2025-03-05 10:00:00 m"]
+    given = read(*lines)
+    assert given[0].time == local(2025, 3, 5, 10), "what is days ahead is taken for last year's"
+    found = apply(given, 'kind = "time"\nyear = "nearest"')
+    assert [one.time for one in found] == [local(2026, 3, 5, 10), local(2026, 2, 28, 10), local(2025, 3, 5, 10)]
+    assert (found[0].fields or {})["original_time"].startswith("2025-03-05")
+    assert found[1:] == given[1:]
+    [both, *_] = apply(given, 'kind = "time"\nyear = "nearest"\nfuture = "1h"')
+    assert both.time == NOW
+
+
+def test_year_of_a_file_is_the_last_before_its_change(zone: str, tmp_path: Path) -> None:
+    file = tmp_path / "auth.log"
+    lines = ["Dec 30 10:00:00 h p: m", "Dec 31 23:59:59 h p: m", "Jan  1 00:00:01 h p: m", "Jan  2 10:00:00 h p: m"]
+    file.write_text("\n".join(lines))
+    changed = local(2024, 1, 2, 10, 0, 0).timestamp()
+    os.utime(file, (changed, changed))
+    found = apply([*read(*lines, source=str(file)), *read(lines[0], source="udp:514")], 'kind = "time"\nyear = "file"')
+    assert [one.time for one in found] == [
+        local(2023, 12, 30, 10),
+        local(2023, 12, 31, 23, 59, 59),
+        local(2024, 1, 1, 0, 0, 1),
+        local(2024, 1, 2, 10),
+        local(2025, 12, 30, 10),
+    ]
+
+
+def test_year_can_be_said(zone: str) -> None:
+    lines = ["Dec 31 23:59:59 h p: m", "Jan  1 00:00:01 h p: m", "<3>Feb 29 10:00:00 h p: m"]
+    found = apply(read(*lines), 'kind = "time"\nyear = 2023')
+    assert [one.time for one in found] == [
+        local(2023, 12, 31, 23, 59, 59),
+        local(2023, 1, 1, 0, 0, 1),
+        local(2024, 2, 29, 10),  # 2023 has none
+    ]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(631_152_000_000_000, 2_145_916_800_000_000), min_size=1))  # 1990 to 2037, in us
+def test_columns_of_times_are_those_of_single_events(stamps: list[int]) -> None:
+    times = [datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=us) for us in stamps]
+    step = 'kind = "time"\nzone = "America/St_Johns"\nshift = "+90s"\npast = "3650d"\nfuture = "3650d"'
+    found = apply([event(time=one) for one in times], step)
+    for one, event_found in zip(times, found, strict=True):
+        elsewhere = one.astimezone().replace(tzinfo=ZoneInfo("America/St_Johns")).astimezone(UTC)
+        wanted = elsewhere + timedelta(seconds=90)
+        assert event_found.time == (NOW if abs(wanted - NOW) > timedelta(days=3650) else wanted)
+
+
+def test_times_at_the_ends_of_the_calendar_are_no_error(zone: str) -> None:
+    times = [datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)]
+    events = [event("Jan  1 00:00:00 h p: m", time=one) for one in times]
+    for step in ('zone = "Asia/Tokyo"', "year = 2023", 'year = "nearest"', 'year = "file"', 'past = "1d"'):
+        assert len(apply(events, f'kind = "time"\n{step}')) == 2
