@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import ipaddress
 import logging
 import os
@@ -140,17 +139,14 @@ def _stamp(path: str) -> tuple[int, int, int]:
 
 def _read(path: str) -> Reader:
     try:
-        from maxminddb.const import MODE_FD
+        from maxminddb.const import MODE_MEMORY
         from maxminddb.reader import Reader
     except ImportError as error:
         raise UsageError("places of addresses are read by maxminddb: pip install 'millstream[geoip]'") from error
     try:
-        with open(path, "rb") as file:
-            data = file.read()
+        return Reader(path, MODE_MEMORY)
     except OSError as error:
         raise _unreadable(path, error) from error
-    try:
-        return Reader(io.BytesIO(data), MODE_FD)
     except _BROKEN as error:
         raise UsageError(
             f"database {path!r} is no database in MaxMind's format, or only a part of one; "
