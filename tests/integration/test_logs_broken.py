@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
+import msgspec
+import polars as pl
 import pytest
 from tests.integration.test_logs import millstream, until
 
 from millstream import App
 from millstream.errors import MillstreamError
+from millstream.parsers.event_parser import EventParser, LogEventParser, event_columns
 from millstream.parsers.log_event import LogEvent
 from millstream.sources.files import FileSource
 from millstream.sources.system import follow_system
@@ -54,3 +59,36 @@ def test_a_last_line_without_an_end_waits_for_it_unless_told(tmp_path: Path) -> 
         assert messages(app) == ["first", "la", "st", "next"]
     with pytest.raises(MillstreamError, match="soon"):
         FileSource([path], end_after="soon")
+
+
+class OddParser(EventParser):
+    """Fails on some lines, and makes of others what no log can store."""
+
+    def __init__(self) -> None:
+        super().__init__("odd.log", lambda text, now: {"message": text, "fields": {"number": 2**70}}, format="syslog")
+
+    def events(self, lines: Sequence[bytes], *, now: datetime) -> list[LogEvent]:  # type: ignore[override]
+        assert b"defect" not in lines
+        made = super().events(lines, now=now)
+        return [event if event.raw == "large" else msgspec.structs.replace(event, fields=None) for event in made]
+
+    def columns(self, lines: Sequence[bytes], *, now: datetime) -> pl.DataFrame:
+        return event_columns(self.events(lines, now=now))
+
+
+class OddFile(FileSource):
+    def parser(self, origin: str) -> LogEventParser:
+        return OddParser()
+
+
+@pytest.mark.parametrize("count", [3, 3000])
+def test_a_line_that_a_parser_fails_on_is_kept_and_holds_up_no_other(tmp_path: Path, count: int) -> None:
+    lines = ["first", "large", "defect", *(f"line {n}" for n in range(count))]
+    (tmp_path / "odd.log").write_text("".join(f"{line}\n" for line in lines))
+    with App("memory://") as app:
+        source = OddFile([tmp_path / "odd.log"], lines_first=None, follow=False)
+        with follow_system(app, "logs", sources=[source]) as follower:
+            follower.join()
+        assert messages(app) == lines
+        assert len(follower.notes) == 2
+        assert all("odd.log is kept as it is" in note for note in follower.notes)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -17,13 +18,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, Protocol
 
 from millstream.clock import Clock
-from millstream.errors import ConflictError, MillstreamError
+from millstream.errors import ClosedError, ConflictError, MillstreamError, StorageError
 from millstream.log.log import Log
 from millstream.log.seals.sealer import Sealer, is_sealed
 from millstream.log.topic import Topic
 from millstream.parsers.event_parser import LogEventParser, event_columns
 from millstream.parsers.log_event import LogEvent, event_of
-from millstream.parsers.system_event import Severity
+from millstream.parsers.system_event import Severity, text_of
 from millstream.records import time_from_us
 from millstream.sources.files import FileSource, system_files
 from millstream.sources.handling import Handling
@@ -31,7 +32,7 @@ from millstream.sources.journal import JournalSource, journal_is_kept
 from millstream.sources.linux import linux_sources
 from millstream.sources.log_directory import LOG_DIRECTORY
 from millstream.sources.macos import MacosSource
-from millstream.sources.source import Reading, Source
+from millstream.sources.source import Line, Reading, Source
 from millstream.sources.windows import WindowsSource
 from millstream.sources.writer import OnceWriter
 
@@ -181,10 +182,11 @@ class SystemFollower:
         with self._counts_lock:
             return dict(self._routed)
 
-    def join(self) -> None:
-        """Wait until all sources have ended by themselves, as those do that do not follow."""
+    def join(self, timeout: float | None = None) -> None:
+        """Wait until all sources have ended by themselves, as those do that do not follow; or for so many seconds."""
+        deadline = None if timeout is None else time.monotonic() + timeout
         for thread in self._threads:
-            thread.join()
+            thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
 
     def stop(self, timeout: float = 10.0) -> bool:
         """Store what was read, then end; True when that took no longer than `timeout` seconds. May be called twice."""
@@ -217,7 +219,7 @@ class SystemFollower:
             readings = source.read(positions, self._stop, self.note)
             try:
                 for reading in readings:
-                    self._store(self._parse(reading, source, parsers), reading.positions, epoch)
+                    self._take(reading, source, parsers, epoch)
                 return  # told to stop, or nothing there to follow
             except ConflictError:
                 self._writer.reload()
@@ -235,6 +237,40 @@ class SystemFollower:
                 if self._handling is not None:
                     self._handling.forget()
             self._stop.wait(_PAUSE_SECONDS)
+
+    def _take(self, reading: Reading, source: Source, parsers: dict[str, LogEventParser], epoch: int) -> None:
+        """Parse and store a reading; a line that its parser fails on, or makes what cannot be stored of, as it is.
+
+        It would come first again at every start, and nothing behind it would ever be read.
+        """
+        try:
+            self._store(self._parse(reading, source, parsers), reading.positions, epoch)
+        except (ConflictError, ClosedError, StorageError):
+            raise
+        except Exception:  # noqa: BLE001 - whichever of them it is, the next ones are to be read
+            _log.exception(
+                "parsing %s lines of the %s failed, they are parsed one by one", len(reading.lines), source.name
+            )
+            if self._handling is not None:
+                self._handling.forget()
+            self._store([self._event(line, parsers) for line in reading.lines], reading.positions, epoch)
+
+    def _event(self, line: Line, parsers: Mapping[str, LogEventParser]) -> LogEvent:
+        """Return the event of a line; where that cannot be made or stored, one that has the line for its message."""
+        now = time_from_us(self._clock.now_us())
+        try:
+            [event] = parsers[line.origin].events([line.data], now=now)
+            self.topic.encode([event])
+        except Exception as error:  # noqa: BLE001 - a defect of a parser; the line is kept for a better one
+            self.note(
+                f"a line of {line.origin} is kept as it is, as it could not be understood because of a defect: {error}"
+            )
+            text, exact = text_of(line.data)
+            format = parsers[line.origin].format
+            return LogEvent(
+                time=now, source=line.origin, message=text.strip(), raw=text, raw_bytes=exact, format=format
+            )
+        return event
 
     def _store(
         self, values: list[LogEvent] | pl.DataFrame, positions: Mapping[bytes, bytes | None], epoch: int
