@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 from millstream.app import App
 from millstream.logs.alert import Alert
 from millstream.logs.delivery import add_output, hand_over
-from millstream.logs.detect import Detector, Memory
+from millstream.logs.detect import Detector
 from millstream.logs.ignore import ignored
+from millstream.logs.memory import Memory
 from millstream.logs.outputs import Output
 from millstream.logs.rules import Rule, Steps
 from millstream.logs.where import column_of, condition
@@ -42,6 +43,9 @@ GRACE: Final = "10s"
 
 CATCH_UP: Final = "5m"
 """The same where nothing is followed: so long after the events were read."""
+
+MEANWHILE_S: Final = 0.25
+"""Between two looks at how far the reading is."""
 
 LINES_FIRST: Final = 10_000
 """Of each file and the journal, at the very first start."""
@@ -108,9 +112,29 @@ class LogsApplication:
 
     def catch_up(self, sources: Sequence[Source] | None = None) -> SystemFollower:
         """Read what there is, run the rules over it, hand it to the outputs, and return."""
+        follower = self.read_all(sources)
+        self.handle_all(follower)
+        return follower
+
+    def read_all(
+        self, sources: Sequence[Source] | None = None, *, meanwhile: Callable[[SystemFollower], None] | None = None
+    ) -> SystemFollower:
+        """Read what there is, and return.
+
+        Args:
+            sources: As of `following`.
+            meanwhile: Called now and then.
+        """
         found = system_sources(lines_first=LINES_FIRST, follow=False) if sources is None else sources
         with self._follow(sources=found) as follower:
+            while meanwhile is not None and not follower.ended:
+                follower.join(MEANWHILE_S)
+                meanwhile(follower)
             follower.join()
+        return follower
+
+    def handle_all(self, follower: SystemFollower) -> None:
+        """Run the rules over all there is, hand it to the outputs, and return; what did not work is a note."""
         if self.rules and not self._outputs:
             self.app.run(until="now")
         elif self._outputs:
@@ -120,7 +144,6 @@ class LogsApplication:
                     pass
             for sentence in hand_over(self._outputs, CATCH_UP):
                 follower.note(sentence)
-        return follower
 
     def troubles(self) -> list[str]:
         """Return what rules and outputs could not do so far, a sentence each; they are tried again."""
@@ -207,13 +230,13 @@ def add_rule(stream: Stream, rule: Rule, alerts: Topic[Alert], *, begun_us: Call
         detector.event,
         init=Memory,
         by=by,
-        ttl=detector.ttl_us / 1e6,
-        on_timer=detector.timer if detector.has_timer else None,
-        name=rule.name,
+        on_timer=detector.timer,
+        name=f"{rule.name} {rule.kind}",
     ).to(alerts)
 
 
 def _begun_us(events: Topic[LogEvent]) -> int:
-    """Return the event time of the oldest record there is; asked while a record is handled, so there is one."""
+    """Return when the oldest record happened that there is; asked while a record is handled, so there is one."""
     [record] = events.read(events.info().partitions[0].start_offset, records_max=1)
-    return time_to_us(record.event_time)
+    # Not later than it was stored: a clock that ran ahead at first must not let everything count as learned.
+    return min(time_to_us(record.event_time), time_to_us(record.append_time))

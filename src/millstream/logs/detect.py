@@ -5,40 +5,27 @@ All is event time. Events may come out of order, as far as a rule looks back: a 
 
 from __future__ import annotations
 
-import bisect
 from collections.abc import Callable, Collection
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
 
 from millstream.durations import duration_us
 from millstream.logs.alert import Alert
+from millstream.logs.memory import REMEMBERED, Memory, Then, run_of_times, run_of_values
 from millstream.logs.message import values_said
 from millstream.logs.rules import Absence, Each, FirstSeen, Rate, Rule, Steps, Threshold
 from millstream.records import time_from_us, time_to_us
 from millstream.stream import Context
 
-REMEMBERED: Final = 4
-"""Times the count of a rule: so many events of a key are remembered, the newest."""
+FORGET: Final = "forget"
+"""The timer that looks whether a key has had no event for long enough."""
 
 FORGET_US_MIN: Final = 35 * 86_400_000_000
-"""What is remembered of a key is kept at least so long after its last event, measured by the newest of all events: a
-file that is read for the first time may be weeks behind the journal, and counts by its own times all the same."""
+"""What is remembered of a key is kept at least so long after its last event, as event time goes on."""
 
-
-class Memory(msgspec.Struct):
-    """What a rule remembers of one key; each kind uses its part of it."""
-
-    times: list[int] = []
-    """Of events, sorted (us)."""
-    told_us: int | None = None
-    """Event time of the last alert."""
-    windows: dict[int, int] = {}
-    """Start of a window (us) -> events in it."""
-    by: dict[str, Any] = {}
-    values: list[tuple[int, str]] = []
-    """When (us) an event had which value, sorted: of rules that count different values."""
+_LATEST_US: Final = time_to_us(datetime.max.replace(tzinfo=UTC))
 
 
 class Detector:
@@ -56,24 +43,8 @@ class Detector:
         self._quiet_us = rule.quiet_us
         self._columns = rule.columns
         self._message = rule.written()
-
-    @property
-    def ttl_us(self) -> int:
-        """How long what is remembered of a key counts after its last event."""
-        one = self._one
-        spans = [self._quiet_us, FORGET_US_MIN]
-        match one:
-            case Threshold() | Steps() | Absence():
-                spans.append(2 * duration_us(one.within))
-            case FirstSeen():
-                spans.append(duration_us(one.forget))
-            case Rate():
-                spans.append((one.before + 2) * duration_us(one.window))
-        return max(spans)
-
-    @property
-    def has_timer(self) -> bool:
-        return isinstance(self._one, Absence)
+        self.ttl_us: Final = _ttl_us(rule)
+        """How long what is remembered of a key is kept after its last event."""
 
     def event(self, memory: Memory, value: Any, context: Context) -> tuple[Memory, Alert | None]:
         """Return what is remembered after an event, and what is said about it.
@@ -82,6 +53,12 @@ class Detector:
             value: A `LogEvent`; for a sequence with `is_then`: whether it meets the second condition.
         """
         at_us = time_to_us(value.time)
+        # Of a file that is read long after it was written, what counts is when it was read.
+        come_us = at_us if context.watermark is None else max(at_us, time_to_us(context.watermark))
+        if memory.come_us is None:
+            context.set_timer(_moment(come_us + self.ttl_us), FORGET)
+        if memory.come_us is None or come_us > memory.come_us:
+            memory.come_us = come_us
         match self._one:
             case Each():
                 return memory, self.alert_of(value)
@@ -96,9 +73,7 @@ class Detector:
             case Rate() as one:
                 return memory, self._rate(one, memory, value, at_us)
             case Absence() as one:
-                memory.by = self._by(value)
-                memory.times = [max([at_us, *memory.times])]
-                context.set_timer(time_from_us(memory.times[0] + duration_us(one.within)))
+                self._absence(one, memory, value, come_us, context)
                 return memory, None
 
     def alert_of(self, value: Any) -> Alert:
@@ -107,114 +82,116 @@ class Detector:
         return self._alert(value, (at_us, at_us), 1)
 
     def timer(self, memory: Memory, context: Context) -> tuple[Memory | None, Alert | None]:
-        """Return what is said when the time of an absence has passed."""
-        assert isinstance(self._one, Absence)
-        if not memory.times:
-            return None, None
+        """Return what is said when the time of an absence has passed; or forget what has been kept for long enough."""
+        if context.timer == FORGET:
+            return self._forgotten(memory, context), None
+        if not memory.times or not memory.tell(time_to_us(context.event_time), self._quiet_us):
+            return memory, None
         last_us = memory.times[0]
         message = self._message.said(memory.by, self._words((last_us, last_us), 0))
-        return None, self._made(context.event_time, message, 0, last_us, memory.by, "")
+        return memory, self._made(context.event_time, message, 0, last_us, memory.by, "")
+
+    def _forgotten(self, memory: Memory, context: Context) -> Memory | None:
+        """Return nothing, or what is remembered when an event has come since the timer was set."""
+        until_us = min((memory.come_us or 0) + self.ttl_us, _LATEST_US)
+        if until_us <= time_to_us(context.event_time):
+            return None
+        context.set_timer(_moment(until_us), FORGET)
+        return memory
+
+    def _absence(self, one: Absence, memory: Memory, value: Any, come_us: int, context: Context) -> None:
+        at_us = time_to_us(value.time)
+        if memory.times and at_us <= memory.times[0]:
+            return  # a late one; what came after it is what is waited from
+        memory.by = self._by(value)
+        memory.times = [at_us]
+        # Lines of an old file follow one another when they are read, whatever time it is by then.
+        context.set_timer(_moment(come_us + duration_us(one.within)))
 
     def _threshold(self, one: Threshold, memory: Memory, value: Any, at_us: int) -> Alert | None:
-        within_us = duration_us(one.within)
-        place = self._remember(memory, at_us, one.count, within_us)
-        times = memory.times
-        # Any run of `count` events with this one in it that is short enough.
-        for start in range(max(0, place - one.count + 1), place + 1):
-            end = start + one.count
-            if end <= len(times) and times[end - 1] - times[start] < within_us:
-                return self._say(memory, value, at_us, (times[start], times[end - 1]), one.count)
-        return None
+        memory.add_time(at_us, one.count)
+        span_us = run_of_times(memory.times, at_us, one.count, duration_us(one.within))
+        return None if span_us is None else self._say(memory, value, at_us, span_us, one.count)
 
     def _distinct(self, one: Threshold, memory: Memory, value: Any, at_us: int) -> Alert | None:
         assert one.distinct is not None
         given = getattr(value, self._columns[one.distinct])
         if given is None:
             return None
-        within_us = duration_us(one.within)
-        values = self._remember_value(memory, (at_us, str(given)), one.count, within_us)
-        starts = [at for at, _ in values if at_us - within_us < at <= at_us]
-        if values[-1][0] == at_us:
-            starts = starts[:1]  # nothing is later: the longest run that ends here is enough
-        for start in starts:
-            run = {text: at for at, text in values if start <= at < start + within_us}
-            if len(run) >= one.count:
-                return self._say(memory, value, at_us, (start, max(run.values())), len(run), sorted(run))
-        return None
-
-    def _remember_value(
-        self, memory: Memory, entry: tuple[int, str], count: int, within_us: int
-    ) -> list[tuple[int, str]]:
-        """Add a value to those remembered: of each the newest few, so that one that comes often leaves the others."""
-        values = memory.values
-        bisect.insort(values, entry)
-        same = [kept for kept in values if kept[1] == entry[1]]
-        if len(same) > REMEMBERED:
-            values.remove(same[0])
-        oldest_us = values[-1][0] - 2 * within_us
-        gone = max(bisect.bisect_left(values, (oldest_us, "")), len(values) - REMEMBERED * REMEMBERED * count)
-        del values[: min(gone, bisect.bisect_left(values, entry))]
-        return values
+        memory.add_value(at_us, str(given), one.count)
+        found = run_of_values(memory.values, at_us, one.count, duration_us(one.within))
+        return None if found is None else self._say(memory, value, at_us, found[0], len(found[1]), found[1])
 
     def _steps(self, one: Steps, memory: Memory, value: Any, at_us: int) -> Alert | None:
-        within_us = duration_us(one.within)
         if not value.is_then:
-            self._remember(memory, at_us, one.count, within_us)
+            memory.add_time(at_us, one.count)
+            return self._late_step(one, memory, value, at_us)
+        first_us = self._led_to(one, memory, at_us)
+        if first_us is None:
+            event = self._message.named(msgspec.structs.asdict(value))
+            memory.add_then(Then(at_us, event, value.raw))
             return None
-        before = [time for time in memory.times if at_us - within_us < time <= at_us]
+        return self._say(memory, value, at_us, (first_us, at_us), one.count + 1)
+
+    def _late_step(self, one: Steps, memory: Memory, value: Any, at_us: int) -> Alert | None:
+        """Return what is said when an event comes after what it leads to."""
+        within_us = duration_us(one.within)
+        for then in sorted(memory.thens, key=lambda then: then.at_us):
+            if not 0 <= then.at_us - at_us < within_us:
+                continue
+            first_us = self._led_to(one, memory, then.at_us)
+            if first_us is None:
+                continue
+            memory.thens.remove(then)
+            if not memory.tell(then.at_us, self._quiet_us):
+                return None
+            count = one.count + 1
+            message = self._message.said(then.event, self._words((first_us, then.at_us), count))
+            return self._made(time_from_us(then.at_us), message, count, first_us, self._by(value), then.raw)
+        return None
+
+    def _led_to(self, one: Steps, memory: Memory, then_us: int) -> int | None:
+        """Return the first of the events that led to another, None where they are too few; they lead to no other."""
+        within_us = duration_us(one.within)
+        before = sorted([time for time in memory.times if 0 <= then_us - time < within_us])
         if len(before) < one.count:
             return None
-        memory.times = [time for time in memory.times if time > at_us]  # these have led to what they lead to
-        return self._say(memory, value, at_us, (before[-one.count], at_us), one.count + 1)
+        gone = set(before)
+        memory.times = [time for time in memory.times if time not in gone]
+        return before[-one.count]
 
     def _first_seen(self, one: FirstSeen, memory: Memory, value: Any, at_us: int) -> Alert | None:
         is_new = not memory.times or at_us - memory.times[0] >= duration_us(one.forget)
         memory.times = [max([at_us, *memory.times])]
-        if not is_new or at_us - self._begun_us() < duration_us(one.learn):
+        learn_us = duration_us(one.learn)
+        if not is_new or (learn_us and at_us - self._begun_us() < learn_us):
             return None
         return self._say(memory, value, at_us, (at_us, at_us), 1)
 
     def _rate(self, one: Rate, memory: Memory, value: Any, at_us: int) -> Alert | None:
         window_us = duration_us(one.window)
         start = at_us - at_us % window_us
-        memory.windows[start] = memory.windows.get(start, 0) + 1
-        oldest = max(memory.windows) - one.before * window_us
-        memory.windows = {at: count for at, count in memory.windows.items() if at >= oldest}
-        earlier = [count for at, count in memory.windows.items() if at < start]
+        memory.times = [min([start, *memory.times])]
+        count = memory.add_window(start, REMEMBERED * (one.before + 1))
         # A key that is new has no usual; windows without an event count as such from its first one on.
-        first = min(memory.windows)
-        passed = (start - first) // window_us
-        count = memory.windows[start]
-        if not earlier or count < one.count or count <= one.factor * sum(earlier) / passed:
+        passed = min(one.before, (start - memory.times[0]) // window_us)
+        if count < one.count or not passed:
             return None
-        if memory.told_us is not None and memory.told_us >= start:
-            return None  # said of this window already
+        earlier = sum(memory.windows.get(start - back * window_us, 0) for back in range(1, passed + 1))
+        if count <= one.factor * earlier / passed or memory.was_told(start, start + window_us):
+            return None
         return self._say(memory, value, at_us, (start, at_us), count)
-
-    def _remember(self, memory: Memory, at_us: int, count: int, within_us: int) -> int:
-        """Add a time to those remembered; return its place among them."""
-        times = memory.times
-        place = bisect.bisect_right(times, at_us)
-        times.insert(place, at_us)
-        oldest_us = times[-1] - 2 * within_us
-        gone = max(bisect.bisect_left(times, oldest_us), len(times) - REMEMBERED * count)
-        gone = min(gone, place)
-        del times[:gone]
-        return place - gone
 
     def _say(
         self, memory: Memory, value: Any, at_us: int, span_us: tuple[int, int], count: int, values: Collection[str] = ()
     ) -> Alert | None:
-        """Return the alert, unless it is too soon after the last one.
+        """Return the alert, unless it is too near to another one.
 
         Args:
             span_us: When the first and the last of its events were.
             values: The different ones, where these count.
         """
-        if memory.told_us is not None and at_us - memory.told_us < max(self._quiet_us, 1):
-            return None
-        memory.told_us = at_us
-        return self._alert(value, span_us, count, values)
+        return self._alert(value, span_us, count, values) if memory.tell(at_us, self._quiet_us) else None
 
     def _by(self, value: Any) -> dict[str, Any]:
         """Return what an event has in common with others of its key."""
@@ -249,6 +226,23 @@ class Detector:
             raw=raw,
             tags=list(self.rule.tags),
         )
+
+
+def _moment(at_us: int) -> datetime:
+    """Return a time; the last that there is for one beyond (lines say such things)."""
+    return time_from_us(min(at_us, _LATEST_US))
+
+
+def _ttl_us(rule: Rule) -> int:
+    spans = [rule.quiet_us, FORGET_US_MIN]
+    match rule.detection:
+        case Threshold() | Steps() | Absence() as one:
+            spans.append(2 * duration_us(one.within))
+        case FirstSeen() as one:
+            spans.append(duration_us(one.forget))
+        case Rate() as one:
+            spans.append((one.before + 2) * duration_us(one.window))
+    return max(spans)
 
 
 def _plain(value: Any) -> Any:

@@ -77,10 +77,7 @@ class Message:
             event: Values of the fields; `fields` itself as JSON or as a dict.
             words: Values of `WORDS`.
         """
-        inner: Any = None
-        if self._parts:
-            inner = event.get("fields")
-            inner = msgspec.json.decode(inner) if isinstance(inner, str) else inner
+        inner = self._inner(event)
         made: list[str] = []
         for literal, name, form, conversion in self._pieces:
             made.append(literal)
@@ -94,6 +91,21 @@ class Message:
                 value = _within(inner, self._parts.get(name, ()))
             made.append(UNKNOWN if value is None else _formed(value, form or "", conversion))
         return "".join(made)
+
+    def named(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Return of an event what the message names, for a later `said`; what is null is left out."""
+        found: dict[str, Any] = {}
+        inner = self._inner(event)
+        for _, name, _, _ in self._pieces:
+            value = event.get(name) if name in FIELDS else _within(inner, self._parts.get(name or "", ()))
+            if name is not None and value is not None:
+                found[name] = value
+        return found
+
+    def _inner(self, event: Mapping[str, Any]) -> Any:
+        """Return the parts of `fields`, where the message has some."""
+        inner = event.get("fields") if self._parts else None
+        return msgspec.json.decode(inner) if isinstance(inner, str) else inner
 
 
 def values_said(values: Collection[str]) -> str:

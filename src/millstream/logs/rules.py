@@ -135,6 +135,13 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return found[0]
 
     @property
+    def kind(self) -> str:
+        """What it remembers is of: of another kind, or of another field that is counted, nothing is taken over."""
+        one = self.detection
+        counted = f" {one.distinct}" if isinstance(one, Threshold) and one.distinct is not None else ""
+        return next(name for name in KINDS if getattr(self, name) is not None) + counted
+
+    @property
     def by(self) -> list[str]:
         """What the events have to have in common; each event is for itself where there is no such thing."""
         one = self.detection
