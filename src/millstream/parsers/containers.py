@@ -6,8 +6,9 @@
 | docker compose logs | `web-1  | message`, with a time before the message or without |
 | Docker's json-file | `{"log":"message\\n","stream":"stderr","time":"2026-03-01T10:00:00.123456789Z"}` |
 
-A line of the container that is JSON itself is read as such; its own time counts. A part of a long line (`P`; without a
-line end in Docker's) has `fields.partial`, and each part is an event.
+A line of the container that is JSON itself is read as such; its own time counts. Several lines together, as a source
+with `multiline` hands them over, are one message: parts of a long line (`P`; without a line end in Docker's) are
+joined, whole lines stand below one another. Where the last part is missing `fields.partial` says so.
 
 Source: kubernetes, pkg/kubelet/kuberuntime/logs; docs.docker.com, "JSON File logging driver".
 """
@@ -80,14 +81,14 @@ def container_reader(zone: tzinfo | None = None) -> ReadLine:
 
 
 def _parts(text: str) -> tuple[str | None, str, dict[str, Any]] | None:
-    """Read several lines, as what puts the parts of a cut line together hands them over: one message."""
+    """Read several lines, as what puts events together hands them over: one message, cut lines whole again."""
     lines = text.split("\n")
     parts = [_cri(line) or _docker(line) for line in lines] if len(lines) > 1 else []
     found = [part for part in parts if part is not None]
     if not found or len(found) < len(parts):
         return None
-    fields = {name: value for name, value in found[-1][2].items() if name != "partial"}
-    return found[0][0], "".join(message for _, message, _ in found), fields
+    message = "".join(said if "partial" in fields else f"{said.rstrip()}\n" for _, said, fields in found)
+    return found[0][0], message, found[-1][2]
 
 
 def _cri(text: str) -> tuple[str, str, dict[str, Any]] | None:

@@ -11,8 +11,7 @@ matches continues the event; any other begins a new one, in the state that `begi
 | `python` | `Traceback ...`, its frames, the exception, chained ones, groups |
 | `go` | `panic:`, `fatal error:`, all `goroutine`s |
 | `ruby` | `from ...:12:in ...`, and Rails' lists of frames |
-| `docker` | parts of a line that Docker's json-file cut after 16 KiB |
-| `cri` | parts (`P`) of a line that containerd or CRI-O cut |
+| `docker`, `cri` | nothing but parts of a line that Docker's json-file, containerd or CRI-O cut, as all others do too |
 | `traces` | all languages above, whichever a line is of |
 
 Source: what the languages print; that states and expressions are enough, from Fluent Bit's multiline parsers.
@@ -105,17 +104,8 @@ _RUBY: Final = Machine(
         "ruby": [(_RUBY_FRAME, "ruby")],
     },
 )
-# A complete line ends in `\n`, inside its JSON.
-_DOCKER_PART: Final = r'\{"log":"(?:[^"\\]|\\.)*(?<!\\n)"'
-_DOCKER: Final = Machine(
-    [(_DOCKER_PART, "docker part")],
-    {"text": [], "docker part": [(_DOCKER_PART, "docker part"), (r'\{"log":"', "text")]},
-)
-_CRI_PART: Final = r"\S+ (?:stdout|stderr) P"
-_CRI: Final = Machine(
-    [(_CRI_PART, "cri part")],
-    {"text": [], "cri part": [(_CRI_PART, "cri part"), (r"\S+ (?:stdout|stderr) F", "text")]},
-)
+_PARTS: Final = Machine([], {})
+"""Parts of a line of a container are put together in any case: see `containers`."""
 
 
 def _together(machines: Sequence[Machine]) -> Machine:
@@ -133,8 +123,8 @@ PRESETS: Final[Mapping[str, Machine]] = {
     "python": _PYTHON,
     "go": _GO,
     "ruby": _RUBY,
-    "docker": _DOCKER,
-    "cri": _CRI,
+    "docker": _PARTS,
+    "cri": _PARTS,
     "traces": _together([_PYTHON, _GO, _JAVA, _DOTNET, _JAVASCRIPT, _RUBY]),
 }
 
