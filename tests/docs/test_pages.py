@@ -40,6 +40,20 @@ def test_every_link_of_the_page_leads_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), target
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_to_a_heading_finds_it(page: Path) -> None:
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)#([^)\s]+)\)", page.read_text()):
+        if not target.startswith(("http://", "https://")):
+            assert anchor in anchors_of(page.parent / target if target else page), f"{target}#{anchor}"
+
+
+def anchors_of(page: Path) -> set[str]:
+    """Return what GitHub calls the headings of a page."""
+    heads = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    shown = (re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", head) for head in heads)
+    return {re.sub(r"[^\w -]", "", head).lower().replace(" ", "-") for head in shown}
+
+
 @pytest.mark.parametrize("page", ["ARCHITECTURE.md", "CONTRIBUTING.md"])
 def test_every_file_that_the_page_names_exists(page: str) -> None:
     text = (ROOT / page).read_text()
