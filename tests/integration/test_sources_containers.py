@@ -193,6 +193,28 @@ def test_every_event_comes_once_and_whole_through_kills_and_rotations(line, seed
     assert one.lines == written
 
 
+def test_a_link_is_followed_to_what_its_file_was_renamed_to(tmp_path: Path) -> None:
+    """As in Kubernetes: /var/log/containers has links, kubelet renames the files behind them."""
+    pods, links = tmp_path / "pods", tmp_path / "containers"
+    pods.mkdir()
+    links.mkdir()
+    file, link = pods / "0.log", links / "shop_default_shop-abc.log"
+    link.symlink_to(file)
+    add(file, cri("one") + "\n")
+    one = Follower(link, lines_first=None)
+    assert one.look() == [cri("one").encode()]
+    one.tail.close()
+    add(file, cri("two") + "\n")
+    file.rename(pods / "0.log.20260301-100000")
+    add(file, cri("three") + "\n")
+    one.restart()
+    one.look()
+    one.clock.advance("2s")
+    one.look()
+    assert one.lines == [cri(text).encode() for text in ("one", "two", "three")]
+    assert one.notes == []
+
+
 def test_a_trace_of_a_container_is_one_event_in_the_log(tmp_path: Path) -> None:
     path = tmp_path / "abc-json.log"
     lines = [docker("ERROR no order", "stderr"), docker("GET /health")]

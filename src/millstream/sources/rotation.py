@@ -7,8 +7,8 @@
 | `x-20260211.log`, `x-2026-02-11T10-00-00.000.log` | logrotate with `extension`, lumberjack |
 | any of them with `.gz`, `.xz`, `.bz2`, `.zst` | compressed |
 
-They may be in other directories (logrotate's `olddir`). While one is being compressed it is there twice: then the plain
-one counts, as it is whole.
+They may be in other directories (logrotate's `olddir`), and where a symbolic link leads. While one is being compressed
+it is there twice: then the plain one counts, as it is whole.
 """
 
 from __future__ import annotations
@@ -64,8 +64,12 @@ def generations(path: Path, directories: Sequence[Path] = ()) -> list[Generation
 
 def _listed(path: Path, directories: Sequence[Path]) -> list[Generation]:
     rotated: dict[str, Generation] = {}
-    for directory in (path.parent, *directories):
-        for one in _rotated(directory, path.name):
+    places = [(directory, path.name) for directory in (path.parent, *directories)]
+    if path.is_symlink():  # as in /var/log/containers: what is renamed is the file that it leads to
+        real = Path(os.path.realpath(path))
+        places.append((real.parent, real.name))
+    for directory, name in places:
+        for one in _rotated(directory, name):
             whole = _plain_name(one.path.name)
             if whole not in rotated or one.path.name == whole:
                 rotated[whole] = one
