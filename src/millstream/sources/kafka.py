@@ -24,6 +24,7 @@ from millstream.sources.messages import (
     Messages,
     MessageStart,
     check_start,
+    read_on,
 )
 from millstream.sources.source import Note
 
@@ -106,21 +107,7 @@ class KafkaMessages:
     def messages(
         self, positions: Mapping[bytes, bytes], stop: threading.Event, note: Note, *, follow: bool = True
     ) -> Generator[Messages, None, None]:
-        reader = _Reader(self, positions, note, follow=follow)
-        try:
-            while not stop.is_set():
-                begun = reader.begin()
-                if begun is None:
-                    if not follow:
-                        return
-                    stop.wait(self.look_s)
-                    continue
-                yield Messages((), begun)
-                yield from reader.read(stop)
-                if reader.ended:
-                    return
-        finally:
-            reader.close()
+        yield from read_on(_Reader(self, positions, note, follow=follow), stop, follow=follow, look_s=self.look_s)
 
 
 class _Reader:

@@ -89,6 +89,53 @@ class MessageSource(Protocol):
         ...
 
 
+class MessageReader(Protocol):
+    """One connection to a broker, which reads one source."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether all there was is read, where no more is wanted."""
+        ...
+
+    def begin(self) -> Mapping[bytes, bytes] | None:
+        """Find where to go on, and return the positions; None where there is no such topic or stream (yet).
+
+        Raises:
+            SourceError: The broker does not answer, or refuses.
+        """
+        ...
+
+    def read(self, stop: threading.Event) -> Generator[Messages, None, None]:
+        """Yield messages until told to stop, the end, or until it has to be begun anew."""
+        ...
+
+    def close(self) -> None: ...
+
+
+def read_on(
+    reader: MessageReader, stop: threading.Event, *, follow: bool, look_s: float
+) -> Generator[Messages, None, None]:
+    """Yield what a reader gives, begun again and again; closed at the end. See `MessageSource.messages`.
+
+    Args:
+        look_s: How long a topic or stream that is missing is waited for, before it is looked for again.
+    """
+    try:
+        while not stop.is_set():
+            begun = reader.begin()
+            if begun is None:
+                if not follow:
+                    return
+                stop.wait(look_s)
+                continue
+            yield Messages((), begun)
+            yield from reader.read(stop)
+            if reader.ended:
+                return
+    finally:
+        reader.close()
+
+
 def start_of(text: str) -> MessageStart:
     """Return what a text means: `earliest`, `latest`, or a time of ISO 8601; UTC where it has no zone.
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from millstream.errors import SourceError, UsageError
-from millstream.sources.messages import READING_S, Message, Messages
+from millstream.sources.messages import READING_S, Message, Messages, read_on
 from millstream.sources.nats_connection import NatsConnection
 from millstream.sources.source import Note
 
@@ -36,20 +36,7 @@ def read_stream(
 ) -> Generator[Messages, None, None]:
     """See `MessageSource.messages`."""
     reader = _Reader(source, stream, positions, note, connect(source), follow=follow)
-    try:
-        while not stop.is_set():
-            begun = reader.begin()
-            if begun is None:
-                if not follow:
-                    return
-                stop.wait(source.look_s)
-                continue
-            yield Messages((), begun)
-            yield from reader.read(stop)
-            if reader.ended:
-                return
-    finally:
-        reader.close()
+    yield from read_on(reader, stop, follow=follow, look_s=source.look_s)
 
 
 def connect(source: NatsMessages) -> NatsConnection:
