@@ -38,6 +38,9 @@ NO_SCOPE: Final = "true"
 OUT_OF_ORDER: Final = "10s"
 """How far apart the listeners of one machine may be: an absence is noticed so much later."""
 
+FUTURE: Final = OUT_OF_ORDER
+"""Nothing has happened later than now: a machine whose clock is ahead must not make an absence of what others send."""
+
 GRACE: Final = "10s"
 """At the end, for an output that does not take what it is given."""
 
@@ -161,7 +164,7 @@ class LogsApplication:
             add_rules(stream, self.rules, self.alerts, begun_us=begun_us)
 
         # A rule that is taken out of the file takes what it remembers with it.
-        return self.app.stream(self.events, name=READER, delay=OUT_OF_ORDER, changed="drop")(describe)
+        return self.app.stream(self.events, name=READER, delay=OUT_OF_ORDER, future=FUTURE, changed="drop")(describe)
 
 
 def add_rules(stream: Stream, rules: Sequence[Rule], alerts: Topic[Alert], *, begun_us: Callable[[], int]) -> None:

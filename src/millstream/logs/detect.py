@@ -25,6 +25,9 @@ FORGET: Final = "forget"
 FORGET_US_MIN: Final = 35 * 86_400_000_000
 """What is remembered of a key is kept at least so long after its last event, as event time goes on."""
 
+AHEAD_US: Final = 60_000_000
+"""How far before the events that were read the watermark may be: more than by what listeners are apart."""
+
 _LATEST_US: Final = time_to_us(datetime.max.replace(tzinfo=UTC))
 
 
@@ -101,7 +104,7 @@ class Detector:
 
     def _absence(self, one: Absence, memory: Memory, value: Any, come_us: int, context: Context) -> None:
         at_us = time_to_us(value.time)
-        if memory.times and at_us <= memory.times[0]:
+        if memory.times and at_us <= memory.times[0] and not _is_ahead(memory.times[0], context):
             return  # a late one; what came after it is what is waited from
         memory.by = self._by(value)
         memory.times = [at_us]
@@ -231,6 +234,11 @@ class Detector:
 def _moment(at_us: int) -> datetime:
     """Return a time; the last that there is for one beyond (lines say such things)."""
     return time_from_us(min(at_us, _LATEST_US))
+
+
+def _is_ahead(at_us: int, context: Context) -> bool:
+    """Return whether the time of an earlier event was beyond its reading: it came from a clock that is wrong."""
+    return context.watermark is not None and at_us > time_to_us(context.watermark) + AHEAD_US
 
 
 def _ttl_us(rule: Rule) -> int:
