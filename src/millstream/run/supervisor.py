@@ -14,7 +14,7 @@ from typing import Final, Self
 import msgspec
 
 from millstream.durations import duration
-from millstream.errors import ClosedError, CommitConflictError
+from millstream.errors import ClosedError, CommitConflictError, MillstreamError
 from millstream.run.reader import Abortable, Reader
 
 _log = logging.getLogger("millstream.run")
@@ -134,7 +134,13 @@ class _Watched(threading.Thread):
 
     def _failed(self, error: Exception, delay_s: float) -> None:
         _log.error(
-            "%s %s failed, started again in %.1f s", self._reader.kind, self._reader.name, delay_s, exc_info=error
+            "%s %s failed, started again in %.1f s: %s",
+            self._reader.kind,
+            self._reader.name,
+            delay_s,
+            error,
+            # A receiver that is away, or a full disk, is no defect: the message says all there is.
+            exc_info=None if isinstance(error.__cause__, (MillstreamError, OSError)) else error,
         )
         self.state = ReaderState(
             kind=self.state.kind,
