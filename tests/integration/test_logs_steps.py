@@ -252,6 +252,8 @@ def test_step_with_a_condition_leaves_the_others_as_they_are_and_where_they_are(
         ('kind = "dedupe"\nwithin = "1m"\nby = ["who"]', ["by", "'who'"]),
         ('kind = "limit"\nper_second = 0', ["per_second"]),
         ('kind = "route"\ntopic = "x"', ["where"]),
+        ('kind = "route"\nwhere = "true"\ntopic = "a b"', ["'a b'", "letters"]),
+        ('kind = "route"\nwhere = "true"\ntopic = "system.seals"', ["'system.seals'", "another"]),
         ('kind = "set"\nvalues = { kind = "x" }', ["'kind'", "fields.NAME"]),
         ('kind = "time"', ["year, zone, shift, future or past"]),
         ('kind = "time"\nshift = "1h"', ["sign"]),
@@ -393,6 +395,14 @@ def test_events_that_are_left_out_or_routed_come_once_over_restarts(tmp_path: Pa
     assert kept == ["kept"]
     assert routed == ["r1", "r2", "r3"]
     assert counts == [({"step 1 (filter)": 2}, {}), ({"step 1 (filter)": 1}, {"r": 2}), ({}, {"r": 1})]
+
+
+@pytest.mark.parametrize(("topic", "words"), [("logs", "all others"), ("alerts", "other records")])
+def test_route_to_a_topic_that_is_not_for_it_is_refused_before_anything_is_read(topic: str, words: str) -> None:
+    with App("memory://") as app:
+        logs = LogsApplication(app, [], steps=chain(f'kind = "route"\nwhere = "true"\ntopic = "{topic}"'))
+        with pytest.raises(UsageError, match=words):
+            logs.catch_up([])
 
 
 KEYS = ["password", "DB_PASSWD", "api-key", "secret", "token", "pwd", "pass", "credentials", "aws.access_key"]

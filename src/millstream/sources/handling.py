@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
@@ -25,6 +25,11 @@ class Handled(msgspec.Struct, frozen=True):
 
 class Handling(Protocol):
     """Changes events before they are stored. Called by many threads."""
+
+    @property
+    def topics(self) -> Sequence[str]:
+        """The other topics that events may go to."""
+        ...
 
     def apply(self, frame: pl.DataFrame, *, now: datetime) -> Handled:
         """Return what is to be stored of some events.

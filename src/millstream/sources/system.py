@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, Protocol
 
 from millstream.clock import Clock
-from millstream.errors import ClosedError, ConflictError, MillstreamError, StorageError
+from millstream.errors import ClosedError, ConflictError, MillstreamError, SchemaError, StorageError, UsageError
 from millstream.log.log import Log
 from millstream.log.seals.sealer import Sealer, is_sealed
 from millstream.log.topic import Topic
@@ -82,6 +82,9 @@ def follow_system(
         seal_key: The key of the seals, of `log.seals.key`; None: whoever may write the file could make them anew.
         handling: What is done with events before they are stored: what it takes out never reaches the disk.
 
+    Raises:
+        UsageError: `handling` sends events to the topic itself, or to one of other records.
+
     Guarantees:
         Exactly once into the topic: one transaction of the engine stores lines and positions.
         Never raises for a log that is missing or may not be read: see `SystemFollower.notes`.
@@ -90,8 +93,20 @@ def follow_system(
     if sources is None:
         sources = system_sources(lines_first=lines_first)
     topic = opened.topic(topic_name, LogEvent, time="time")
+    if handling is not None:
+        _check_topics(opened, handling.topics, topic_name)
     sealer = Sealer(topic, seal_key) if sealed or is_sealed(topic) else None
     return SystemFollower(topic, sources, clock=opened.clock, sealer=sealer, handling=handling)
+
+
+def _check_topics(log: Log, names: Sequence[str], own: str) -> None:
+    for name in names:
+        if name == own:
+            raise UsageError(f"events cannot be sent to topic {name!r}: it is where all others are")
+        try:
+            log.topic(name, LogEvent, time="time")
+        except SchemaError as error:
+            raise UsageError(f"events cannot be sent to topic {name!r}, which has other records: {error}") from error
 
 
 def system_sources(*, lines_first: int = 200, follow: bool = True) -> list[Source]:

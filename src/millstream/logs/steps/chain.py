@@ -8,10 +8,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from millstream.errors import UsageError
+from millstream.log.seals.seal import SUFFIX
 from millstream.logs.steps.step import Step, StepTable
 from millstream.logs.where import condition
 from millstream.parsers.event_parser import event_columns
 from millstream.parsers.log_event import LogEvent, event_of
+from millstream.records import check_name
 from millstream.sources.handling import Handled
 
 if TYPE_CHECKING:
@@ -32,6 +34,9 @@ class RouteTable(StepTable, frozen=True, kw_only=True, tag="route"):
             raise UsageError("where is missing: say which events go to the other topic")
         if not self.topic:
             raise UsageError("topic is empty; give the name of the other topic")
+        check_name("topic", self.topic)
+        if self.topic.endswith(SUFFIX):
+            raise UsageError(f"topic: {self.topic!r} is the name of a topic of seals; give another one")
 
 
 class Chain:
@@ -50,6 +55,11 @@ class Chain:
             UsageError: One cannot be opened; says which.
         """
         self._links = [_link(number, table, environment, rehearsing) for number, table in enumerate(tables, 1)]
+
+    @property
+    def topics(self) -> Sequence[str]:
+        """The other topics that events may go to, each once."""
+        return tuple(dict.fromkeys(link.topic for link in self._links if link.topic))
 
     def apply(self, frame: pl.DataFrame, *, now: datetime) -> Handled:
         """Return what is kept of some events, what goes to other topics, and how many were left out by which step."""
