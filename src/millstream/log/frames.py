@@ -19,7 +19,7 @@ from millstream.errors import SchemaError
 from millstream.log import columns as stored
 from millstream.log.row_runs import BatchRun
 from millstream.log.rows import decode_meta
-from millstream.log.schema import METADATA_COLUMNS, Field, FieldType, Kind, Schema
+from millstream.log.schema import METADATA_COLUMNS, Field, FieldType, Kind, Schema, has_json
 from millstream.log.storage import Form, dtype, dtypes, storage_type
 from millstream.records import Coding, StoredBatch
 
@@ -296,13 +296,6 @@ def stored_default(field: Field) -> Any:
 def readable(column: pl.Series, type: FieldType) -> pl.Series:
     """Return a stored column as readers see it: JSON as text."""
     return _json_text(column, type) if has_json(type) else column
-
-
-def has_json(type: FieldType) -> bool:
-    """Whether there is JSON somewhere in a type."""
-    if type.item is not None:
-        return has_json(type.item)
-    return type.kind is Kind.JSON or any(has_json(field.type) for field in type.fields)
 
 
 def _json_text(column: pl.Series, type: FieldType) -> pl.Series:

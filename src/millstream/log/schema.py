@@ -10,9 +10,10 @@ What has no column type of its own (dict, Any, unions, recursive types) is a JSO
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
@@ -135,6 +136,11 @@ class Schema(msgspec.Struct, frozen=True, omit_defaults=True, dict=True):
     def by_name(self) -> dict[str, Field]:
         return {field.name: field for field in self.fields}
 
+    @cached_property
+    def json_types(self) -> Mapping[str, FieldType]:
+        """The fields that are JSON, or hold some; of each the type. Their columns have it as text."""
+        return MappingProxyType({field.name: field.type for field in self.fields if has_json(field.type)})
+
     def field(self, name: str) -> Field:
         """Return the field of a name.
 
@@ -153,6 +159,17 @@ class Schema(msgspec.Struct, frozen=True, omit_defaults=True, dict=True):
 
 RAW: Final = Schema(fields=(Field("value", FieldType(Kind.BYTES)),), raw=True)
 """The schema of every topic without a type."""
+
+
+NO_JSON: Final[Mapping[str, FieldType]] = MappingProxyType({})
+"""The `Schema.json_types` of most topics."""
+
+
+def has_json(type: FieldType) -> bool:
+    """Whether there is JSON somewhere in a type."""
+    if type.item is not None:
+        return has_json(type.item)
+    return type.kind is Kind.JSON or any(has_json(field.type) for field in type.fields)
 
 
 def describe(type: FieldType) -> str:

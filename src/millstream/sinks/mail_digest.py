@@ -66,10 +66,8 @@ def _lines(rows: Rows, most: int) -> list[str]:
     """Return a line for each of the first rows."""
     if most <= 0:
         return []
-    if rows.objects is not None:
-        return [_line(one, None) for one in rows.objects[:most]]
-    times = rows.times.head(most).to_physical().to_list()
-    return [_line(row, us) for row, us in zip(rows.columns().head(most).to_dicts(), times, strict=True)]
+    times = rows.times.head(most).to_physical().to_list() if rows.objects is None else [None] * min(most, rows.height)
+    return [_line(row, us) for row, us in zip(rows.values(most), times, strict=True)]
 
 
 def _line(row: Any, time_us: int | None) -> str:

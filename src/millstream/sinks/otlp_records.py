@@ -37,10 +37,9 @@ _ELSEWHERE: Final = frozenset({"time", "message", "severity", "fields", "raw_byt
 
 def records_of(rows: Rows) -> list[tuple[bytes, dict[str, Any]]]:
     """Return resource and scope (as JSON, to compare) and record of each row, in order."""
-    found: Sequence[Any] = rows.objects if rows.objects is not None else rows.columns().to_dicts()
     is_event = rows.objects is None and set(rows.columns().columns) >= _SHAPE
     times = rows.times.to_physical().to_list()
-    return [(_event if is_event else _other)(row, time_us) for row, time_us in zip(found, times, strict=True)]
+    return [(_event if is_event else _other)(row, time_us) for row, time_us in zip(rows.values(), times, strict=True)]
 
 
 def request_of(records: Sequence[tuple[bytes, dict[str, Any]]]) -> bytes:
@@ -133,7 +132,7 @@ def _about(resource: Mapping[str, Any], scope: Mapping[str, Any]) -> bytes:
 
 
 def _fields(text: Any) -> dict[str, Any]:
-    """Return the fields of a `LogEvent`, which a frame has as JSON."""
+    """Return the fields of a `LogEvent`; they are JSON in a text after steps that make columns anew."""
     if isinstance(text, str):
         text = msgspec.json.decode(text)
     return dict(text) if isinstance(text, Mapping) else {}

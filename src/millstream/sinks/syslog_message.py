@@ -7,7 +7,7 @@ Source: RFC 5424, 6 (format), 6.3.3 (escapes of structured data), 8.1 (what goes
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -40,7 +40,7 @@ _ELSEWHERE: Final = frozenset({"raw", "raw_bytes"})
 def messages_of(rows: Rows, facility: int, app_name: str) -> list[bytes]:
     """Return a message for each row, in order."""
     times = rows.times.to_physical().to_list()
-    return [message_of(row, time_us, facility, app_name) for row, time_us in zip(_rows_of(rows), times, strict=True)]
+    return [message_of(row, time_us, facility, app_name) for row, time_us in zip(rows.values(), times, strict=True)]
 
 
 def message_of(row: Any, time_us: int | None, facility: int, app_name: str) -> bytes:
@@ -56,12 +56,6 @@ def message_of(row: Any, time_us: int | None, facility: int, app_name: str) -> b
     inside = "".join(f' {_name(name)}="{_escaped(value)}"' for name, value in pairs if value)
     data = f"[{DATA_ID}{inside}]" if inside else ""
     return _message(facility * 8 + severity, time_us, row, app_name, data, row["message"])
-
-
-def _rows_of(rows: Rows) -> Sequence[Any]:
-    if rows.objects is not None:
-        return rows.objects
-    return rows.columns().to_dicts()
 
 
 def _message(

@@ -11,6 +11,7 @@ General layout, in the order a record passes:
     flow.py         Flow: records and the watermark go through the graph once
     piece.py        Piece: records between two steps, as columns or as Python values
     steps.py        steps without state: filter, with_columns, select, explode, map, flat_map, map_batches, ...
+    kept.py         the columns that steps leave as they were
     operators.py    Operator: what a step with state is
     joining/        joins of streams and tables
     windowing/      windows at work; windows.py, aggregates.py: which, and what they compute; exact_sum.py

@@ -12,7 +12,7 @@ of them anew drops the other. Beside both goes what belongs to the record and no
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ import msgspec
 
 from millstream.errors import UsageError
 from millstream.log.columns import NotDirect, direct_frame
-from millstream.log.schema import Kind
+from millstream.log.schema import NO_JSON, FieldType, Kind
 from millstream.log.storage import dtypes
 from millstream.log.topic import Topic
 from millstream.log.types import schema_of
@@ -42,7 +42,11 @@ _COLUMN_TYPES = (bytes, datetime, date, time, timedelta)
 
 
 class Piece:
-    """Records of a micro-batch: `carried` and, of their values, columns, Python values or both."""
+    """Records of a micro-batch: `carried` and, of their values, columns, Python values or both.
+
+    Args:
+        json: Those of the columns that hold JSON as text, or have such text somewhere inside; of each the type.
+    """
 
     def __init__(
         self,
@@ -51,12 +55,14 @@ class Piece:
         columns: pl.DataFrame | None = None,
         values: Sequence[Any] | None = None,
         type: type | None = None,
+        json: Mapping[str, FieldType] = NO_JSON,
     ) -> None:
         self.carried = carried
         self.type = type
         """Of the values, where it is known."""
         self._columns = columns
         self._values = values
+        self._json = json
 
     @property
     def height(self) -> int:
@@ -84,8 +90,14 @@ class Piece:
     def columns(self) -> pl.DataFrame:
         """Return the values as columns, one a field."""
         if self._columns is None:
+            self._json = self.json
             self._columns = columns_of(self._values or [], self.type)
         return self._columns
+
+    @property
+    def json(self) -> Mapping[str, FieldType]:
+        """Which columns hold JSON as text: as the log or a Python value had it, and no step made them anew."""
+        return _json_of(self.type) if self._columns is None and self.type is not None else self._json
 
     def frame(self) -> pl.DataFrame:
         """Return the columns and what is carried beside them."""
@@ -109,12 +121,12 @@ class Piece:
         if values is not None:
             values = [value for value, keep in zip(values, mask, strict=True) if keep]
         columns = self._columns.filter(mask) if self._columns is not None else None
-        return Piece(self.carried.filter(mask), columns=columns, values=values, type=self.type)
+        return Piece(self.carried.filter(mask), columns=columns, values=values, type=self.type, json=self._json)
 
     def with_keys(self, keys: pl.Series) -> Piece:
         """Return the records with other keys."""
         carried = self.carried.with_columns(keys.alias("_key"))
-        return Piece(carried, columns=self._columns, values=self._values, type=self.type)
+        return Piece(carried, columns=self._columns, values=self._values, type=self.type, json=self._json)
 
     def mapped(self, results: Sequence[Any], type: type | None) -> Piece:
         """Return the records with what became of each value, without those of which nothing did (None)."""
@@ -139,7 +151,7 @@ class Piece:
         return Piece(self.carried[pl.Series(places, dtype=pl.UInt32)], values=values, type=type)
 
     @classmethod
-    def of(cls, frame: pl.DataFrame) -> Piece:
+    def of(cls, frame: pl.DataFrame, json: Mapping[str, FieldType] = NO_JSON) -> Piece:
         """Return the records of a frame that has `_event_time`; other columns that begin with `_` are left out."""
         import polars as pl
 
@@ -147,7 +159,7 @@ class Piece:
             frame.get_column(name) if name in frame.columns else _nothing(name, frame.height) for name in CARRIED
         ]
         carried += [frame.get_column(name) for name in ORIGIN if name in frame.columns]
-        return cls(pl.DataFrame(carried), columns=own_columns(frame))
+        return cls(pl.DataFrame(carried), columns=own_columns(frame), json=json)
 
     def slice(self, start: int, count: int) -> Piece:
         """Return some records in a row."""
@@ -156,6 +168,7 @@ class Piece:
             columns=None if self._columns is None else self._columns.slice(start, count),
             values=None if self._values is None else self._values[start : start + count],
             type=self.type,
+            json=self._json,
         )
 
     def origin(self, place: int) -> tuple[int, int, int] | None:
@@ -196,7 +209,16 @@ def concat(pieces: Sequence[Piece]) -> Piece:
         columns=pl.concat([piece.columns() for piece in pieces], how="vertical_relaxed") if with_columns else None,
         values=[value for piece in pieces for value in piece.values()] if with_values else None,
         type=pieces[0].type if with_values else None,
+        json=_same(piece.json for piece in pieces) if with_columns else NO_JSON,
     )
+
+
+def _same(json: Iterable[Mapping[str, FieldType]]) -> Mapping[str, FieldType]:
+    """Return the columns that are JSON in all pieces, in the same place."""
+    first, *others = json
+    if all(other is first or other == first for other in others):
+        return first
+    return {name: type for name, type in first.items() if all(other.get(name) == type for other in others)}
 
 
 def empty_piece(topic: Topic[Any]) -> Piece:
@@ -205,7 +227,8 @@ def empty_piece(topic: Topic[Any]) -> Piece:
 
     moment = pl.Datetime("us", "UTC")
     carried = pl.DataFrame(schema=dict(zip(CARRIED, (pl.Binary(), moment, pl.Int64()), strict=True)))
-    return Piece(carried, columns=pl.DataFrame(schema=dtypes(topic.schema)), values=[], type=topic.type)
+    columns = pl.DataFrame(schema=dtypes(topic.schema))
+    return Piece(carried, columns=columns, values=[], type=topic.type, json=topic.schema.json_types)
 
 
 def columns_of(values: Sequence[Any], type: type | None) -> pl.DataFrame:
@@ -227,10 +250,27 @@ def columns_of(values: Sequence[Any], type: type | None) -> pl.DataFrame:
     schema = schema_of(type)
     rows = [fields_of(value) for value in values]
     columns: dict[str, list[Any]] = {field.name: [row.get(field.name) for row in rows] for field in schema.fields}
-    for field in schema.fields:
-        if field.type.kind is Kind.JSON:
-            columns[field.name] = [msgspec.json.encode(value).decode() for value in columns[field.name]]
+    for name, json in schema.json_types.items():
+        columns[name] = [_as_text(value, json) for value in columns[name]]
     return pl.DataFrame(columns, schema=dtypes(schema))
+
+
+def _as_text(value: Any, type: FieldType) -> Any:
+    """Return a value with texts in place of its JSON; null stays null, as in the log."""
+    if value is None:
+        return None
+    if type.kind is Kind.JSON:
+        return msgspec.json.encode(value).decode()
+    if type.item is not None:
+        return [_as_text(one, type.item) for one in value]
+    if type.fields:
+        return {field.name: _as_text(value.get(field.name), field.type) for field in type.fields}
+    return value
+
+
+@lru_cache(maxsize=256)  # As below.
+def _json_of(type: Any) -> Mapping[str, FieldType]:
+    return NO_JSON if issubclass(type, dict | bytes) else schema_of(type).json_types
 
 
 @lru_cache(maxsize=256)  # Asked for by every micro-batch.

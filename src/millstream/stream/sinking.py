@@ -14,6 +14,7 @@ from millstream.engines.protocol import StateChange
 from millstream.engines.values import StateRange
 from millstream.errors import SinkError, UsageError
 from millstream.log.group import Group
+from millstream.log.schema import NO_JSON
 from millstream.sinks.outlet import Note, Outlet
 from millstream.sinks.protocol import SinkPlace
 from millstream.sinks.rows import Rows
@@ -186,7 +187,7 @@ def check_gone(stream: str, state: Mapping[bytes, bytes], *, drop: bool) -> None
 
 def _rows(piece: Piece) -> Rows:
     objects = piece.values() if piece.has_values and (piece.type is None or issubclass(piece.type, dict)) else None
-    return Rows(piece.carried, piece.columns, objects)
+    return Rows(piece.carried, piece.columns, objects, NO_JSON if objects is not None else piece.json)
 
 
 def _decode(value: bytes) -> Note:

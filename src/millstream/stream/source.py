@@ -165,6 +165,7 @@ class SourceReader:
             columns=columns,
             values=values,
             type=None if values is None else self.topic.type,
+            json=self.topic.schema.json_types,
         )
 
     def _measure(self, frame: pl.DataFrame) -> None:

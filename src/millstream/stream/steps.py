@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
 from millstream.errors import UsageError
+from millstream.log.schema import FieldType
 from millstream.stream.chunks import chunks_of
+from millstream.stream.kept import kept_by_select, kept_by_with_columns
 from millstream.stream.keyed.awaiting import AsyncCaller
 from millstream.stream.keyed.failing import Guard
 from millstream.stream.needs import Needs, names_of, roots_of, union
@@ -86,7 +88,10 @@ class WithColumns(msgspec.Struct, frozen=True):
     on_values = False
 
     def run(self, piece: Piece, guard: Guard) -> Piece:
-        return _with(piece, piece.frame().with_columns(*self.exprs, **self.named), "with_columns")
+        frame = piece.frame()
+        made = frame.with_columns(*self.exprs, **self.named)
+        kept = kept_by_with_columns(frame, self.exprs, self.named) if piece.json else ()
+        return _with(piece, made, "with_columns", {name: piece.json[name] for name in kept if name in piece.json})
 
     def needs(self, out: Needs) -> Needs:
         kept = None if out is None else out - names_of(self.exprs, self.named)
@@ -112,8 +117,12 @@ class Select(msgspec.Struct, frozen=True):
             and all(isinstance(name, str) and name in piece.columns().columns for name in self.exprs)
         ):
             # For a few records a query costs more than they do.
-            return Piece(piece.carried, columns=pl.DataFrame([piece.columns().get_column(n) for n in self.exprs]))
-        return _with(piece, piece.frame().select(*self.exprs, **self.named), "select")
+            columns = pl.DataFrame([piece.columns().get_column(n) for n in self.exprs])
+            return Piece(piece.carried, columns=columns, json=piece.json)
+        frame = piece.frame()
+        kept = kept_by_select(frame, self.exprs, self.named) if piece.json else {}
+        json = {name: piece.json[column] for name, column in kept.items() if column in piece.json}
+        return _with(piece, frame.select(*self.exprs, **self.named), "select", json)
 
     def needs(self, out: Needs) -> Needs:
         return roots_of((*self.exprs, *self.named.values()))
@@ -136,7 +145,9 @@ class Explode(msgspec.Struct, frozen=True):
             if name in frame.columns and not frame.schema[name].is_nested():
                 raise UsageError(f"explode: the column {name!r} is {frame.schema[name]}, not a list")
         # The chunks of a frame one by one: of the whole, Polars would copy them together first.
-        return Piece.of(pl.concat([chunk.explode(*self.columns) for chunk in chunks_of(frame)]))
+        made = pl.concat([chunk.explode(*self.columns) for chunk in chunks_of(frame)])
+        items = {name: piece.json[name].item for name in self.columns if name in piece.json}
+        return Piece.of(made, {**piece.json, **{name: item for name, item in items.items() if item is not None}})
 
     def needs(self, out: Needs) -> Needs:
         return union(out, frozenset(self.columns))
@@ -248,9 +259,9 @@ class Merge(msgspec.Struct, frozen=True):
         return "merge"
 
 
-def _with(piece: Piece, frame: pl.DataFrame, step: str) -> Piece:
+def _with(piece: Piece, frame: pl.DataFrame, step: str, json: Mapping[str, FieldType]) -> Piece:
     _same_height(frame.height, piece, step)
-    return Piece(piece.carried, columns=own_columns(frame))
+    return Piece(piece.carried, columns=own_columns(frame), json=json)
 
 
 def _mapped(frame: pl.DataFrame) -> Piece:

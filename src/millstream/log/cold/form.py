@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import msgspec
 
 from millstream.log import columns as stored
-from millstream.log.frames import has_json, json_text
-from millstream.log.schema import FieldType, Kind, Schema
+from millstream.log.frames import json_text
+from millstream.log.schema import FieldType, Kind, Schema, has_json
 
 if TYPE_CHECKING:
     import polars as pl

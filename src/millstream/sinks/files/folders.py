@@ -68,7 +68,7 @@ class Folders(msgspec.Struct, frozen=True):
         names = [f"/{name}" for name in (*self.by, *(name for name, _ in self._times()))]
         groups = frame.with_columns(levels).partition_by(names, as_dict=True, maintain_order=True)
         for values, group in groups.items():
-            yield _folder(names, values), Rows.of(group.drop(names, *self.by))
+            yield _folder(names, values), Rows.of(group.drop(names, *self.by), rows.json)
 
     def _times(self) -> tuple[tuple[str, str], ...]:
         return _TIMES[self.every] if self.every is not None else ()
