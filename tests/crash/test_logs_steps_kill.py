@@ -6,6 +6,7 @@ a kill, as what they remember goes with the process, but none is missing.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import subprocess
@@ -15,6 +16,7 @@ from collections import Counter
 from pathlib import Path
 
 import polars as pl
+import pytest
 
 from millstream import App
 from millstream.log.seals.check import verify
@@ -89,17 +91,19 @@ def write(files: list[Path], finished: threading.Event, counts: Counter[int]) ->
         pause.wait(0.02)
 
 
-def killed(url: str, configuration: Path, files: list[Path], chance: random.Random) -> None:
-    """Start a follower, and kill it at some moment."""
+def killed(url: str, configuration: Path, files: list[Path], chance: random.Random, processes: int) -> None:
+    """Start followers, and kill them at some moment."""
     command = [sys.executable, str(PROCESS), url, str(configuration), *map(str, files)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        try:
+    with contextlib.ExitStack() as stack:
+        started = []
+        for _ in range(processes):
+            started.append(stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE)))
+            stack.callback(started[-1].kill)
+        for process in started:
+            assert process.stdout is not None
             assert process.stdout.readline() == b"following\n"
-            threading.Event().wait(chance.uniform(0, LIVES_S))
-            assert process.poll() is None
-        finally:
-            process.kill()
+        threading.Event().wait(chance.uniform(0, LIVES_S))
+        assert all(process.poll() is None for process in started)
 
 
 def stored(app: App, topic: str) -> pl.DataFrame:
@@ -111,7 +115,9 @@ def stored(app: App, topic: str) -> pl.DataFrame:
     )
 
 
-def test_each_line_ends_in_one_place_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("processes", [1, 2])
+def test_each_line_ends_in_one_place_once(processes: int, tmp_path: Path) -> None:
+    """Also where a second process follows the same files into the same topics."""
     files = [tmp_path / f"{number}.log" for number in range(FILES)]
     for file in files:
         file.touch()
@@ -124,7 +130,7 @@ def test_each_line_ends_in_one_place_once(tmp_path: Path) -> None:
     chance = random.Random(5)
     try:
         for _ in range(KILLS):
-            killed(url, configuration, files, chance)
+            killed(url, configuration, files, chance, processes)
     finally:
         finished.set()
         writer.join()
@@ -133,7 +139,7 @@ def test_each_line_ends_in_one_place_once(tmp_path: Path) -> None:
         sources = [FileSource([file], lines_first=None, follow=False) for file in files]
         with follow_system(app, sources=sources, handling=steps) as follower:
             follower.join()
-        assert not follower.notes
+        assert not follower.notes, follower.notes
         places = {name: stored(app, name) for name in ("system", "one", "two")}
         assert not verify(app.log, "system").findings
     written = [line(file, number).rstrip("\n") for file in range(FILES) for number in range(counts[file])]
@@ -142,10 +148,15 @@ def test_each_line_ends_in_one_place_once(tmp_path: Path) -> None:
     assert set(every["raw"]) <= set(written)
     assert (every["seen"] == "yes").all()
     for kind in KINDS:
-        check_kind(kind, [one for one in written if f": {kind} " in one], places)
+        check_kind(kind, [one for one in written if f": {kind} " in one], places, exact=processes == 1)
 
 
-def check_kind(kind: str, written: list[str], places: dict[str, pl.DataFrame]) -> None:
+def check_kind(kind: str, written: list[str], places: dict[str, pl.DataFrame], *, exact: bool) -> None:
+    """Compare lines of one kind with where they are.
+
+    Args:
+        exact: Nothing but kills made a process forget: not that another one was faster.
+    """
     home = kind if kind in places else "system"
     found = {name: frame.filter(pl.col("kind") == kind)["raw"].to_list() for name, frame in places.items()}
     assert not any(found[name] for name in places if name != home)
@@ -155,12 +166,12 @@ def check_kind(kind: str, written: list[str], places: dict[str, pl.DataFrame]) -
         assert not found[home]
     elif kind == "equal":
         assert {said(one) for one in found[home]} == {said(one) for one in written}
-        assert len(found[home]) <= len({said(one) for one in written}) + KILLS * FILES
+        assert not exact or len(found[home]) <= len({said(one) for one in written}) + KILLS * FILES
     elif kind == "many":
         wanted = {second: min(count, 2) for second, count in Counter(map(second_of, written)).items()}
         kept = Counter(map(second_of, found[home]))
         assert all(kept[second] >= count for second, count in wanted.items())
-        assert kept.total() <= sum(wanted.values()) + 2 * KILLS * FILES
+        assert not exact or kept.total() <= sum(wanted.values()) + 2 * KILLS * FILES
     else:
         alone = Chain(parse_config(STEPS, "steps.toml", {}).steps[-1:], {})
         assert sorted(found[home]) == sorted(sampled(alone, written))
