@@ -32,6 +32,7 @@ class Action(StrEnum):
     SHOW = "show"
     CHECK = "check"
     REPARSE = "reparse"
+    STATUS = "status"
 
 
 def logs(
@@ -39,9 +40,9 @@ def logs(
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[show|check|reparse] [FILE]...",
+            metavar="[show|check|reparse|status] [FILE]...",
             help="Files to show, as with --read. check FILE: run the examples of a configuration. reparse: read stored "
-            "lines again.",
+            "lines again. status: how far sources, rules and outputs are.",
         ),
     ] = None,
     since: Annotated[
@@ -122,15 +123,20 @@ def logs(
     if action is Action.REPARSE:
         from millstream.cli.logs_reparse import reparse
 
-        if files:
-            raise UsageError(f"reparse reads what is stored, and no file: {files[0]}; --data DIR says where that is")
+        _refuse(files, action)
         # To follow is what showing does by itself, reading again only when told.
         goes_on = follow and _is_given(context, "follow")
         raise typer.Exit(reparse(data, start, to, format, pattern, follow=goes_on, as_json=as_json))
+    if action is Action.STATUS:
+        from millstream.cli.logs_status import status
+
+        _refuse(files, action)
+        raise typer.Exit(status(data, as_json=as_json))
     read = [*(read or []), *files]
     if listen and not follow:
         raise UsageError("--listen waits for what is sent; leave out --no-follow")
     from millstream.cli.logs_show import show, shown_events
+    from millstream.cli.logs_telling import told_in_lines
 
     shown, begin = shown_events(only, where, everything=everything), _since(since, everything=bool(read) or stdin)
     found = _configured(config, rules, listen or [])
@@ -146,7 +152,8 @@ def logs(
     from millstream.logs.listeners import opened
 
     is_look = read and not stdin and not found.outputs and not found.sealed and not _is_given(context, "data")
-    with _place(None if is_look else data) as place:
+    in_detail = debug or bool(getattr(context.obj, "debug", False))
+    with told_in_lines(debug=in_detail), _place(None if is_look else data) as place:
         with opened(found.sources, found.origin or "millstream logs", follow=follow) as sources:
             code = show(place, found, begin, shown, sources, follow=follow, json=as_json)
     raise typer.Exit(code)
@@ -161,6 +168,13 @@ def _action(words: Sequence[str]) -> tuple[Action, Sequence[str]]:
     if "/" not in words[0] and "." not in words[0] and not Path(words[0]).exists():
         raise UsageError(f"{words[0]!r} is no file, and nothing that is done here; that is {', '.join(Action)}")
     return Action.SHOW, words
+
+
+def _refuse(files: Sequence[str], action: Action) -> None:
+    if files:
+        raise UsageError(
+            f"{action} is about what is stored, and takes no file: {files[0]}; --data DIR says where it is"
+        )
 
 
 def _is_given(context: typer.Context, name: str) -> bool:

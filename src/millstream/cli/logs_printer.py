@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
@@ -41,7 +41,6 @@ class Printer:
         # What happened since then was appended since then: the years before are not looked through.
         self._events = logs.events.end_offsets()[0] if from_now else logs.events.offsets_at(since)[0]
         self._alerts = logs.alerts.end_offsets()[0] if from_now else logs.alerts.offsets_at(since)[0]
-        self._said: set[str] = set()
         self._looked_at = 0
         self._printed = 0
 
@@ -87,13 +86,6 @@ class Printer:
                 self._print_alert(alert_of(row))
             self._alerts = end
         sys.stdout.flush()
-
-    def print_notes(self, notes: Iterable[str]) -> None:
-        """Say on stderr what is not read, or not taken, each once."""
-        for note in notes:
-            if note not in self._said:
-                self._said.add(note)
-                print(note, file=sys.stderr)
 
     def print_counts(self, dropped: Mapping[str, int], routed: Mapping[str, int]) -> None:
         """Say at the end what is not among the events, and why."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from millstream.cli.logs_printer import Printer
+    from millstream.cli.logs_telling import Teller
     from millstream.logs.application import LogsApplication
     from millstream.logs.config import Config
     from millstream.sources.source import Source
@@ -64,6 +65,7 @@ def show(
     """Do all of it, until Ctrl-C or until there is nothing more; return the exit code."""
     from millstream.app import App
     from millstream.cli.logs_printer import Printer
+    from millstream.cli.logs_telling import Teller
     from millstream.log.seals.key import key_from
     from millstream.log.seals.seal import seals_of
     from millstream.logs.application import EVENTS, LogsApplication
@@ -78,19 +80,42 @@ def show(
         steps = Chain(config.steps, os.environ) if config.steps else None
         logs = LogsApplication(app, config.rules, config.outputs, sealed=config.sealed, seal_key=key, steps=steps)
         printer = Printer(logs, since, shown, from_now=piped, as_json=json)
-        printer.print_notes(config.unusable)
+        teller = Teller()
+        teller.note(config.unusable)
         if follow:
-            _follow(logs, printer, sources, ends=piped)
+            _follow(logs, printer, teller, sources, ends=piped)
         else:
-            follower = logs.catch_up(sources)
+            follower = _catch_up(logs, sources)
             printer.print_all(threading.Event())
-            printer.print_notes(follower.notes)
+            teller.note(follower.notes)
             printer.print_counts(follower.dropped, follower.routed)
             printer.print_unseen()
     return 0
 
 
-def _follow(logs: LogsApplication, printer: Printer, sources: Sequence[Source], *, ends: bool) -> None:
+def _catch_up(logs: LogsApplication, sources: Sequence[Source]) -> SystemFollower:
+    """Read and handle what there is, and tell on stderr how far that is where it takes long."""
+    from millstream.cli.progress import progress
+    from millstream.cli.run_progress import telling
+    from millstream.sources.standing import standings
+    from millstream.sources.system import GROUP
+
+    with progress("reading") as advance:
+
+        def tell(follower: SystemFollower) -> None:
+            files = standings(logs.events, GROUP)
+            known = [(one.read_bytes, one.size_bytes) for one in files if one.size_bytes is not None]
+            # Without all of them there is no share to tell.
+            total = sum(size for _, size in known) if len(known) == len(files) else 0
+            advance(sum(done for done, _ in known), total, f"{follower.records:,} events")
+
+        follower = logs.read_all(sources, meanwhile=tell)
+    with telling(logs.app):
+        logs.handle_all(follower)
+    return follower
+
+
+def _follow(logs: LogsApplication, printer: Printer, teller: Teller, sources: Sequence[Source], *, ends: bool) -> None:
     """Show what comes until Ctrl-C.
 
     Args:
@@ -106,7 +131,8 @@ def _follow(logs: LogsApplication, printer: Printer, sources: Sequence[Source], 
         while not stop.is_set() and not (ends and follower.ended):
             printer.print_events()
             printer.print_alerts()
-            printer.print_notes([*follower.notes, *logs.troubles()])
+            teller.note(follower.notes)
+            teller.troubles(logs.troubles())
             printer.wait(stop)
     if ends and follower.ended:
         logs.catch_up([])  # what rules and outputs have not seen yet

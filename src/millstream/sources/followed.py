@@ -21,6 +21,8 @@ OPEN_MAX: Final = 200
 """Files that are kept open: of more than this many, those that are read to their end are closed until they change."""
 FORGET_US: Final = 3_600_000_000
 """A file that a pattern means, and that is gone without a rotated one for this long, is forgotten with its position."""
+NAMED_MAX: Final = 3
+"""Missing files that a note names: no system has all of those that are looked for on each."""
 _PATH_KEY: Final = FileTail.key_of(Path())[:-1]
 _BEGUN_KEY: Final = b"files begun:"
 
@@ -63,7 +65,9 @@ class FollowedFiles:
     def _begin(self) -> None:
         missing = [path for path in self._fixed if is_missing(path)]
         if missing:
-            self._note(f"not on this machine, and read once they are: {', '.join(map(str, missing))}")
+            names = [str(path) for path in missing[:NAMED_MAX]]
+            others = [f"{len(missing) - NAMED_MAX} others"] if len(missing) > NAMED_MAX else []
+            self._note(f"not on this machine, and read once they are: {', '.join([*names, *others])}")
         for path in self._fixed:
             self._add(path, self._lines_first)
         for key in self._positions:
