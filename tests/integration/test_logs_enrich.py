@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -227,6 +228,21 @@ def test_name_counts_only_if_it_leads_back_to_the_address(monkeypatch: pytest.Mo
     monkeypatch.setattr(dns_lookups, "unconfirmed_name", lambda address: "localhost")
     assert confirmed_name("127.0.0.1") == "localhost"
     assert confirmed_name("203.0.113.9") is None
+
+
+def test_resolver_that_hangs_does_not_keep_a_program_from_ending() -> None:
+    program = """
+import threading
+from millstream.logs.steps.dns_lookups import Lookups
+
+def resolve(address):
+    threading.Event().wait()
+
+names = Lookups(resolve, keep_us=1, keep_failed_us=1, wait_us=1000)
+print(names.names([f"10.0.0.{n}" for n in range(99)]))
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=50)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "{}\n", "")
 
 
 def test_this_machine_has_a_name() -> None:

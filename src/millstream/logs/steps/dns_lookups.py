@@ -22,7 +22,7 @@ Resolve = Callable[[str], str | None]
 _log = logging.getLogger("millstream.logs")
 
 ADDRESSES_MAX: Final = 100_000
-"""That are remembered; those not seen for longest go first. About 30 MB."""
+"""That are remembered; those not seen for longest go first. About 40 MB."""
 WAITING_MAX: Final = 10_000
 """That nobody asked for yet. The last ones go first, as somebody waits for them; the oldest are given up until they are
 there again."""

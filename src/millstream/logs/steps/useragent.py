@@ -26,7 +26,7 @@ NAMES: Final = (BROWSER, SYSTEM, DEVICE)
 """What is added to `fields`."""
 
 TEXTS_MAX: Final = 20_000
-"""That are remembered; the oldest go first. About 20 MB at the most."""
+"""That are remembered; the oldest go first. About 30 MB at the most."""
 CHARACTERS_MAX: Final = 1024
 """Of a text, that are looked at: a client can send what it wants, and some of it takes long."""
 
