@@ -147,3 +147,13 @@ def test_what_is_piped_in_is_shown_without_what_was_piped_in_before(tmp_path: Pa
             command, cwd=tmp_path, input=f"{accepted(1, user=user)}\n", capture_output=True, text=True, timeout=120
         )
         assert (done.returncode, shown(done.stdout)) == (0, [user]), done.stderr
+
+
+def test_format_is_seen_from_all_first_lines_of_a_file_before_any_is_stored(tmp_path: Path) -> None:
+    banner = ["Application started, all is well", "listening at port 80"]
+    lines = [json.dumps({"time": f"2026-03-01T10:00:{n:02}Z", "level": "info", "msg": f"m{n}"}) for n in range(8)]
+    write(tmp_path / "app.log", *banner, *lines)
+    done = millstream("logs", "app.log", "--no-follow", "--all", "--json", folder=tmp_path)
+    events = [json.loads(line)["event"] for line in done.stdout.splitlines()]
+    assert {event["format"] for event in events} == {"json"}
+    assert len(events) == 10

@@ -14,6 +14,8 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from itertools import groupby
+from operator import attrgetter
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -315,7 +317,12 @@ class SystemFollower:
             if line.origin not in parsers:
                 parsers[line.origin] = source.parser(line.origin)
         if len(reading.lines) < COLUMNS_FROM:
-            return [event for line in reading.lines for event in parsers[line.origin].events([line.data], now=now)]
+            # Together: a parser that chooses its format by the first lines sees more of them than one.
+            return [
+                event
+                for origin, lines in groupby(reading.lines, key=attrgetter("origin"))
+                for event in parsers[origin].events([line.data for line in lines], now=now)
+            ]
         import polars as pl
 
         by_origin: dict[str, list[bytes]] = {}
