@@ -18,6 +18,8 @@ from millstream.errors import MillstreamError
 from millstream.parsers.event_parser import EventParser, LogEventParser, event_columns
 from millstream.parsers.log_event import LogEvent
 from millstream.sources.files import FileSource
+from millstream.sources.line_split import split
+from millstream.sources.stream_lines import StreamLines
 from millstream.sources.system import follow_system
 
 NO_FOLLOW = ("--no-follow", "--all", "--json")
@@ -59,6 +61,19 @@ def test_a_last_line_without_an_end_waits_for_it_unless_told(tmp_path: Path) -> 
         assert messages(app) == ["first", "la", "st", "next"]
     with pytest.raises(MillstreamError, match="soon"):
         FileSource([path], end_after="soon")
+
+
+def test_a_byte_order_mark_is_no_part_of_a_line(tmp_path: Path) -> None:
+    text = b'\xef\xbb\xbf{"ts":"2026-03-01T10:00:00Z","msg":"first"}\n{"ts":"2026-03-01T10:00:01Z","msg":"second"}\n'
+    (tmp_path / "a.log").write_bytes(text)
+    done = millstream("logs", "--read", "a.log", *NO_FOLLOW, folder=tmp_path)
+    events = [json.loads(line)["event"] for line in done.stdout.splitlines()]
+    assert [(event["message"], event["time"]) for event in events] == [
+        ("first", "2026-03-01T10:00:00Z"),
+        ("second", "2026-03-01T10:00:01Z"),
+    ]
+    lines = StreamLines("stdin", split, quiet_us=None, now_us=lambda: 0)
+    assert [line.data for line in lines.add(text[:40]) + lines.add(text[40:])] == text[3:].splitlines()
 
 
 class OddParser(EventParser):

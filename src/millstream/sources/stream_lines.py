@@ -6,6 +6,7 @@ import os
 import queue
 import threading
 import time
+from codecs import BOM_UTF8
 from collections.abc import Callable
 from typing import Final
 
@@ -87,12 +88,15 @@ class StreamLines:
         self._quiet_us = quiet_us
         self._now_us = now_us
         self._data = b""
+        self._begun = False
         self._came_us = now_us()
 
     def add(self, data: bytes) -> list[Line]:
         """Return what is complete with some more bytes."""
         self._came_us = self._now_us()
         self._data += data
+        if not self._begun and len(self._data) >= len(BOM_UTF8):
+            self._begun, self._data = True, self._data.removeprefix(BOM_UTF8)
         found: list[Line] = []
         while self._data:
             pieces, consumed = self._split(self._data, False)

@@ -16,7 +16,9 @@ copy has another. Its device is not looked at: that number changes with a reboot
 from __future__ import annotations
 
 import os
+from codecs import BOM_UTF8
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -179,6 +181,8 @@ class FileTail:
             consumed = len(data)
         elif not pieces and data and self._is_quiet():
             pieces, consumed = self._split(data, True)
+        if pieces and not position.offset:
+            pieces[0] = pieces[0].removeprefix(BOM_UTF8)
         position = position_in(file, position.offset + consumed)
         if left:
             self._left, self._before = True, position
@@ -385,7 +389,7 @@ class FileTail:
         if self._away_since_us is None:
             self._away_since_us = now_us
             status, known = file.status, generations(self.path, self._directories)
-            for one, after in zip(known, known[1:-1], strict=False):
+            for one, after in pairwise(known[:-1]):
                 if one.inode == status.st_ino and after.changed_ns > status.st_mtime_ns:
                     return True  # its writer went on, and has left the one after it as well
         return file.is_compressed or self._final or now_us - self._away_since_us >= ROTATION_QUIET_US
