@@ -5,13 +5,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import polars as pl
 import pytest
 
-from millstream import App, sinks
+from millstream import App, sinks, table
+from millstream.log.schema import FieldType, Kind
+from millstream.sinks.mail_digest import Digest
+from millstream.sinks.otlp_records import records_of
+from millstream.sinks.rows import Rows
+from millstream.sinks.syslog_message import messages_of
 from millstream.stream import Stream
 
 
@@ -127,6 +132,31 @@ class TestSteps:
         ]
 
 
+class Owner(msgspec.Struct):
+    host: str
+    owner: str | None
+    fields: dict[str, Any]
+
+
+@pytest.mark.parametrize("how", ["left", "inner"])
+def test_join_with_a_table_keeps_that_of_the_record(tmp_path: Path, how: Literal["left", "inner"]) -> None:
+    with App("memory://") as app:
+        noted, owners = app.topic("noted", Noted), app.topic("owners", Owner, key="host")
+        owners.append(Owner("web", "ann", {"a": 1}))
+        noted.extend([SOME, NOTHING])
+
+        @app.stream(noted, table(owners), name="joining")
+        def joining(s: Stream, t: Stream) -> None:
+            s.join(t, on="host", how=how).to(sinks.files(tmp_path, "ndjson"))
+
+        app.run(until="now")
+    found = [msgspec.json.decode(line) for path in tmp_path.glob("*.ndjson") for line in path.read_bytes().splitlines()]
+    assert [(row["host"], row["owner"], row["fields"]) for row in found] == [
+        ("web", "ann", SOME.fields),
+        ("db", None, None),
+    ][: 1 if how == "inner" else 2]
+
+
 def test_objects_of_any_fields_have_json_where_their_columns_do(tmp_path: Path) -> None:
     values = [{"n": 1, "mixed": [1, "a"]}, {"n": 2, "mixed": {"b": 1}}, {"n": 3, "mixed": "text"}]
     found = written(tmp_path, lambda s: s.with_columns(pl.col("n") * 2), *values)
@@ -154,3 +184,24 @@ def test_frames_and_columns_of_files_have_text(tmp_path: Path) -> None:
         app.run(until="now")
     for frame in (*frames, *(pl.read_parquet(path) for path in tmp_path.glob("*.parquet"))):
         assert msgspec.json.decode(frame["fields"][0]) == SOME.fields
+
+
+def rows_of(**columns: Any) -> Rows:
+    nothing = pl.DataFrame(schema={"_key": pl.Binary(), "_event_time": pl.Datetime("us", "UTC")}).clear(1)
+    frame = pl.DataFrame({name: [value] for name, value in columns.items()})
+    return Rows(nothing, lambda: frame, json={"by": FieldType(Kind.JSON)})
+
+
+def test_attribute_of_opentelemetry_is_a_map() -> None:
+    [(_, record)] = records_of(rows_of(message="3 failures", by='{"source_ip":"203.0.113.9"}'))
+    [by] = record["attributes"]
+    assert by["value"] == {"kvlistValue": {"values": [{"key": "source_ip", "value": {"stringValue": "203.0.113.9"}}]}}
+
+
+def test_message_of_syslog_and_line_of_a_mail_have_it_as_it_is() -> None:
+    rows = rows_of(rule="sshd", by='{"source_ip":"203.0.113.9"}')
+    whole = '{"rule":"sshd","by":{"source_ip":"203.0.113.9"}}'
+    assert messages_of(rows, 1, "millstream")[0].decode().endswith(whole)
+    assert Digest().with_rows(rows, 10).lines == (whole,)
+    [named] = messages_of(rows_of(message="3 failures", by='{"source_ip":"203.0.113.9"}'), 1, "millstream")
+    assert b'by="{\\"source_ip\\":\\"203.0.113.9\\"}"' in named

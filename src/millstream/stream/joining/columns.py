@@ -62,7 +62,7 @@ class JoinedColumns:
         lost = [name for name in self._on[port] if name not in columns.columns and known is not None and name in known]
         if lost and known is not None:
             columns = columns.with_columns(pl.lit(None, dtype=known[name]).alias(name) for name in lost)
-            piece = Piece(piece.carried, columns=columns)
+            piece = Piece(piece.carried, columns=columns, json=piece.json)
         if columns.schema != self._seen[port]:
             self.bind(port, columns.schema)
             self._seen[port] = columns.schema

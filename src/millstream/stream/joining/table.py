@@ -74,10 +74,10 @@ class TableOperator:
             there = ~found[1]["_deleted"]
             found = found[0].filter(there), found[1].filter(there)
         if self._step.how == "left":
-            return Piece(carried, columns=self._columns.joined_where(left, found))
+            return Piece(carried, columns=self._columns.joined_where(left, found), json=piece.json)
         if found is None:
-            return Piece(carried.clear(), columns=self._columns.left_alone(left.clear()))
-        return Piece(carried[found[0]], columns=self._columns.joined(left[found[0]], found[1]))
+            return Piece(carried.clear(), columns=self._columns.left_alone(left.clear()), json=piece.json)
+        return Piece(carried[found[0]], columns=self._columns.joined(left[found[0]], found[1]), json=piece.json)
 
     def advance(self, watermark_us: int) -> list[Piece]:
         """Let go of rows that newer ones have replaced."""
