@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import socket
 import subprocess
 import sys
@@ -353,6 +354,21 @@ def test_files_are_looked_at_once_a_minute(city: Path, clock: FakeClock) -> None
     assert [(one.fields or {})["geo"]["country"] for one in (before, after)] == ["DE", "AT"]
 
 
+def test_rule_of_the_page_tells_of_a_login_from_abroad(city: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "logs-steps.md").read_text()
+    [text] = [block for block in re.findall(r"```toml\n(.*?)```", page, re.DOTALL) if "geoip" in block]
+    text = re.sub(r"database = .*", f"database = '{city}'", text)
+    accepted = "2026-03-01T10:00:00+00:00 web sshd[1]: Accepted publickey for ann from {} port 4000 ssh2"
+    example = f"""
+    [[example]]
+    lines = ["{accepted.format("2001:db8::9")}", "{accepted.format("203.0.113.9")}"]
+    alerts = 1
+    """
+    [outcome] = check_config(parse_config(f"{text}\n{example}", "logs-steps.md", {}))
+    assert outcome.is_right
+    assert [alert.message for alert in outcome.alerts] == ["ann logged in from ?, ? (?)"]
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 255)), max_size=30), st.integers(0, 5000))
 def test_database_of_any_bytes_is_an_error_or_knows_something_or_nothing(
@@ -479,7 +495,7 @@ def test_names_are_added_to_fields_as_to_a_dictionary(rows: list[tuple[Any, Any,
         ('kind = "dns"\nwait = "1h"', ["wait", "30s"]),
         ('kind = "dns"\nkeep = "0s"', ["keep", "1s"]),
         ('kind = "time"\nyear = 26', ["year", "1970"]),
-        ('kind = "time"\nyear = "last"', ["year"]),
+        ('kind = "time"\nyear = "2023"', ["year is '2023'", "number", "nearest"]),
         ('kind = "time"\npast = "-1d"', ["duration"]),
     ],
 )

@@ -37,11 +37,13 @@ _SIGNED: Final = re.compile(r"([+-])(.+)")
 _QUARTER: Final = "15m"
 """Clocks are set, and days begin anywhere, at the beginning of a quarter of an hour: times of one change alike."""
 
+Year = int | Literal["nearest", "file"]
+
 
 class TimeTable(StepTable, frozen=True, kw_only=True, tag="time"):
     """Repairs of time stamps; in this order."""
 
-    year: int | Literal["nearest", "file"] | None = None
+    year: int | str | None = None
     """Of lines whose times have none, where it was guessed wrong: this one; the one nearest to the time of reading; the
     last that is not after the last change of the file."""
     zone: str | None = None
@@ -57,8 +59,7 @@ class TimeTable(StepTable, frozen=True, kw_only=True, tag="time"):
         super().check()
         if all(one is None for one in (self.year, self.zone, self.shift, self.future, self.past)):
             raise UsageError("give year, zone, shift, future or past")
-        if isinstance(self.year, int) and not YEAR_MIN <= self.year <= YEAR_MAX:
-            raise UsageError(f'year is {self.year}; give {YEAR_MIN} to {YEAR_MAX}, "nearest" or "file"')
+        self._year()
         self._shift()
         if self.zone is not None:
             _zone(self.zone)
@@ -68,12 +69,25 @@ class TimeTable(StepTable, frozen=True, kw_only=True, tag="time"):
 
     def open(self, environment: Mapping[str, str]) -> Step:
         return _TimeRepair(
-            year=self.year,
+            year=self._year(),
             zone=None if self.zone is None else _zone(self.zone),
             shift=self._shift(),
             future=None if self.future is None else duration(self.future),
             past=None if self.past is None else duration(self.past),
         )
+
+    def _year(self) -> Year | None:
+        match self.year:
+            case None:
+                return None
+            case "nearest":
+                return "nearest"
+            case "file":
+                return "file"
+            case int(year) if YEAR_MIN <= year <= YEAR_MAX:
+                return year
+        known = f'{YEAR_MIN} to {YEAR_MAX}, "nearest" or "file"'
+        raise UsageError(f"year is {self.year!r}; give a number from {known}")
 
     def _shift(self) -> timedelta:
         if self.shift is None:
@@ -88,7 +102,7 @@ class _TimeRepair(Step):
     def __init__(
         self,
         *,
-        year: int | Literal["nearest", "file"] | None,
+        year: Year | None,
         zone: zoneinfo.ZoneInfo | None,
         shift: timedelta,
         future: timedelta | None,
