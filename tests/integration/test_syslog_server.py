@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from millstream import App
 from millstream.errors import SettingsError
 from millstream.parsers.log_event import Kind, LogEvent
+from millstream.sources import syslog_server
 from millstream.sources.syslog_frames import MESSAGE_BYTES_MAX, split_frames
 from millstream.sources.syslog_server import SyslogServer
 from millstream.sources.system import SystemFollower, follow_system
@@ -91,7 +92,9 @@ def test_stop_stores_what_was_sent_before_it(app: App) -> None:
         assert follower.topic.end_offsets()[0] == 100
 
 
-def test_tls_sender_is_understood_and_one_without_tls_is_said(app: App, tmp_path: Path) -> None:
+@pytest.fixture
+def tls(tmp_path: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """A server's context with a certificate, and a client's that trusts it."""
     if shutil.which("openssl") is None:
         pytest.skip("needs openssl to make a certificate")
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
@@ -102,6 +105,13 @@ def test_tls_sender_is_understood_and_one_without_tls_is_said(app: App, tmp_path
     context.load_cert_chain(certificate, key)
     trusting = ssl.create_default_context(cafile=str(certificate))
     trusting.check_hostname = False
+    return context, trusting
+
+
+def test_tls_sender_is_understood_and_one_without_tls_is_said(
+    app: App, tls: tuple[ssl.SSLContext, ssl.SSLContext]
+) -> None:
+    context, trusting = tls
     with (
         closing(SyslogServer(tls=HOME, tls_context=context)) as server,
         follow_system(app, sources=[server]) as follower,
@@ -115,6 +125,24 @@ def test_tls_sender_is_understood_and_one_without_tls_is_said(app: App, tmp_path
             sender.sendall("".join(f"{len(message)} {message}" for message in messages).encode())
             events = stored(follower, 100)
     assert [event.raw for event in events] == messages
+
+
+def test_those_who_never_greet_make_room_for_a_sender(
+    app: App, tls: tuple[ssl.SSLContext, ssl.SSLContext], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(syslog_server, "CONNECTIONS_MAX", 2)
+    monkeypatch.setattr(syslog_server, "HANDSHAKE_S", 0.0)
+    context, trusting = tls
+    with (
+        closing(SyslogServer(tls=HOME, tls_context=context)) as server,
+        follow_system(app, sources=[server]) as follower,
+    ):
+        address = ("127.0.0.1", server.ports["tls"])
+        with socket.create_connection(address), socket.create_connection(address):
+            with socket.create_connection(address) as plain, trusting.wrap_socket(plain) as sender:
+                sender.sendall(b"<13>Mar  1 10:00:00 h app: here\n")
+                assert [event.message for event in stored(follower, 1)] == ["here"]
+        assert server.dropped == 0
 
 
 @given(

@@ -38,6 +38,7 @@ RECEIVE_BUFFER_BYTES: Final = 32 * 1024 * 1024
 """Asked for, for UDP; Linux gives what `net.core.rmem_max` allows, and more to root."""
 CONNECTIONS_MAX: Final = 1000
 HANDSHAKE_S: Final = 10.0
+"""A sender over TLS that has not said who it is by then gives its place to another, where there are too few."""
 FAREWELL_S: Final = 3.0
 """How long senders may go on after they were told that we stop."""
 QUIET_S: Final = 0.3
@@ -182,6 +183,8 @@ class SyslogServer:
                     _receive(found, lines)
                 elif key.data is not None:
                     self._accept(found, key.data, selector, note)
+                elif found not in self._peers:
+                    pass  # it has made room just now
                 elif not self._peers[found].receive(lines):
                     lines += self._peers.pop(found).rest()
                     selector.unregister(found)
@@ -202,7 +205,7 @@ class SyslogServer:
             connection, address = listener.accept()
         except OSError as error:
             return isinstance(error, ConnectionError)  # it has given up already
-        if len(self._peers) >= CONNECTIONS_MAX:
+        if len(self._peers) >= CONNECTIONS_MAX and not self._make_room(selector):
             connection.close()
             self.dropped += 1
             note(f"more than {CONNECTIONS_MAX:,} senders of syslog are connected; others are refused")
@@ -215,6 +218,15 @@ class SyslogServer:
         selector.register(connection, selectors.EVENT_READ, None)
         return True
 
+    def _make_room(self, selector: selectors.BaseSelector) -> bool:
+        """Close the connections that nobody greeted on; False: there are none."""
+        silent = [connection for connection, peer in self._peers.items() if peer.is_silent]
+        for connection in silent:
+            del self._peers[connection]
+            selector.unregister(connection)
+            connection.close()
+        return bool(silent)
+
 
 class _Peer:
     """One connection."""
@@ -225,6 +237,12 @@ class _Peer:
         self._note = note
         self._data = b""
         self._greeted = not isinstance(connection, ssl.SSLSocket)
+        self._since = time.monotonic()
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it speaks TLS, and its greeting has not been finished in time."""
+        return not self._greeted and time.monotonic() - self._since >= HANDSHAKE_S
 
     def receive(self, lines: list[Line]) -> bool:
         """Add the messages that are complete now; False at the end of the connection."""
