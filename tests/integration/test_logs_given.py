@@ -118,9 +118,14 @@ def test_a_file_with_a_hole_in_it_is_text(tmp_path: Path) -> None:
         (["*.gone"], ["*.gone: no file is named so"]),
         (["reparse", "x.log"], ["x.log", "--data DIR"]),
         (["check"], ["millstream logs check FILE"]),
+        (["check", "gone.toml"], ["the configuration gone.toml cannot be read: No such file or directory"]),
+        (["check", "auth.log"], ["auth.log is not in TOML"]),
+        (["auth.log", "--format", "log"], ["--format: there is no format 'log'"]),
+        (["auth.log", "--where", "user = root"], ["--where", "a text goes into single quotes: 'root'"]),
     ],
 )
 def test_words_that_mean_nothing_are_an_error(tmp_path: Path, given: list[str], words: list[str]) -> None:
+    write(tmp_path / "auth.log", accepted(1))
     done = millstream("logs", *given, "--no-follow", folder=tmp_path)
     assert done.returncode == 2
     for word in words:
@@ -157,3 +162,19 @@ def test_format_is_seen_from_all_first_lines_of_a_file_before_any_is_stored(tmp_
     events = [json.loads(line)["event"] for line in done.stdout.splitlines()]
     assert {event["format"] for event in events} == {"json"}
     assert len(events) == 10
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is another thing there")
+def test_where_nothing_is_shown_it_is_said_that_what_comes_will_be(tmp_path: Path) -> None:
+    write(tmp_path / "plain.log", "it works")
+    command = [sys.executable, "-m", "millstream", "logs", "plain.log"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        try:
+            line = process.stderr.readline()
+            assert line.startswith("none of 1 events is shown here; --all and --since show more; what happens is shown")
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=60)
+            assert process.returncode == 0
+        finally:
+            process.kill()

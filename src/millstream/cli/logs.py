@@ -40,7 +40,7 @@ def logs(
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[show|check|reparse|status] [FILE]...",
+            metavar="FILE|show|check|reparse|status",
             help="Files to show, as with --read. check FILE: run the examples of a configuration. reparse: read stored "
             "lines again. status: how far sources, rules and outputs are.",
         ),
@@ -197,8 +197,12 @@ def _instead(config: Config, read: Sequence[str], format: str | None, *, stdin: 
     """Return a configuration that reads some files, and what is piped in, instead of its own sources."""
     from millstream.cli.logs_given import given_files
     from millstream.logs.listeners import StdinListener
-    from millstream.sources.sampled import AUTO
+    from millstream.sources.sampled import AUTO, parser_of
 
+    try:
+        parser_of(format or AUTO)
+    except UsageError as error:
+        raise UsageError(f"--format: {error}") from error
     listeners, notes = given_files(read, format, follow=follow) if read else ((), ())
     for note in notes:
         print(note, file=sys.stderr)

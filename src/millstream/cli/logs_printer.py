@@ -97,10 +97,18 @@ class Printer:
         for topic, count in routed.items():
             print(f"{count:,} events went to topic {topic}", file=sys.stderr)
 
-    def print_unseen(self) -> None:
-        """Say that there were events where none of them was shown: silence would look as if there were nothing."""
-        if self._looked_at and not self._printed:
-            print(f"none of {self._looked_at:,} events is shown here; --all and --since show more", file=sys.stderr)
+    def print_unseen(self, *, follows: bool = False) -> None:
+        """Say that nothing was shown, and that there are others: silence would look like a failure.
+
+        Args:
+            follows: Whether it goes on.
+        """
+        if self._printed or not (self._looked_at or follows):
+            return
+        there = f"none of {self._looked_at:,} events is shown here; --all and --since show more"
+        said = [there] if self._looked_at else []
+        said += ["what happens is shown as it comes, until Ctrl-C"] if follows else []
+        print("; ".join(said), file=sys.stderr)
 
     def wait(self, stop: threading.Event) -> None:
         self._logs.events.wait({0: self._events}, WAIT_S, until=stop.is_set)

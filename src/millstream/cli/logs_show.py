@@ -128,6 +128,8 @@ def _follow(logs: LogsApplication, printer: Printer, teller: Teller, sources: Se
     with stopped_by_signals(stop), logs.following(sources) as follower, suppress(KeyboardInterrupt):
         _wait_for_begin(follower, stop)
         printer.print_all(stop)
+        if not ends and not stop.is_set():
+            printer.print_unseen(follows=True)
         while not stop.is_set() and not (ends and follower.ended):
             printer.print_events()
             printer.print_alerts()

@@ -125,7 +125,8 @@ def read_config(path: Path, environment: Mapping[str, str] | None = None) -> Con
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"the configuration {path} cannot be read: {error}") from error
+        why = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise UsageError(f"the configuration {path} cannot be read: {why}") from error
     return parse_config(text, str(path), environment)
 
 

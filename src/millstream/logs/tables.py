@@ -30,7 +30,7 @@ def read_toml(text: str, origin: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise UsageError(f"{origin}: {error}") from error
+        raise UsageError(f"{origin} is not in TOML, as a configuration is: {error}") from error
 
 
 def tables_of(found: Mapping[str, Any], name: str, text: str, origin: str) -> Iterator[tuple[Mapping[str, Any], str]]:

@@ -67,7 +67,10 @@ def condition(text: str, *, what: str = "where", of: type[msgspec.Struct] = LogE
         unknown = sorted(set(used) - set(fields))
         if unknown:
             many = "events" if of is LogEvent else f"{of.__name__.lower()}s"
-            raise UsageError(f"{what}: {many} have no field {unknown[0]!r} in {text!r}; they have {', '.join(fields)}")
+            raise UsageError(
+                f"{what}: {many} have no field {unknown[0]!r} in {text!r} (a text goes into single quotes: "
+                f"'{unknown[0]}'); they have {', '.join(fields)}"
+            )
         _empty(of).select(found.cast(pl.Boolean)).collect()
     except pl.exceptions.PolarsError as error:
         reason = str(error).splitlines()[0]
