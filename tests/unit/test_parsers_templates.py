@@ -29,6 +29,7 @@ LOGINS = [
         ('GET https://example.com/a?b=c "curl, or so"', "GET <*> <*>"),
         ("user=root ruser= tty=ssh", "user=<*> ruser=<*> tty=<*>"),
         ("at Sun Mar  1 10:00:00 2026 by ann@example.com", "at <*> <*> <*> by <*>"),
+        ("12 bytes sent, 2048 bytes (2.00 KB) received after <1 sec", "<*> sent, <*> received after <*>"),
         ("blk_-1608999687919862906 on node7, org.apache.Foo", "blk_<*> on <*>, org.apache.Foo"),
     ],
 )
@@ -47,6 +48,23 @@ def test_lines_with_the_same_words_are_of_one_template() -> None:
 
 def test_one_word_of_two_in_common_is_not_enough() -> None:
     assert len(templates(["Connection closed", "Connection opened"])) == 2
+
+
+def test_words_in_capitals_are_states_and_tell_templates_apart() -> None:
+    lines = [
+        "task 7 moved from NEW to RUNNING",
+        "task 8 moved from RUNNING to DONE",
+        "task 9 moved from NEW to RUNNING",
+    ]
+    assert [row[1] for row in templates(lines).select("template", "count").rows()] == [2, 1]
+
+
+def test_unit_that_a_program_chooses_is_part_of_the_value() -> None:
+    lines = ["cache a7 full (size 5.2 KB, free 14.0 MB)", "cache b8 full (size 93.0 B, free 1.5 GB)"]
+    [row] = templates(lines).select("template", "count").rows()
+    assert row == ("cache <*> full (size <*> <*> free <*> <*>", 2)
+    same = templates(["it took 7 ms", "it took 9 ms"])["template"].to_list()
+    assert same == ["it took <*> ms"], "a unit that is always the same is told"
 
 
 def test_parameters_are_what_stands_in_their_places() -> None:

@@ -31,6 +31,7 @@ MASKS: Final = (
     r"(?:[0-9A-Fa-f]{1,4}:){3,7}:?[0-9A-Fa-f.]{0,15}|::[0-9A-Fa-f:.]{3,}",  # IPv6
     r"\b[0-9A-Fa-f]{12,}\b",  # a hash
     r"(?:/[A-Za-z0-9_.@%+~$-]+){2,}/?|/[A-Za-z0-9_.-]*[0-9][A-Za-z0-9_.-]*",  # a path
+    r"[0-9]+ bytes(?: \([0-9.,]+ ?[KMGT]i?B\))?|[<>~][0-9.]+ ?(?:ms|s|secs?|min)\b",  # a size said twice; a rough time
     rf"[-+]?{_WITH_DIGIT}(?:[.,:/_@+#-]+{_WITH_DIGIT})*%?",  # numbers, IPv4 and its port, times, names with a digit
 )
 """The first that fits at a place counts."""

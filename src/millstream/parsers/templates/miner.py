@@ -36,6 +36,10 @@ FIRST_WORDS_MAX: Final = 100
 """Different first words of lines of one length; lines with others share a place. As in the paper."""
 COMPARED_MAX: Final = 200
 """Templates that a line is compared with: the newest at its place."""
+UNITS: Final = frozenset(
+    f"B kB {' '.join(f'{prefix}B {prefix}iB' for prefix in 'KMGT')} ns us µs ms s sec secs min".split()
+)
+"""What a value is of, where the program chooses it by the size of the value: it is part of the parameter."""
 STATE_VERSION: Final = 1
 
 
@@ -63,8 +67,7 @@ class _Group:
 
     def learn(self, words: list[str]) -> None:
         self.words = words
-        # A parameter equals nothing, so that counting equal words counts only words: this is the innermost loop.
-        self.compared = [None if word == ANY else word for word in words]
+        self.compared = _compared(words)
         self.constant = len(words) - self.compared.count(None)
 
 
@@ -196,12 +199,17 @@ class TemplateMiner:
         candidates = self._places.get(place, {})
         best: _Group | None = None
         best_share, best_equal = 0.0, -1
-        constant = len(words) - words.count(ANY)
+        compared = _compared(words)
+        constant = len(words) - compared.count(None)
         for group in list(candidates.values())[-COMPARED_MAX:]:
             equal = sum(map(eq, group.compared, words))
             # Of the places where one of them has a word, those where both have the same.
             either = group.constant if group.constant > constant else constant
             share = equal / either if either else 1.0
+            if self._similarity <= share < 1.0 and _states_differ(group.compared, compared):
+                continue
+            if share >= self._similarity and share < 1.0 and _states_differ(group.compared, compared):
+                continue
             if share > best_share or (share == best_share and equal > best_equal):
                 best, best_share, best_equal = group, share, equal
         if best is not None and best_share >= self._similarity:
@@ -237,3 +245,25 @@ class TemplateMiner:
         del there[number]
         if not there:
             del self._places[group.place]
+
+
+def _compared(words: list[str]) -> list[str | None]:
+    """Return words with None for each that says nothing about the template: a parameter, and the unit behind one.
+
+    A parameter equals nothing, so that counting equal words counts only words: that is the innermost loop.
+    """
+    return [
+        None if word == ANY or (word.strip("()[],;.") in UNITS and before.endswith(ANY)) else word
+        for before, word in zip(["", *words], words, strict=False)
+    ]
+
+
+def _states_differ(words: list[str | None], others: list[str | None]) -> bool:
+    """Return whether there are two different words in capitals at one place: RUNNING and FAILED, GET and POST.
+
+    Programs write the names of states so; names of users and files are rarely written so.
+    """
+    return any(
+        one is not None and other is not None and one != other and one.isupper() and other.isupper()
+        for one, other in zip(words, others, strict=True)
+    )
