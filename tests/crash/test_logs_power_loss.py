@@ -93,8 +93,8 @@ def check(log: Log, position: int) -> None:
         topic = log.topic(name, LogEvent, time="time")
         found = [int(message) for message in topic.frame().collect()["message"]]
         assert found == [number for number in range(position) if place_of(number) == name]
-    found = verify(log, "logs", key=KEY)
-    assert (found.findings, found.notes) == ((), ())
+        checked = verify(log, name, key=KEY)
+        assert (checked.findings, checked.notes, checked.records) == ((), (), len(found))
     assert log.engine.check() == []
 
 

@@ -29,6 +29,7 @@ from millstream.log.log import Log
 from millstream.log.seals.check import Verified, sealed_topics, verify
 from millstream.log.seals.key import key_from, key_of
 from millstream.log.seals.sealer import Sealer
+from millstream.parsers.event_parser import event_columns
 from millstream.parsers.log_event import Kind, LogEvent
 from millstream.sources.writer import OnceWriter
 
@@ -117,8 +118,6 @@ def test_records_as_they_were_appended_are_all_right_however_they_were_written(l
 
 
 def test_frame_and_values_have_the_same_digests(log: Log) -> None:
-    from millstream.parsers.event_parser import event_columns
-
     once = writer(log)
     events = [event(number) for number in range(600)]
     once.store(events, {}, once.positions()[0])
@@ -372,6 +371,36 @@ def test_key_comes_from_a_variable_or_a_file(tmp_path: Path) -> None:
 
 
 # --- processes ----------------------------------------------------------------------------------------------------
+
+
+def test_what_goes_to_another_topic_is_sealed_as_well(path: Path) -> None:
+    with closing(opened(path)) as log:
+        other = log.topic("other", LogEvent, time="time")
+        first = writer(log, KEY)
+        for start, once in ((0, first), (10, first), (20, writer(log, KEY))):
+            once.reload()
+            epoch, _ = once.positions()
+            some = [event(number) for number in range(start, start + 10)]
+            once.store(some[:5], {}, epoch, beside=[(other, event_columns(some[5:]))])
+            assert [verify(log, name, key=KEY).records for name in ("logs", "other")] == [start // 2 + 5] * 2
+        assert not verify(log, "logs", key=KEY).findings + verify(log, "other", key=KEY).findings
+        other.append(event(99))
+        assert problem(verify(log, "other", key=KEY))[0] == "other/0"
+
+
+def test_two_writers_that_send_to_another_topic_make_one_chain_there(log: Log) -> None:
+    other = log.topic("other", LogEvent, time="time")
+    one, two = writer(log), writer(log)
+    for number in range(6):
+        first, second = (one, two) if number % 2 else (two, one)
+        epoch, _ = first.positions()
+        first.store([], {}, epoch, beside=[(other, event_columns([event(number)]))])
+        epoch, _ = second.positions()
+        with pytest.raises(CommitConflictError):
+            second.store([], {}, epoch, beside=[(other, event_columns([event(number)]))])
+        second.reload()
+    found = verify(log, "other")
+    assert (found.findings, found.records) == ((), 6)
 
 
 def test_two_writers_make_one_chain(log: Log) -> None:

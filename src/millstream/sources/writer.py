@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 
 from millstream.engines.protocol import Append, OffsetMove, StateChange, StateRange
 from millstream.errors import CommitConflictError
 from millstream.log.seals.seal import NO_HEAD
-from millstream.log.seals.sealer import Sealer
+from millstream.log.seals.sealer import Sealer, is_sealed
 from millstream.log.topic import Topic
 from millstream.records import Position
 
@@ -44,6 +44,8 @@ class OnceWriter(Generic[T]):
         self._turn: bytes | None = None
         self._committed: dict[int, int] = {}
         self._ends: dict[int, int] = {}
+        self._beside: dict[str, _Chain | None] = {}
+        """Of other topics, where they are sealed."""
         self.records = 0
         """Values stored by this writer."""
         self.reload()
@@ -65,6 +67,7 @@ class OnceWriter(Generic[T]):
             self._epoch += 1
             if self._sealer is not None:
                 self._sealer.load()
+            self._beside.clear()
 
     def store(
         self,
@@ -89,7 +92,7 @@ class OnceWriter(Generic[T]):
         if not len(values) and not beside and not anyway:
             return
         appends = self._topic.encode(values) if len(values) else []
-        others = [append for topic, frame in beside for append in topic.encode(frame)]
+        others = [(topic, topic.encode(frame)) for topic, frame in beside]
         state = [StateChange(_STATE_PARTITION, key, value) for key, value in positions.items()]
         with self._lock:
             if epoch != self._epoch:
@@ -112,29 +115,53 @@ class OnceWriter(Generic[T]):
         moves: Sequence[OffsetMove],
         state: Sequence[StateChange],
         appends: Sequence[Append],
-        others: Sequence[Append],
+        others: Sequence[tuple[Topic[T], Sequence[Append]]],
     ) -> list[Position]:
-        """Commit, with the seals of what is appended where this topic is sealed."""
+        """Commit, with the seals of what is appended to sealed topics; return positions, those of `appends` first."""
         turn = _next_turn(self._turn)
         state = [*state, StateChange(_STATE_PARTITION, _TURN, turn)]
         expect = [StateChange(_STATE_PARTITION, _TURN, self._turn)]
+        seals: list[Append] = []
         sealer = self._sealer
-        if sealer is None or not appends:
-            stored = self._group.commit(moves, state=state, appends=[*appends, *others], expect=expect)
-            self._turn = turn
-            return stored
-        seals, head = sealer.seal(appends, self._ends)
-        before = None if sealer.head == NO_HEAD else sealer.head
-        stored = self._group.commit(
-            moves,
-            state=[*state, StateChange(_STATE_PARTITION, _HEAD, head)],
-            appends=[*appends, *others, *seals],
+        if sealer is not None and appends:
+            seals, head = sealer.seal(appends, self._ends)
+            state.append(StateChange(_STATE_PARTITION, _HEAD, head))
             # Who sealed meanwhile has made this head an old one.
-            expect=[*expect, StateChange(_STATE_PARTITION, _HEAD, before)],
-        )
+            expect.append(StateChange(_STATE_PARTITION, _HEAD, None if sealer.head == NO_HEAD else sealer.head))
+        chains = [(chain, some) for topic, some in others if (chain := self._chain(topic)) is not None]
+        heads = []
+        for chain, some in chains:
+            more, head_beside = chain.sealer.seal(some, chain.ends)
+            seals += more
+            heads.append(head_beside)
+        beside = [append for _, some in others for append in some]
+        stored = self._group.commit(moves, state=state, appends=[*appends, *beside, *seals], expect=expect)
         self._turn = turn
-        sealer.head = head
+        if sealer is not None and appends:
+            sealer.head = head
+        for (chain, some), head_beside in zip(chains, heads, strict=True):
+            chain.sealer.head = head_beside
+            for append in some:
+                chain.ends[append.partition] += append.batch.count
         return stored
+
+    def _chain(self, topic: Topic[T]) -> _Chain | None:
+        """Return the chain of another topic; None where it is not sealed."""
+        if topic.name not in self._beside:
+            sealer = None
+            if self._sealer is not None:
+                sealer = self._sealer.of(topic)
+            elif is_sealed(topic):
+                sealer = Sealer(topic)
+            self._beside[topic.name] = None if sealer is None else _Chain(sealer, dict(topic.end_offsets()))
+        return self._beside[topic.name]
+
+
+class _Chain(NamedTuple):
+    """The chain of seals of another topic. Who stores there as well has the same turn to wait for."""
+
+    sealer: Sealer
+    ends: dict[int, int]
 
 
 def _next_turn(turn: bytes | None) -> bytes:

@@ -40,6 +40,10 @@ class Sealer:
         self.head = NO_HEAD
         self.load()
 
+    def of(self, topic: Topic[Any]) -> Sealer:
+        """Return what seals another topic, with the same key."""
+        return Sealer(topic, self._key)
+
     def load(self) -> None:
         """Look where the chain ends.
 
