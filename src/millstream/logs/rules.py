@@ -262,4 +262,4 @@ def _duration(text: str, what: str, *, least_us: int = 0) -> None:
     except UsageError as error:
         raise UsageError(f"{what}: {error}") from error
     if found < least_us:
-        raise UsageError(f"{what}: {text!r} is too short")
+        raise UsageError(f'{what}: {text!r} is too short; give a time such as "1m"')

@@ -38,6 +38,8 @@ class SyslogListener(ListenerTable, frozen=True, kw_only=True, tag="syslog"):
             raise UsageError('give udp, tcp or tls: where to listen, such as udp = "0.0.0.0:514"')
         if (self.tls is None) != (self.certificate is None):
             raise UsageError("tls and certificate go together: give both, or none")
+        if self.tls is None and (self.key or self.clients):
+            raise UsageError("key and clients are for tls: give that too, or leave them out")
 
     def open(self, *, follow: bool = True) -> Sequence[Source]:
         return [SyslogServer(**self._places(), tls_context=server_context(self.certificate, self.key, self.clients))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Sequence
+from pathlib import Path
 from typing import ClassVar, Final
 
 import msgspec
@@ -48,15 +49,33 @@ def server_context(certificate: str | None, key: str | None, clients: str | None
     """
     if certificate is None:
         return None
+    for name, path in (("certificate", certificate), ("key", key), ("clients", clients)):
+        _check_readable(name, path)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     try:
-        context.load_cert_chain(certificate, key)
-        if clients is not None:
-            context.load_verify_locations(clients)
-            context.verify_mode = ssl.CERT_REQUIRED
+        # With a word for a key that is locked nobody is asked for one, while we may run without a terminal.
+        context.load_cert_chain(certificate, key, password="")
     except (OSError, ssl.SSLError) as error:
-        raise UsageError(f"certificate, key or clients cannot be used: {error}") from error
+        its = f"key {key!r}" if key is not None else "the key in it"
+        raise UsageError(
+            f"certificate {certificate!r} and {its} cannot be used: {error}; "
+            "give both in PEM, the key without a password"
+        ) from error
+    if clients is not None:
+        try:
+            context.load_verify_locations(clients)
+        except (OSError, ssl.SSLError) as error:
+            raise UsageError(f"clients is {clients!r}, which has no certificates in PEM: {error}") from error
+        context.verify_mode = ssl.CERT_REQUIRED
     return context
+
+
+def _check_readable(name: str, path: str | None) -> None:
+    try:
+        if path is not None:
+            Path(path).read_bytes()
+    except OSError as error:
+        raise UsageError(f"{name} is {path!r}, which cannot be read: {error.strerror}") from error
 
 
 def address_of(text: str, what: str) -> tuple[str, int]:
