@@ -11,7 +11,7 @@ import msgspec
 import polars as pl
 import pytest
 
-from millstream import App, sinks, table
+from millstream import App, SchemaError, sinks, table
 from millstream.log.schema import FieldType, Kind
 from millstream.sinks.mail_digest import Digest
 from millstream.sinks.otlp_records import records_of
@@ -172,6 +172,12 @@ def test_program_gets_objects(tmp_path: Path) -> None:
         topic.append(SOME)
         app.run(until="now")
     assert msgspec.json.decode((tmp_path / "seen").read_bytes(), type=Noted) == SOME
+
+
+def test_values_without_fields_are_refused_with_the_name_of_the_sink(tmp_path: Path) -> None:
+    with pytest.raises(SchemaError, match="int cannot be") as caught:
+        written(tmp_path, lambda s: s.map(lambda one: len(one.host)), SOME)
+    assert caught.value.__notes__[0].startswith("Sink ndjson files in")
 
 
 def test_frames_and_columns_of_files_have_text(tmp_path: Path) -> None:

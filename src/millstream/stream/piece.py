@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from millstream.errors import UsageError
+from millstream.errors import SchemaError, UsageError
 from millstream.log.columns import NotDirect, direct_frame
 from millstream.log.schema import NO_JSON, FieldType, Kind
 from millstream.log.storage import dtypes
@@ -270,7 +270,10 @@ def _as_text(value: Any, type: FieldType) -> Any:
 
 @lru_cache(maxsize=256)  # As below.
 def _json_of(type: Any) -> Mapping[str, FieldType]:
-    return NO_JSON if issubclass(type, dict | bytes) else schema_of(type).json_types
+    try:
+        return NO_JSON if issubclass(type, dict | bytes) else schema_of(type).json_types
+    except SchemaError:
+        return NO_JSON  # It has no columns either: whoever asks for them is told.
 
 
 @lru_cache(maxsize=256)  # Asked for by every micro-batch.
