@@ -117,6 +117,7 @@ def test_a_file_with_a_hole_in_it_is_text(tmp_path: Path) -> None:
         (["gone.log"], ["gone.log: there is no such file"]),
         (["*.gone"], ["*.gone: no file is named so"]),
         (["reparse", "x.log"], ["x.log", "--data DIR"]),
+        (["nothing/"], ["--read nothing: there is no file in the folder"]),
         (["check"], ["millstream logs check FILE"]),
         (["check", "gone.toml"], ["the configuration gone.toml cannot be read: No such file or directory"]),
         (["check", "auth.log"], ["auth.log is not in TOML"]),
@@ -126,6 +127,7 @@ def test_a_file_with_a_hole_in_it_is_text(tmp_path: Path) -> None:
 )
 def test_words_that_mean_nothing_are_an_error(tmp_path: Path, given: list[str], words: list[str]) -> None:
     write(tmp_path / "auth.log", accepted(1))
+    (tmp_path / "nothing").mkdir()
     done = millstream("logs", *given, "--no-follow", folder=tmp_path)
     assert done.returncode == 2
     for word in words:
@@ -146,8 +148,8 @@ def test_what_is_kept_of_files_is_where_data_says(tmp_path: Path) -> None:
 
 
 def test_what_is_piped_in_is_shown_without_what_was_piped_in_before(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "millstream", "logs", "--stdin", "--json"]
-    for user in ("ann", "bob"):
+    for option, user in (("--stdin", "ann"), ("-", "bob")):
+        command = [sys.executable, "-m", "millstream", "logs", option, "--json"]
         done = subprocess.run(
             command, cwd=tmp_path, input=f"{accepted(1, user=user)}\n", capture_output=True, text=True, timeout=120
         )
@@ -178,3 +180,10 @@ def test_where_nothing_is_shown_it_is_said_that_what_comes_will_be(tmp_path: Pat
             assert process.returncode == 0
         finally:
             process.kill()
+
+
+def test_a_place_that_cannot_be_made_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = millstream("logs", "--data", "file/inside", "--no-follow", folder=tmp_path)
+    assert done.returncode != 0
+    assert "the log cannot be kept in file/inside: Not a directory; --data DIR names another place" in done.stderr

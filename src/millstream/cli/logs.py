@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from millstream.logs.listeners import Listener
 
 NEW_TOPIC: Final = "logs.reparsed"
+STDIN: Final = "-"
+"""In place of a file: what is piped in."""
 SINCE: Final = "1h"
 """Of this machine's own log, unless told."""
 
@@ -132,7 +134,8 @@ def logs(
 
         _refuse(files, action)
         raise typer.Exit(status(data, as_json=as_json))
-    read = [*(read or []), *files]
+    given = [*(read or []), *files]
+    stdin, read = stdin or STDIN in given, [word for word in given if word != STDIN]
     if listen and not follow:
         raise UsageError("--listen waits for what is sent; leave out --no-follow")
     from millstream.cli.logs_show import show, shown_events
@@ -165,7 +168,7 @@ def _action(words: Sequence[str]) -> tuple[Action, Sequence[str]]:
         return Action.SHOW, ()
     if words[0] in list(Action):
         return Action(words[0]), words[1:]
-    if "/" not in words[0] and "." not in words[0] and not Path(words[0]).exists():
+    if "/" not in words[0] and "." not in words[0] and words[0] != STDIN and not Path(words[0]).exists():
         raise UsageError(f"{words[0]!r} is no file, and nothing that is done here; that is {', '.join(Action)}")
     return Action.SHOW, words
 

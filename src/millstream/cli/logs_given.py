@@ -13,6 +13,7 @@ What is none of these is said, and left out; where nothing is left that is an er
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from enum import StrEnum
@@ -110,12 +111,16 @@ def _of_pattern(pattern: str, format: str | None) -> list[Looked]:
 
 
 def _of_folder(folder: Path, format: str | None) -> list[Looked]:
+    if not os.access(folder, os.R_OK | os.X_OK):
+        raise UsageError(f"--read {folder}: the folder may not be read by this user")
     found = sorted(path for path in folder.rglob("*") if path.is_file() and not _is_hidden(path.relative_to(folder)))
     if len(found) > FOLDER_FILES_MAX:
         raise UsageError(
             f"--read {folder}: the folder has {len(found):,} files, and at most {FOLDER_FILES_MAX:,} are read of one; "
             f"give a folder in it, or a pattern such as '{folder}/*.log'"
         )
+    if not found:
+        raise UsageError(f"--read {folder}: there is no file in the folder")
     return [_look(path, format) for path in found]
 
 

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from millstream.errors import UsageError
+from millstream.errors import StorageError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,7 +74,7 @@ def show(
 
     # A pipe has an end, and so have we then; what was piped in before is not asked for.
     piped = all(isinstance(listener, StdinListener) for listener in config.sources)
-    data.mkdir(parents=True, exist_ok=True)
+    _make(data)
     with App(str(data / DATA_FILE)) as app:
         key = key_from(os.environ) if config.sealed or seals_of(EVENTS) in app.log.topics() else None
         steps = Chain(config.steps, os.environ) if config.steps else None
@@ -91,6 +91,15 @@ def show(
             printer.print_counts(follower.dropped, follower.routed)
             printer.print_unseen()
     return 0
+
+
+def _make(data: Path) -> None:
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"the log cannot be kept in {data}: {error.strerror}; --data DIR names another place"
+        ) from error
 
 
 def _catch_up(logs: LogsApplication, sources: Sequence[Source]) -> SystemFollower:
