@@ -18,6 +18,7 @@ from millstream.sinks.otlp_records import records_of
 from millstream.sinks.rows import Rows
 from millstream.sinks.syslog_message import messages_of
 from millstream.stream import Stream
+from millstream.testing import StreamTest
 
 
 class Part(msgspec.Struct):
@@ -172,6 +173,14 @@ def test_program_gets_objects(tmp_path: Path) -> None:
         topic.append(SOME)
         app.run(until="now")
     assert msgspec.json.decode((tmp_path / "seen").read_bytes(), type=Noted) == SOME
+
+
+def test_kit_shows_what_json_says() -> None:
+    with App("memory://") as app:
+        stream = app.stream(app.topic("noted", Noted), name="s")(lambda s: s.select("fields").to(sinks.stdout()))
+        with StreamTest(stream) as test:
+            test.push(SOME, NOTHING)
+            assert test.sink() == [{"fields": SOME.fields}, {"fields": None}]
 
 
 def test_values_without_fields_are_refused_with_the_name_of_the_sink(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ class _SeenAtOnce(SinkWriter):
         self._rows = rows
 
     def write(self, rows: Rows) -> None:
-        self._rows += _values(rows)
+        self._rows += rows.values()
 
 
 class _SeenWhenCommitted(SinkWriter):
@@ -69,7 +69,7 @@ class _SeenWhenCommitted(SinkWriter):
         staged.clear()
 
     def write(self, rows: Rows) -> None:
-        self._written += _values(rows)
+        self._written += rows.values()
 
     def prepare(self) -> bytes:
         if self._written:
@@ -106,7 +106,3 @@ def recorder_of(recorders: list[SinkRecorder], which: str | int) -> SinkRecorder
         several = f"{len(found)} sinks of the stream are" if found else "no sink of the stream is"
         raise UsageError(f"{several} {which!r}; give its number, or a part of its name that no other has: {there}")
     return found[0]
-
-
-def _values(rows: Rows) -> list[Any]:
-    return rows.columns().to_dicts() if rows.objects is None else list(rows.objects)

@@ -128,7 +128,7 @@ class StreamTest:
         ]
 
     def sink(self, which: str | int = 0) -> list[Any]:
-        """Return the rows that a sink of the stream shows, in order: dicts, or JSON objects as they are.
+        """Return the rows that a sink of the stream shows, in order: dicts, with JSON in them decoded.
 
         Nothing is written to the sink itself. Of one that is exactly once, each row shows once, after its commit. Any
         other shows rows as they are written: after a crash some of them again, as the outside would see it.
