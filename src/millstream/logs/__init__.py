@@ -10,8 +10,8 @@ General layout, in the order an event passes:
     rules           [[rule]]: what a rule may say, checked when it is read
     where           conditions on events, as SQL; networks: addresses in them
     ignore          whom a rule leaves alone
-    detect          what each kind of rule keeps and when it speaks up: pure functions of state and event
-    alert           what a rule says
+    detect          when each kind of rule speaks up: pure functions of state and event; memory: what it keeps
+    alert           what a rule says; message: its sentence
     sigma           [[sigma]]: public rules; sigma_backend: as conditions; sigma_fields: names of fields
     outputs         [[output]]: where events and alerts go; delivery: each a stream of its own
     check           runs the examples of a configuration

@@ -12,12 +12,16 @@ General layout:
     event_parser    a parser that reads line by line; what those share
     json_lines, key_values, server_errors, databases, w3c, security_messages, audit
                     what each format says of one line
-    logins, devices what the records of sources/logins and sources/devices mean; audit_records: auditd's, taken apart
+    logins, devices, broker, otlp
+                    what the lines of JSON mean that these sources make; audit_records: auditd's records, taken apart
+    windows         the Windows event log: windows_record (JSON, XML), windows_meaning (what a table says of a number):
+                    windows_security, windows_system; windows_codes, windows_devices: numbers and names in words
+    macos           the unified log of macOS; macos_messages: what its programs say
     grok            patterns of a user's own
     application, containers, delimited, proxies, haproxy
                     the same: applications, what runtimes put around lines, CSV and Zeek, proxies and load balancers
-    times, months, levels, named
-                    times of any form, words for how bad it is, fields under whatever name
+    times, months, leading_time, levels, named
+                    times of any form, also in front of a line; words for how bad it is, fields under whatever name
     templates/      what kinds of lines there are, where no format is known
     formats, choose all formats by name; which one some lines are in
     messages/       what programs say: sshd, sudo, su, logins, systemd, cron, the kernel's USB, accounts

@@ -8,7 +8,7 @@ General layout:
     files/          files in a folder: exactly once
     sql/            a table of SQLite or PostgreSQL: idempotent with a key, exactly once without
     command.py      a program that reads lines of JSON: at least once
-    kafka.py        messages of a topic of Kafka: exactly once with its transactions
+    kafka.py        messages of a topic of Kafka: exactly once with its transactions; kafka_writer.py: at work
     nats.py         messages of a stream of NATS: once within the server's window, at least once beyond
     noted.py        rows that the log keeps until they are outside; what these two stand on
     function.py     a function of frames: at least once
