@@ -24,7 +24,7 @@ from millstream.log.cold.files import bytes_of, cold_batches
 from millstream.log.cold.reference import reference_of
 from millstream.log.cold.sweeping import condemn, sweep
 from millstream.log.cold.upkeep import ColdUpkeep, make_cold
-from millstream.log.merging import BATCHES_MIN, MergeRange, headers_of, is_small, merge_range
+from millstream.log.merging import BATCHES_MIN, MergeRange, headers_of, is_small, merge_range, survey
 from millstream.log.merging_process import MergingProcess, can_start
 from millstream.log.schema import RAW, Schema
 from millstream.records import Coding, time_to_us
@@ -154,6 +154,8 @@ class Housekeeping:
 
     def _trim(self, engine: Maintenance, info: TopicInfo, partition: PartitionInfo) -> bool:
         spec = info.spec
+        if spec.retention_bytes is None and spec.retention_age_us is None:
+            return False
         before = partition.start_offset
         cold_bytes: dict[int, int] = {}
         excess = 0
@@ -252,18 +254,10 @@ class Housekeeping:
         start = max(partition.start_offset, self._merged_to.get((name, number), 0))
         if not self._merges_itself():
             idle_us = int(idle_us * self._patience)
-        small, records, newest_us = 0, 0, 0
-        settled = start
-        for header in headers_of(engine, name, number, start, partition.end_offset):
-            newest_us = max(newest_us, header.append_time_us)
-            if is_small(header):
-                small += 1
-                records += header.count
-            elif small == 0:
-                settled = header.offset + header.count
-        self._merged_to[name, number] = settled
-        idle = self._clock.now_us() - newest_us >= idle_us
-        if small < BATCHES_MIN or not (idle or records >= BUSY_RECORDS):
+        found = survey(headers_of(engine, name, number, start, partition.end_offset), start, partition.end_offset)
+        self._merged_to[name, number] = settled = found.settled
+        idle = self._clock.now_us() - found.newest_us >= idle_us
+        if found.batches < BATCHES_MIN or not (idle or found.records >= BUSY_RECORDS):
             return None
         end = partition.end_offset if self._eager else self._unread_from(name, number, partition.end_offset)
         if end < partition.end_offset:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 import msgspec
@@ -18,6 +18,9 @@ BATCHES_MIN: Final = 16
 
 SMALL_RECORDS: Final = limits.COLUMNS_RECORDS_MAX // 2
 """A columns batch of fewer records is merged with its neighbours."""
+
+_HEADERS_AT_FIRST: Final = 16
+"""Who asks whether the oldest batch is to be deleted needs no more; each header is a page of the file."""
 
 _HEADERS_AT_ONCE: Final = 4096
 _MERGE_BYTES: Final = 16 * 1024 * 1024
@@ -38,7 +41,10 @@ def merge_range(engine: Engine, range_: MergeRange, stopping: Callable[[], bool]
     name, number = range_.topic, range_.partition
     written = engine.describe_topic(name).schemas
     schemas = {schema_id: Schema.decode(data) for schema_id, data in written.items()} | {0: RAW}
-    for run in _runs(engine, range_):
+    headers = headers_of(engine, name, number, range_.start, range_.end)
+    for run, _ in _runs(headers, range_.end):
+        if not _is_worth_it(run):
+            continue
         if stopping():
             return
         batches = _read(engine, name, number, run)
@@ -51,39 +57,85 @@ def merge_range(engine: Engine, range_: MergeRange, stopping: Callable[[], bool]
 
 def headers_of(engine: Maintenance, topic: str, partition: int, start: int, end: int) -> Iterator[BatchHeader]:
     """Yield the headers of the batches that overlap [start, end)."""
+    at_once = _HEADERS_AT_FIRST
     while start < end:
-        headers = engine.batch_headers(topic, partition, start, end, headers_max=_HEADERS_AT_ONCE)
+        headers = engine.batch_headers(topic, partition, start, end, headers_max=at_once)
         if not headers:
             return
         yield from headers
         start = headers[-1].offset + headers[-1].count
+        at_once = min(2 * at_once, _HEADERS_AT_ONCE)
 
 
 def is_small(header: BatchHeader) -> bool:
     return header.coding == "rows" or (header.coding == "columns" and header.count < SMALL_RECORDS)
 
 
-def _runs(engine: Maintenance, range_: MergeRange) -> Iterator[list[BatchHeader]]:
-    """Yield runs of adjacent small batches that make one good batch each."""
+class Survey(msgspec.Struct, frozen=True):
+    """What there is to merge in a part of a partition."""
+
+    settled: int
+    """Everything below is merged as far as it ever will be."""
+    batches: int
+    """Small ones, from `settled` on."""
+    records: int
+    """In them."""
+    newest_us: int
+    """When the newest batch was appended; 0 where there is none."""
+
+
+def survey(headers: Iterable[BatchHeader], start: int, end: int) -> Survey:
+    """Look at the batches in [start, end).
+
+    Neighbours that fill one good batch, and yet are too few to be worth it, count as settled: nothing that comes later
+    changes them, and a topic of them alone would be looked through as a whole, round by round.
+    """
+    newest_us = 0
+
+    def seen() -> Iterator[BatchHeader]:
+        nonlocal newest_us
+        for header in headers:
+            newest_us = max(newest_us, header.append_time_us)
+            yield header
+
+    settled, batches, records = start, 0, 0
+    for run, full in _runs(seen(), end):
+        if not full or _is_worth_it(run):
+            batches += len(run)
+            records += sum(header.count for header in run)
+        elif batches == 0:
+            settled = run[-1].offset + run[-1].count
+    return Survey(settled, batches, records, newest_us)
+
+
+def _runs(headers: Iterable[BatchHeader], end: int) -> Iterator[tuple[list[BatchHeader], bool]]:
+    """Yield adjacent small batches that make one good batch, and whether no other one fits behind them.
+
+    A large batch comes as a full run of its own.
+    """
     run: list[BatchHeader] = []
     count = size_bytes = 0
-    for header in headers_of(engine, range_.topic, range_.partition, range_.start, range_.end):
-        small = is_small(header) and header.offset + header.count <= range_.end
+    for header in headers:
+        if header.offset + header.count > end:
+            break
         fits = count + header.count <= limits.COLUMNS_RECORDS_MAX and size_bytes + header.size_bytes <= _MERGE_BYTES
-        if run and not (small and fits):
-            if _is_worth_it(run):
-                yield run
+        if run and not (is_small(header) and fits):
+            yield run, True
             run, count, size_bytes = [], 0, 0
-        if small:
+        if is_small(header):
             run.append(header)
             count += header.count
             size_bytes += header.size_bytes
-    if _is_worth_it(run):
-        yield run
+        else:
+            yield [header], True
+    if run:
+        yield run, False
 
 
 def _is_worth_it(run: list[BatchHeader]) -> bool:
-    return len(run) >= BATCHES_MIN or (len(run) >= 1 and any(h.coding == "rows" and h.count >= 1000 for h in run))
+    if not is_small(run[0]):
+        return False
+    return len(run) >= BATCHES_MIN or any(header.coding == "rows" and header.count >= 1000 for header in run)
 
 
 def _read(engine: Engine, topic: str, partition: int, run: list[BatchHeader]) -> list[StoredBatch] | None:
