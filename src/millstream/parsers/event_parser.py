@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Protocol
 
 from millstream.parsers.log_event import LogEvent
@@ -91,12 +92,8 @@ def event_columns(events: Sequence[LogEvent]) -> pl.DataFrame:
     from millstream.log.types import schema_of
 
     kinds = {name: kind for name, kind in dtypes(schema_of(LogEvent)).items() if name not in METADATA_COLUMNS}
-    columns: dict[str, list[Any]] = {name: [getattr(event, name) for event in events] for name in kinds}
+    columns = dict(zip(kinds, map(list, zip(*map(attrgetter(*kinds), events), strict=True)), strict=False))
+    if not columns:
+        return pl.DataFrame(schema=kinds)
     columns["fields"] = [None if value is None else msgspec.json.encode(value).decode() for value in columns["fields"]]
-    return pl.DataFrame(
-        {name: [_plain(value) for value in values] for name, values in columns.items()}, schema=kinds, strict=True
-    )
-
-
-def _plain(value: Any) -> Any:
-    return str(value) if isinstance(value, str) else value
+    return pl.DataFrame(columns, schema=kinds, strict=True)
