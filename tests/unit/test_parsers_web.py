@@ -29,7 +29,7 @@ def test_a_request_is_an_event_with_its_fields() -> None:
         user="ann",
         raw=LINE.decode(),
         fields={
-            "status": 404, "method": "GET", "url": '/a"b', "version": "HTTP/1.1", "bytes": 5, "user_agent": "curl/8.5",
+            "status": 404, "http_method": "GET", "url": '/a"b', "http_version": "HTTP/1.1", "body_bytes": 5, "user_agent": "curl/8.5",
         },
         format="web",
     )  # fmt: skip
@@ -68,7 +68,13 @@ def test_what_was_formatted_is_what_is_parsed(status: int, url: str, method: str
     line = f'10.0.0.1 - - [{moment:%d/%b/%Y:%H:%M:%S %z}] "{method} {url} HTTP/1.1" {status} {size}'
     [event] = WebParser("x").events([line.encode()], now=NOW)
     assert event.time == moment
-    assert event.fields == {"status": status, "method": method, "url": url, "version": "HTTP/1.1", "bytes": size}
+    assert event.fields == {
+        "status": status,
+        "http_method": method,
+        "url": url,
+        "http_version": "HTTP/1.1",
+        "body_bytes": size,
+    }
 
 
 def test_a_format_is_chosen_by_the_first_lines() -> None:

@@ -77,14 +77,14 @@ _REFERER: Final = "COALESCE(field('cs(Referer)'), field('cs-referer'), fields.re
 _WEB: Final = {
     "c-ip": "COALESCE(field('c-ip'), source_ip)",
     "cs-username": "COALESCE(field('cs-username'), user)",
-    "cs-method": "COALESCE(field('cs-method'), fields.method)",
+    "cs-method": "COALESCE(field('cs-method'), fields.http_method)",
     "cs-uri": _URL,
     "c-uri": _URL,
     "cs-uri-stem": "COALESCE(field('cs-uri-stem'), SPLIT_PART(fields.url, '?', 1))",
     # Most rules look here for paths as well.
     "cs-uri-query": "COALESCE(field('cs-uri-query'), fields.url)",
     "sc-status": "COALESCE(field('sc-status'), fields.status)",
-    "sc-bytes": "COALESCE(field('sc-bytes'), fields.bytes)",
+    "sc-bytes": "COALESCE(field('sc-bytes'), fields.body_bytes)",
     "cs-host": "COALESCE(field('cs-host'), fields.vhost)",
     "cs-user-agent": _AGENT,
     "c-useragent": _AGENT,

@@ -1,8 +1,8 @@
 """Access logs of web servers as events of the one schema, beside logins and services.
 
-The fields of a request are in `fields`: `status`, `method`, `url`, `version`, `bytes`, `referrer`, `user_agent`,
-`vhost`, `ident`, `extra`, those that the line has. `access` makes columns of them instead: take that where requests are
-all there is.
+The parts of a request are in `fields`, by the names of `AccessEvent` and of all other access logs: `status`,
+`http_method`, `url`, `http_version`, `body_bytes`, `referrer`, `user_agent`, `vhost`, `ident`, `extra`, those that the
+line has. `access` makes columns of them instead: take that where requests are all there is.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from millstream.parsers.system_event import text_of
 if TYPE_CHECKING:
     import polars as pl
 
-FIELDS: Final = {
-    "status": "status",
-    "method": "http_method",
-    "url": "url",
-    "version": "http_version",
-    "bytes": "body_bytes",
-    "referrer": "referrer",
-    "user_agent": "user_agent",
-    "vhost": "vhost",
-    "ident": "ident",
-    "extra": "extra",
-}
-"""In `fields` -> of an `AccessEvent`."""
+FIELDS: Final = (
+    "status",
+    "http_method",
+    "url",
+    "http_version",
+    "body_bytes",
+    "referrer",
+    "user_agent",
+    "vhost",
+    "ident",
+    "extra",
+)
+"""Of an `AccessEvent`, that have no field in a `LogEvent`."""
 _NULL: Final = r',"[a-z_]+":null'
 """A field without a value, in compact JSON whose first field has one: inside a text a quote is escaped."""
 _SPACE: Final = " \t\r\n"
@@ -87,7 +87,7 @@ class WebParser:
         request = pl.coalesce(
             pl.concat_str("http_method", "url", "http_version", separator=" "), "request", pl.lit("-")
         )
-        fields = pl.struct(pl.col(column).alias(name) for name, column in FIELDS.items())
+        fields = pl.struct(FIELDS)
         said = {
             "source": pl.lit(self._source),
             "message": pl.when("parsed")
@@ -110,4 +110,4 @@ def _message(found: Mapping[str, Any]) -> str:
 
 
 def _fields(found: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: found[column] for name, column in FIELDS.items() if found[column] is not None}
+    return {name: found[name] for name in FIELDS if found[name] is not None}
