@@ -1,4 +1,4 @@
-"""The step `time`: clocks that are off, zones, and years that were guessed."""
+"""Times that are wrong or say too little: the step `time`, and files that are old."""
 
 from __future__ import annotations
 
@@ -14,21 +14,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from millstream import App
 from millstream.logs.config import parse_config
 from millstream.logs.steps.chain import Chain
 from millstream.parsers.log_event import LogEvent
 from millstream.parsers.log_lines import LogParser
+from millstream.sources.files import FileSource
+from millstream.sources.system import follow_system
+from millstream.testing import FakeClock
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-LONG_US = 20_000_000
-"""A wait that no test sees the end of, unless something hangs."""
-CHROME = (
-    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36"
-)
-PHONE = (
-    "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.5 "
-    "Mobile/15E148 Safari/604.1"
-)
 
 
 def event(message: str = "m", **fields: Any) -> LogEvent:
@@ -107,20 +102,29 @@ def test_year_nearest_to_the_reading_is_that_of_a_clock_that_is_ahead(zone: str)
     assert both.time == NOW
 
 
-def test_year_of_a_file_is_the_last_before_its_change(zone: str, tmp_path: Path) -> None:
-    file = tmp_path / "auth.log"
-    lines = ["Dec 30 10:00:00 h p: m", "Dec 31 23:59:59 h p: m", "Jan  1 00:00:01 h p: m", "Jan  2 10:00:00 h p: m"]
-    file.write_text("\n".join(lines))
-    changed = local(2024, 1, 2, 10, 0, 0).timestamp()
-    os.utime(file, (changed, changed))
-    found = apply([*read(*lines, source=str(file)), *read(lines[0], source="udp:514")], 'kind = "time"\nyear = "file"')
-    assert [one.time for one in found] == [
-        local(2023, 12, 30, 10),
-        local(2023, 12, 31, 23, 59, 59),
-        local(2024, 1, 1, 0, 0, 1),
-        local(2024, 1, 2, 10),
-        local(2025, 12, 30, 10),
-    ]
+def test_file_that_is_a_year_old_has_the_year_of_its_last_change(zone: str, tmp_path: Path) -> None:
+    traditional = ["Dec 31 23:59:59 h p: m", "Jan  1 00:00:01 h p: m", "Jan  2 10:00:00 h p: m"]
+    lines = ["no time", *traditional, "2021-03-01 10:00:00 m"]
+    times = [local(2023, 12, 31, 23, 59, 59), local(2024, 1, 1, 0, 0, 1), local(2024, 1, 2, 10), local(2021, 3, 1, 10)]
+    changed = local(2024, 1, 2, 10, 0, 1)
+    assert times_of(lines, tmp_path / "a", changed) == [changed, *times]
+    assert times_of(lines * 300, tmp_path / "b", changed) == [changed, *times, *[times[-1], *times] * 299]
+
+
+def test_file_of_today_or_without_a_time_of_its_own_is_read_as_of_now(tmp_path: Path) -> None:
+    lines = ["no time", "Mar  1 10:00:00 h p: m"]
+    changes = NOW - timedelta(hours=23), NOW + timedelta(days=900), datetime(1980, 1, 1, tzinfo=UTC)
+    for number, changed in enumerate(changes):
+        assert times_of(lines, tmp_path / str(number), changed) == [NOW, local(2026, 3, 1, 10)]
+
+
+def times_of(lines: list[str], file: Path, changed: datetime) -> list[datetime]:
+    file.write_text("".join(f"{line}\n" for line in lines))
+    os.utime(file, (changed.timestamp(), changed.timestamp()))
+    with App("memory://", clock=FakeClock(int(NOW.timestamp()) * 1_000_000)) as app:
+        with follow_system(app, sources=[FileSource([file], lines_first=None, follow=False)]) as follower:
+            follower.join()
+        return [record.value.time for record in follower.topic.read(0, records_max=10_000)]
 
 
 def test_year_can_be_said(zone: str) -> None:
@@ -148,5 +152,5 @@ def test_columns_of_times_are_those_of_single_events(stamps: list[int]) -> None:
 def test_times_at_the_ends_of_the_calendar_are_no_error(zone: str) -> None:
     times = [datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)]
     events = [event("Jan  1 00:00:00 h p: m", time=one) for one in times]
-    for step in ('zone = "Asia/Tokyo"', "year = 2023", 'year = "nearest"', 'year = "file"', 'past = "1d"'):
+    for step in ('zone = "Asia/Tokyo"', "year = 2023", 'year = "nearest"', 'past = "1d"'):
         assert len(apply(events, f'kind = "time"\n{step}')) == 2

@@ -19,6 +19,7 @@ from millstream.durations import duration_us
 from millstream.parsers.event_parser import LogEventParser
 from millstream.parsers.log_lines import LogParser
 from millstream.sources.followed import FollowedFiles
+from millstream.sources.last_change import LastChangeParser
 from millstream.sources.log_directory import LOG_DIRECTORY, PROGRAMS, program_of, system_files
 from millstream.sources.multiline import Multiline, multiline
 from millstream.sources.sampled import parser_of
@@ -87,9 +88,8 @@ class FileSource:
         return () if self._files is None else self._files.following()
 
     def parser(self, origin: str) -> LogEventParser:
-        if self._parser is not None:
-            return self._parser(origin)
-        return LogParser(origin, program=program_of(origin))
+        chosen = LogParser(origin, program=program_of(origin)) if self._parser is None else self._parser(origin)
+        return LastChangeParser(origin, chosen)
 
     def read(
         self, positions: Mapping[bytes, bytes], stop: threading.Event, note: Note

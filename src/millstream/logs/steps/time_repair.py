@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import zoneinfo
 from collections.abc import Callable, Mapping
@@ -31,21 +30,18 @@ _WITHOUT_YEAR: Final = (
 """How lines begin whose time has no year; in the syntax of both Python and Polars."""
 _CLOCK_AND_ZONE: Final = r"(?:^|\D)\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?: ?(Z|UTC|GMT|[+-]\d\d:?\d\d)\b)?"
 """The first time of day in a line, and its zone if it has one; in the syntax of Polars."""
-_AHEAD_MAX: Final = timedelta(days=1)
-"""How far a line may be ahead of the last change of its file: zones, and clocks of two machines."""
 _SIGNED: Final = re.compile(r"([+-])(.+)")
 _QUARTER: Final = "15m"
 """Clocks are set, and days begin anywhere, at the beginning of a quarter of an hour: times of one change alike."""
 
-Year = int | Literal["nearest", "file"]
+Year = int | Literal["nearest"]
 
 
 class TimeTable(StepTable, frozen=True, kw_only=True, tag="time"):
     """Repairs of time stamps; in this order."""
 
     year: int | str | None = None
-    """Of lines whose times have none, where it was guessed wrong: this one; the one nearest to the time of reading; the
-    last that is not after the last change of the file."""
+    """Of lines whose times have none, where it was guessed wrong: this one, or the one nearest to the reading."""
     zone: str | None = None
     """Of lines whose times have none; they were read as of this machine's zone."""
     shift: str | None = None
@@ -82,12 +78,9 @@ class TimeTable(StepTable, frozen=True, kw_only=True, tag="time"):
                 return None
             case "nearest":
                 return "nearest"
-            case "file":
-                return "file"
             case int(year) if YEAR_MIN <= year <= YEAR_MAX:
                 return year
-        known = f'{YEAR_MIN} to {YEAR_MAX}, "nearest" or "file"'
-        raise UsageError(f"year is {self.year!r}; give a number from {known}")
+        raise UsageError(f'year is {self.year!r}; give a number from {YEAR_MIN} to {YEAR_MAX}, or "nearest"')
 
     def _shift(self) -> timedelta:
         if self.shift is None:
@@ -152,13 +145,7 @@ class _TimeRepair(Step):
         if not len(places):
             return times
         chosen = times.gather(places)
-        if self._year != "file":
-            return _put(times, places, _by_quarter(chosen, lambda time: self._with_year(time, now)))
-        sources = frame.get_column("source").gather(places)
-        for source in sources.unique().to_list():
-            here = (sources == source).arg_true()
-            chosen = _put(chosen, here, _before_change(chosen.gather(here), source))
-        return _put(times, places, chosen)
+        return _put(times, places, _by_quarter(chosen, lambda time: self._with_year(time, now)))
 
     def _with_year(self, time: datetime, now: datetime) -> datetime:
         if isinstance(self._year, int):
@@ -167,35 +154,12 @@ class _TimeRepair(Step):
         return min((one for one in years if one is not None), key=lambda one: abs(one - now), default=time)
 
 
-def _before_change(times: pl.Series, source: str) -> pl.Series:
-    """Return times without a year with the last one that is not after the last change of their file."""
-    changed_at = _changed_at(source)
-    if changed_at is None:
-        return times
-    end = changed_at + _AHEAD_MAX
-    return _by_quarter(times, lambda time: _before(time, end))
-
-
-def _before(time: datetime, end: datetime) -> datetime:
-    """Return the last time of the same day of a year and clock that is not after another one."""
-    # Eight years back there is a 29 February from anywhere.
-    years = (_in_year(time, year) for year in range(end.year + 1, end.year - 9, -1))
-    return next((one for one in years if one is not None and one <= end), time)
-
-
 def _in_year(time: datetime, year: int) -> datetime | None:
     """Return a time as it is on this machine's wall in another year; None where that has no such day."""
     try:
         return time.astimezone().replace(year=year, tzinfo=None).astimezone().astimezone(UTC)
     except (ValueError, OverflowError, OSError):
         return None
-
-
-def _changed_at(path: str) -> datetime | None:
-    try:
-        return datetime.fromtimestamp(os.stat(path).st_mtime, UTC)
-    except (OSError, ValueError, OverflowError):
-        return None  # a source that is no file, or one that is gone
 
 
 def _by_quarter(times: pl.Series, change: Callable[[datetime], datetime]) -> pl.Series:
