@@ -349,6 +349,22 @@ def test_sql_over_one_topic_and_over_all(log: Log) -> None:
         log.sql("drop table clicks")
 
 
+def test_sql_that_is_wrong_is_told_without_a_plan_and_with_what_to_write(log: Log) -> None:
+    class Visit(msgspec.Struct):
+        user: str
+
+    log.topic("visits", Visit).append(Visit("ann"))
+    with pytest.raises(UsageError) as raised:
+        log.sql("select user from visits")
+    assert str(raised.value).endswith("""the column of that name is meant by "user" in double quotes; tables: visits""")
+    assert "plan" not in str(raised.value)
+    assert log.sql('select "user" from visits').item() == "ann"
+    with pytest.raises(UsageError, match="there is no column 'usr'; there are visits: user, _partition"):
+        log.sql("select usr from visits")
+    with pytest.raises(UsageError, match=r"unsupported function 'nothing'[^;]*; tables"):
+        log.sql("select nothing(1) from visits")
+
+
 def test_extend_takes_a_frame_and_refuses_one_that_does_not_fit(log: Log) -> None:
     topic = log.topic("clicks", Click)
     topic.extend(pl.DataFrame({"visitor": ["a", "b"], "page": ["/", "/x"], "load_ms": [1, 2]}))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from millstream.errors import UsageError
 
 _READS = re.compile(r"(\s|--[^\n]*\n|\()*(select|with|show|explain)\b", re.IGNORECASE)
 """Polars would also accept DROP and DELETE, which change its view of a topic and nothing else."""
+_FUNCTION: Final = re.compile(r"unsupported function '(\w+)'")
+_COLUMN: Final = re.compile(r'unable to find column "([^"]+)"')
 
 if TYPE_CHECKING:
     import polars as pl
@@ -31,10 +33,26 @@ def run_sql(query: str, tables: Mapping[str, Callable[[], pl.LazyFrame]]) -> pl.
             return context.execute(query, eager=False).collect(engine="streaming")
     except (pl.exceptions.SQLInterfaceError, pl.exceptions.SQLSyntaxError) as error:
         known = ", ".join(sorted(tables)) or "none yet"
-        raise UsageError(f"the query does not work: {error}; tables: {known}") from error
+        hint = _word_of_sql(str(error), frames)
+        raise UsageError(f"the query does not work: {_reason(error)}{hint}; tables: {known}") from error
     except pl.exceptions.ColumnNotFoundError as error:
         columns = {name: ", ".join(frame.collect_schema().names()) for name, frame in frames.items()}
         listed = "; ".join(f"{name}: {names}" for name, names in columns.items())
-        raise UsageError(f"there is no column {error}; there are {listed}") from error
+        missing = _COLUMN.search(str(error))
+        name = repr(missing[1]) if missing else _reason(error)
+        raise UsageError(f"there is no column {name}; there are {listed}") from error
     except pl.exceptions.PolarsError as error:
-        raise UsageError(f"the query does not work: {error}") from error
+        raise UsageError(f"the query does not work: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """Return what Polars says, without the plan that it shows below."""
+    return str(error).partition("\n")[0]
+
+
+def _word_of_sql(said: str, frames: Mapping[str, pl.LazyFrame]) -> str:
+    """Return what to do where a column is called as a function of SQL is."""
+    found = _FUNCTION.search(said)
+    if found is None or not any(found[1] in frame.collect_schema().names() for frame in frames.values()):
+        return ""
+    return f'; the column of that name is meant by "{found[1]}" in double quotes'
