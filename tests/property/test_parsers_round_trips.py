@@ -177,6 +177,19 @@ def test_line_of_zeek_is_read_as_it_was_written(moment: datetime, address: str, 
     assert (event.source_ip, event.source_port, event.session, event.success) == (address, port, uid, ok == "T")
 
 
+@given(moments, addresses, methods, paths, statuses, sizes, texts)
+def test_ltsv_is_read_as_it_was_written(
+    moment: datetime, address: str, method: str, path: str, status: int, size: int, agent: str
+) -> None:
+    request = f"host:{address}\treq:{method} {path} HTTP/2\tstatus:{status}\tsize:{size}\tua:{agent}"
+    event = one("ltsv", f"time:{moment.isoformat()}\t{request}")
+    assert (event.time, event.source_ip, event.severity) == (moment, address, severity_of_status(status))
+    assert event.fields == {
+        "http_method": method, "url": path, "http_version": "HTTP/2", "status": status, "body_bytes": size,
+        "user_agent": agent,
+    }  # fmt: skip
+
+
 @given(moments, names, texts, st.text(st.sampled_from('ab ,;:="\\'), max_size=9))
 def test_pairs_are_read_as_they_were_written(moment: datetime, user: str, text: str, odd: str) -> None:
     quoted = odd.replace("\\", "\\\\").replace('"', '\\"')

@@ -30,6 +30,7 @@ from millstream.parsers.key_values import listed_reader, logfmt_reader
 from millstream.parsers.log_event import LogEvent
 from millstream.parsers.log_lines import LogParser
 from millstream.parsers.logins import login_reader
+from millstream.parsers.ltsv import ltsv_reader
 from millstream.parsers.macos import macos_reader
 from millstream.parsers.otlp import otlp_reader
 from millstream.parsers.proxies import proxy_reader
@@ -96,6 +97,7 @@ FORMATS: Final = {  # the narrow ones first: see `choose_format`
     "windows": _events("windows", windows_reader, "records of the Windows event log: JSON of .evtx files, XML"),
     "container": _events("container", container_reader, "lines of containers: Kubernetes (CRI), Docker's json-file"),
     "json": _events("json", json_reader, "JSON lines: bunyan, pino, zap, slog, structlog, Log4j, MongoDB, ..."),
+    "ltsv": _events("ltsv", ltsv_reader, "labels and values with tabs between them: time:...\\thost:...\\tstatus:200"),
     "application": _events(
         "application", application_reader, "a time and a level: log4j, logback, Python, glog, Rails, PHP, Redis, ..."
     ),
