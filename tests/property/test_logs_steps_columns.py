@@ -1,4 +1,4 @@
-"""set, rename, remove and received work on columns: the same as event by event, whatever the fields look like."""
+"""set, rename, remove, received and parse work on columns: the same as event by event, whatever fields look like."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from millstream.logs.steps.chain import Chain
-from millstream.logs.steps.changes import SETTABLE, RemoveTable, RenameTable, SetTable
+from millstream.logs.steps.changes import SETTABLE, ParseTable, RemoveTable, RenameTable, SetTable
 from millstream.logs.steps.step import StepTable
 from millstream.parsers.event_parser import event_columns
+from millstream.parsers.formats import FORMATS
 from millstream.parsers.log_event import LogEvent, event_of
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -91,6 +92,39 @@ def test_fields_are_removed_as_they_are_from_single_events(events: list[LogEvent
 @given(st.lists(EVENTS, min_size=1, max_size=8), st.dictionaries(NAMES, NAMES, min_size=1, max_size=3))
 def test_fields_are_renamed_as_they_are_in_single_events(events: list[LogEvent], names: dict[str, str]) -> None:
     assert through(RenameTable(names=names), events) == [renamed(event, names) for event in events]
+
+
+def parsed(event: LogEvent, format: str) -> LogEvent:
+    parser: Any = FORMATS[format].parser(event.source)
+    [found] = parser.events([event.message.encode()], now=event.time)
+    new = {name: value for name in LogEvent.__struct_fields__ if (value := getattr(found, name)) is not None}
+    fields = {**(event.fields or {}), **new.pop("fields", {})}
+    kept = {name: value for name, value in new.items() if name not in ("source", "raw", "raw_bytes", "format")}
+    return replace(event, **kept, fields=fields or None)
+
+
+MESSAGES = st.sampled_from(
+    [
+        'level=warn msg="it works" a=1',
+        "level=info",
+        '{"a":{"b":null},"msg":"x","time":"2026-03-01T10:00:00Z"}',
+        "{}",
+        "2026-03-01 10:00:00 ERROR no room",
+        "plain text",
+        "",
+        "Mar  1 10:00:00 web sshd[1]: Accepted publickey for ann",
+    ]
+)
+PARSED_BY = st.sampled_from(["logfmt", "json", "application", "syslog"])
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(EVENTS, min_size=1, max_size=6), st.data(), st.sampled_from(["logfmt", "json", "application", "syslog"])
+)
+def test_messages_are_parsed_as_those_of_single_events(events: list[LogEvent], data: Any, format: str) -> None:
+    given = [replace(event, message=data.draw(MESSAGES), pid=7) for event in events]
+    assert through(ParseTable(format=format), given) == [parsed(event, format) for event in given]
 
 
 @pytest.mark.parametrize("fields", [{"secret": "Sup3rS3cretValueThatIsLong", "n": 1}, {"secret": 'Sup3rS3cretValue"'}])

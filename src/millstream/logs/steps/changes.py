@@ -5,24 +5,20 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from millstream.errors import UsageError
+from millstream.logs.steps.parsing import Parsing
 from millstream.logs.steps.renaming import Renaming
 from millstream.logs.steps.setting import FURTHER, Setting
 from millstream.logs.steps.step import TEXT_FIELDS, Step, StepTable, check_field
-from millstream.parsers.event_parser import event_columns
 from millstream.parsers.formats import format_of
-from millstream.parsers.log_event import LogEvent, event_of
+from millstream.parsers.log_event import LogEvent
 
 if TYPE_CHECKING:
     import polars as pl
 
 SETTABLE: Final = (*(name for name in TEXT_FIELDS if name != "raw"), "action")
-_KEPT: Final = ("time", "source", "raw", "raw_bytes", "format")
-"""What another format of the message does not change; the time is that of the line unless the message has one."""
-
-Change = Callable[[LogEvent, datetime], LogEvent]
 
 
 class SetTable(StepTable, frozen=True, kw_only=True, tag="set"):
@@ -100,29 +96,7 @@ class ParseTable(StepTable, frozen=True, kw_only=True, tag="parse"):
             raise UsageError(f"format: lines of {self.format!r} do not become events")
 
     def open(self, environment: Mapping[str, str]) -> Step:
-        return _Each(self._parse)
-
-    def _parse(self, event: LogEvent, now: datetime) -> LogEvent:
-        from msgspec.structs import replace
-
-        # A parser of its own for each: the time of another line says nothing here.
-        parser: Any = format_of(self.format).parser(event.source)
-        [found] = parser.events([event.message.encode()], now=event.time)
-        new = {name: value for name in LogEvent.__struct_fields__ if (value := getattr(found, name)) is not None}
-        fields = {**(event.fields or {}), **new.pop("fields", {})}
-        kept = {name: value for name, value in new.items() if name not in _KEPT or name == "time"}
-        return replace(event, **kept, fields=fields or None)
-
-
-class _Each(Step):
-    """Changes events one by one."""
-
-    def __init__(self, change: Change) -> None:
-        self._change = change
-
-    def apply(self, frame: pl.DataFrame, *, now: datetime) -> pl.DataFrame:
-        changed = event_columns([self._change(event_of(row), now) for row in frame.iter_rows(named=True)])
-        return frame.with_columns(changed.get_columns())
+        return Parsing(self.format)
 
 
 class _Columns(Step):

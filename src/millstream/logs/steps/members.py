@@ -135,5 +135,18 @@ def with_members(fields: str | None, values: Mapping[str, bytes | None]) -> str 
     return msgspec.json.encode(kept).decode() if kept else None
 
 
+def with_all_members(fields: pl.Series, others: pl.Series) -> pl.Series:
+    """Return any objects with the members of others, which count where both have one; null where both are."""
+    import polars as pl
+
+    both = (fields.is_not_null() & others.is_not_null()).arg_true()
+    found = others.fill_null(fields)
+    if not both.len():
+        return found
+    pairs = zip(fields.gather(both), others.gather(both), strict=True)
+    said = [msgspec.json.encode(_DECODER.decode(one) | _DECODER.decode(other)).decode() for one, other in pairs]
+    return found.scatter(both, pl.Series(said, dtype=pl.String))
+
+
 def _key(name: str) -> str:
     return f'"{re.escape(name)}":'
