@@ -7,7 +7,8 @@ General layout:
     patterns    how they look; tokens: what replaces them
     thinning    filter, sample, dedupe, limit: which events are kept
     changes     set, rename, remove, host, received, parse: fields
-    setting     what set, remove and received do; renaming, parsing: rename, parse; members: the objects in `fields` as text
+    setting     what set, remove and received do; renaming, parsing: rename, parse
+    members     the objects in `fields` as text
     time_repair time: clocks that are off, zones, years that were guessed
     dns         names of addresses; dns_lookups: the threads that ask for them
     geoip       places of addresses; geoip_database: the files that know them
