@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from millstream import App
 from millstream.logs.config import parse_config
 from millstream.logs.steps.chain import Chain
+from millstream.parsers.formats import FORMATS
 from millstream.parsers.log_event import LogEvent
 from millstream.parsers.log_lines import LogParser
 from millstream.sources.files import FileSource
@@ -88,6 +89,20 @@ def test_zone_is_of_lines_that_have_none(zone: str) -> None:
     found = apply(read(*lines), 'kind = "time"\nzone = "Asia/Tokyo"')
     ten, one = datetime(2026, 3, 1, 10, 0, tzinfo=UTC), datetime(2026, 3, 1, 1, 0, tzinfo=UTC)
     assert [event.time for event in found] == [ten, ten, one, one + timedelta(milliseconds=500)]
+
+
+def test_times_of_formats_that_are_the_same_everywhere_are_in_no_zone() -> None:
+    lines = {
+        "journal": '{"__REALTIME_TIMESTAMP":"1772359200000000","MESSAGE":"backup of 10:00:00"}',
+        "audit": "type=USER_LOGIN msg=audit(1772359200.000:7): pid=1 uid=0 msg='op=login acct=\"ann\" res=success'",
+        "container": '{"log":"10:00:00 up\\n","stream":"stdout","time":"2026-03-01T10:00:00Z"}',
+    }
+    for name, line in lines.items():
+        frame = FORMATS[name].parser("s").columns([line.encode()], now=NOW)
+        assert frame["time"].to_list() == [datetime(2026, 3, 1, 10, 0, tzinfo=UTC)], name
+        assert chain('kind = "time"\nzone = "Asia/Tokyo"').apply(frame, now=NOW).kept["time"].equals(frame["time"]), (
+            name
+        )
 
 
 def test_year_nearest_to_the_reading_is_that_of_a_clock_that_is_ahead(zone: str) -> None:

@@ -30,6 +30,11 @@ _WITHOUT_YEAR: Final = (
 """How lines begin whose time has no year; in the syntax of both Python and Polars."""
 _CLOCK_AND_ZONE: Final = r"(?:^|\D)\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?: ?(Z|UTC|GMT|[+-]\d\d:?\d\d)\b)?"
 """The first time of day in a line, and its zone if it has one; in the syntax of Polars."""
+_WITH_ZONE: Final = (
+    *("audit", "audit_beside", "container", "devices", "journal", "logins"),
+    *("macos", "otlp", "w3c", "windows", "zeek"),
+)
+"""Formats whose times are the same everywhere, as numbers or in UTC, whatever else a line says."""
 _SIGNED: Final = re.compile(r"([+-])(.+)")
 _QUARTER: Final = "15m"
 """Clocks are set, and days begin anywhere, at the beginning of a quarter of an hour: times of one change alike."""
@@ -114,7 +119,7 @@ class _TimeRepair(Step):
         times = said if self._year is None else self._with_years(frame, now)
         # A declared zone is what the line meant: only what is replaced beyond it is kept.
         if self._zone is not None:
-            places = frame.get_column("raw").str.extract(_CLOCK_AND_ZONE).is_null().arg_true()
+            places = frame.select(_is_without_zone()).to_series().arg_true()
             said, times = (_put(one, places, self._in_zone(one.gather(places))) for one in (said, times))
         repaired = times.to_frame("time").select(self._moved(now)).to_series()
         text = pl.col("said").dt.strftime('"%Y-%m-%dT%H:%M:%S%.f+00:00"')
@@ -154,6 +159,13 @@ class _TimeRepair(Step):
         return min((one for one in years if one is not None), key=lambda one: abs(one - now), default=time)
 
 
+def _is_without_zone() -> pl.Expr:
+    import polars as pl
+
+    of_format = pl.col("format").is_in(_WITH_ZONE).fill_null(value=False)
+    return pl.col("raw").str.extract(_CLOCK_AND_ZONE).is_null() & ~of_format
+
+
 def _in_year(time: datetime, year: int) -> datetime | None:
     """Return a time as it is on this machine's wall in another year; None where that has no such day."""
     try:
@@ -166,9 +178,11 @@ def _by_quarter(times: pl.Series, change: Callable[[datetime], datetime]) -> pl.
     """Return times that were moved by as much as the quarter of an hour they are in."""
     import polars as pl
 
+    if not len(times):
+        return times  # nothing replaced is of no type
     quarters = times.dt.truncate(_QUARTER)
     different = quarters.unique()
-    moved = [(_changed(time, change) - time) for time in different.to_list()]
+    moved = [_changed(time, change) - time for time in different.to_list()]
     return times + quarters.replace_strict(different, pl.Series(moved, dtype=pl.Duration("us")))
 
 
