@@ -50,6 +50,50 @@ def test_one_word_of_two_in_common_is_not_enough() -> None:
     assert len(templates(["Connection closed", "Connection opened"])) == 2
 
 
+def test_one_word_that_differs_is_a_state_until_it_has_many_values() -> None:
+    miner = TemplateMiner()
+    lines = [f"machine 7 of the second rack was {state} again" for state in ("started", "stopped", "paused", "moved")]
+    early = miner.add(lines[:3]).to_list()
+    assert len(set(early)) == 3
+    assert miner.add(lines).to_list() == [early[0]] * 4, "the fourth value makes it a parameter"
+    merged = miner.template(early[2])
+    assert merged is not None
+    assert (merged.text, merged.count) == ("machine <*> of the second rack was <*> again", 7)
+    assert merged == miner.template(early[0])
+    again = TemplateMiner.restored(miner.state())
+    assert again.template(early[1]) == merged
+    assert again.state() == miner.state()
+
+
+def test_what_follows_a_word_such_as_user_is_a_parameter_at_once() -> None:
+    lines = [f"session opened for user {name} by (uid=0)" for name in ("ann", "bob")]
+    assert templates(lines)["template"].to_list() == ["session opened for user <*> by (uid=<*>)"]
+
+
+def test_template_that_became_general_takes_in_those_that_it_covers() -> None:
+    lines = [
+        "job alpha of the night run ended with success after long work",
+        "job alpha of the night run ended with failure after long work",
+        "job beta of the night run ended with nothing after long work",
+    ]
+    assert templates(lines)["count"].to_list() == [3]
+
+
+def test_names_in_capitals_become_a_parameter_too() -> None:
+    names = [f"{one}{two}{one}" for one in "ABCDEFGHIJ" for two in "KLMNOPQRST"]
+    found = templates([f"machine {name} has joined the domain" for name in names])
+    assert found["template"].to_list() == ["machine <*> has joined the domain"]
+
+
+def test_many_templates_at_one_place_are_found_by_their_words() -> None:
+    lines = [f"the {one}{two} of {two}{one} was lost" for one in "abcdefghij" for two in "klmnopqrst"]
+    lines = [line.replace("lost", " ".join(line[4:6] * 4)) for line in lines]
+    miner = TemplateMiner()
+    first = miner.add(lines).to_list()
+    assert len(set(first)) > 16
+    assert miner.add(lines[::-1]).to_list() == first[::-1]
+
+
 def test_words_in_capitals_are_states_and_tell_templates_apart() -> None:
     lines = [
         "task 7 moved from NEW to RUNNING",

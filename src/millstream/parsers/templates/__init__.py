@@ -2,6 +2,8 @@
 
 General layout:
     masks    numbers, addresses, paths and the like become one sign, a column at once
+    group    a template that is still learned, and how a line differs from it
+    place    the templates that a line may be of, found by their words
     miner    lines of one shape are of one template; bounded, deterministic, its state a few bytes
     listing  the templates of some lines as a frame; the parameters of lines of one template
 

@@ -5,6 +5,8 @@ What differs from the paper:
 - Parameters that can be told by their looks are masked first, and those do not count when two lines are compared: only
   words do. So one threshold serves, as what is left to compare are words, most of them constant.
 - Lines that are the same once masked are looked at once: a log has few shapes. That is most of the speed.
+- Where lines differ in one word only, it is a state (up, down) until it has had more values than states have; then
+  their templates become one, and the ids of all mean that one. Words in capitals are states for longer.
 - All is bounded: templates (the one that was not seen for longest is forgotten), shapes that are remembered, words of a
   line, first words of a length, templates that one line is compared with.
 
@@ -20,7 +22,9 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from millstream.errors import UsageError
+from millstream.parsers.templates.group import Group, compared_words, differences, in_capitals, is_state
 from millstream.parsers.templates.masks import ANY, mask
+from millstream.parsers.templates.place import Place
 
 if TYPE_CHECKING:
     import polars as pl
@@ -34,13 +38,11 @@ WORDS_MAX: Final = 200
 """Words of a line that count."""
 FIRST_WORDS_MAX: Final = 100
 """Different first words of lines of one length; lines with others share a place. As in the paper."""
-COMPARED_MAX: Final = 200
-"""Templates that a line is compared with: the newest at its place."""
-UNITS: Final = frozenset(
-    f"B kB {' '.join(f'{prefix}B {prefix}iB' for prefix in 'KMGT')} ns us µs ms s sec secs min".split()
-)
-"""What a value is of, where the program chooses it by the size of the value: it is part of the parameter."""
-STATE_VERSION: Final = 1
+STATES_MAX: Final = 3
+"""Different words at one place of lines that are the same otherwise, up to which they are states, not a parameter."""
+CAPITALS_MAX: Final = 50
+"""Templates that differ in words in capitals only, up to which these are states, not a parameter."""
+STATE_VERSION: Final = 2
 
 
 class Template(msgspec.Struct, frozen=True):
@@ -54,23 +56,6 @@ class Template(msgspec.Struct, frozen=True):
     """Lines of it so far."""
 
 
-class _Group:
-    """A template that is still learned."""
-
-    __slots__ = ("compared", "constant", "count", "id", "place", "words")
-
-    def __init__(self, number: int, place: tuple[int, str], words: list[str], count: int) -> None:
-        self.id = number
-        self.place = place
-        self.count = count
-        self.learn(words)
-
-    def learn(self, words: list[str]) -> None:
-        self.words = words
-        self.compared = _compared(words)
-        self.constant = len(words) - self.compared.count(None)
-
-
 class _State(msgspec.Struct, frozen=True, array_like=True):
     version: int
     next_id: int
@@ -78,6 +63,7 @@ class _State(msgspec.Struct, frozen=True, array_like=True):
     """Id, first word of its place, words, count; the one that was not seen for longest first."""
     first_words: dict[int, list[str]]
     shapes: list[tuple[str, int]]
+    aliases: list[tuple[int, int]]
 
 
 class TemplateMiner:
@@ -106,10 +92,12 @@ class TemplateMiner:
         self._templates_max = templates_max
         self._shapes_max = shapes_max
         self._next_id = 1
-        self._groups: dict[int, _Group] = {}
-        self._places: dict[tuple[int, str], dict[int, _Group]] = {}
+        self._groups: dict[int, Group] = {}
+        self._places: dict[tuple[int, str], Place] = {}
         self._first_words: dict[int, dict[str, None]] = {}
         self._shapes: dict[str, int] = {}
+        self._aliases: dict[int, int] = {}
+        """Ids of templates that became part of another, and its id."""
 
     def add(self, lines: Sequence[str] | pl.Series) -> pl.Series:
         """Return the id of the template of each line, and learn from them.
@@ -126,6 +114,7 @@ class TemplateMiner:
             self._take(shape, count)
             for shape, count in zip(counted["shape"].to_list(), counted["len"].to_list(), strict=True)
         ]
+        ids = [self._known_as(number) for number in ids]  # lines further down may have joined templates
         if not ids:
             return pl.Series("template", [], dtype=pl.Int64)
         return shapes.replace_strict(counted["shape"], pl.Series(ids, dtype=pl.Int64)).alias("template")
@@ -137,7 +126,7 @@ class TemplateMiner:
 
     def template(self, number: int) -> Template | None:
         """Return a template by its id; None for one that is forgotten."""
-        group = self._groups.get(number)
+        group = self._groups.get(self._known_as(number))
         return None if group is None else Template(group.id, " ".join(group.words), group.count)
 
     def state(self) -> bytes:
@@ -145,7 +134,14 @@ class TemplateMiner:
         groups = [(group.id, group.place[1], group.words, group.count) for group in self._groups.values()]
         first_words = {length: list(words) for length, words in self._first_words.items()}
         return msgspec.msgpack.encode(
-            _State(STATE_VERSION, self._next_id, groups, first_words, list(self._shapes.items()))
+            _State(
+                STATE_VERSION,
+                self._next_id,
+                groups,
+                first_words,
+                list(self._shapes.items()),
+                list(self._aliases.items()),
+            )
         )
 
     @classmethod
@@ -176,14 +172,23 @@ class TemplateMiner:
         miner._next_id = found.next_id
         miner._first_words = {length: dict.fromkeys(words) for length, words in found.first_words.items()}
         miner._shapes = dict(found.shapes)
+        miner._aliases = dict(found.aliases)
         for number, first, words, count in found.groups:
-            miner._keep(_Group(number, (len(words), first), words, count))
+            miner._groups[number] = Group(number, (len(words), first), words, count)
+        for _, group in sorted(miner._groups.items()):
+            miner._places.setdefault(group.place, Place()).keep(group)
         return miner
+
+    def _known_as(self, number: int) -> int:
+        """Return the id of a template, also where it became part of another."""
+        while number in self._aliases:
+            number = self._aliases[number]
+        return number
 
     def _take(self, shape: str, count: int) -> int:
         """Return the id of the template of a masked line, which came so many times."""
         number = self._shapes.get(shape)
-        group = None if number is None else self._groups.get(number)
+        group = None if number is None else self._groups.get(self._known_as(number))
         if group is None:
             group = self._learn(shape.split()[:WORDS_MAX])
             if len(self._shapes) >= self._shapes_max:
@@ -193,35 +198,69 @@ class TemplateMiner:
         self._groups[group.id] = self._groups.pop(group.id)  # the last that is forgotten
         return group.id
 
-    def _learn(self, words: list[str]) -> _Group:
+    def _learn(self, words: list[str]) -> Group:
         """Return the template that is nearest to a line, made more general by it; a new one where none is near."""
         place = self._place(words)
-        candidates = self._places.get(place, {})
-        best: _Group | None = None
-        best_share, best_equal = 0.0, -1
-        compared = _compared(words)
-        constant = len(words) - compared.count(None)
-        for group in list(candidates.values())[-COMPARED_MAX:]:
-            equal = sum(map(eq, group.compared, words))
-            # Of the places where one of them has a word, those where both have the same.
-            either = group.constant if group.constant > constant else constant
-            share = equal / either if either else 1.0
-            if self._similarity <= share < 1.0 and _states_differ(group.compared, compared):
-                continue
-            if share >= self._similarity and share < 1.0 and _states_differ(group.compared, compared):
-                continue
-            if share > best_share or (share == best_share and equal > best_equal):
-                best, best_share, best_equal = group, share, equal
-        if best is not None and best_share >= self._similarity:
-            if best.words != words:
-                best.learn([one if one == other else ANY for one, other in zip(best.words, words, strict=True)])
-            return best
-        group = _Group(self._next_id, place, words, 0)
+        compared = compared_words(words)
+        there = self._places.get(place)
+        candidates = there.near(compared, self._similarity) if there else []
+        same = self._same(words, compared, candidates)
+        if same:
+            if same[0].words != words:
+                self._join(same, words, candidates)
+            return same[0]
+        group = Group(self._next_id, place, words, 0)
         self._next_id += 1
         if len(self._groups) >= self._templates_max:
             self._forget(next(iter(self._groups)))
         self._keep(group)
         return group
+
+    def _same(self, words: list[str], compared: list[str | None], candidates: list[Group]) -> list[Group]:
+        """Return the template that a line is of; more where it shows that they are one; none where it is new."""
+        constant = len(words) - compared.count(None)
+        best: Group | None = None
+        best_rank = (False, 0.0, -1)
+        capitals: list[Group] = []
+        states: dict[int, list[Group]] = {}
+        nearest = (0.0, 0)  # the share of words that the nearest of another state has, and where that is, negative
+        for group in candidates:
+            equal = sum(map(eq, group.compared, compared))
+            # Of the places where one of them has a word, those where both have the same.
+            either = group.constant if group.constant > constant else constant
+            share = equal / either if either else 1.0
+            if share < self._similarity:
+                continue
+            places = differences(group.compared, compared)
+            if any(in_capitals(group.words[place], words[place]) for place in places):
+                capitals.append(group)
+            elif len(places) == 1 and is_state(group.words, words, places[0]):
+                states.setdefault(places[0], []).append(group)
+                nearest = max(nearest, (share, -places[0]))
+            elif (rank := (not places, share, equal)) > best_rank:
+                best, best_rank = group, rank
+        if best is not None and (best_rank[0] or best_rank[1] >= nearest[0]):
+            return [best]
+        others = states.get(-nearest[1], [])
+        if len(others) >= STATES_MAX:
+            return others
+        return capitals if len(capitals) >= CAPITALS_MAX else []
+
+    def _join(self, same: list[Group], words: list[str], candidates: list[Group]) -> None:
+        """Make the first of some templates so general that a line and the others are of it."""
+        first, *others = same
+        general = words
+        for group in same:
+            general = [one if one == two else ANY for one, two in zip(general, group.words, strict=True)]
+        self._places[first.place].learn(first, general)
+        numbers = {group.id for group in same}
+        others += [group for group in candidates if group.id not in numbers and first.covers(group)]
+        for group in others:
+            first.count += group.count
+            self._forget(group.id)
+            self._aliases[group.id] = first.id
+        while len(self._aliases) > self._templates_max:
+            del self._aliases[next(iter(self._aliases))]
 
     def _place(self, words: list[str]) -> tuple[int, str]:
         """Return where templates of such lines are: at their length, and their first word unless it is a parameter."""
@@ -235,35 +274,13 @@ class TemplateMiner:
             seen[first] = None
         return len(words), first
 
-    def _keep(self, group: _Group) -> None:
+    def _keep(self, group: Group) -> None:
         self._groups[group.id] = group
-        self._places.setdefault(group.place, {})[group.id] = group
+        self._places.setdefault(group.place, Place()).keep(group)
 
     def _forget(self, number: int) -> None:
         group = self._groups.pop(number)
         there = self._places[group.place]
-        del there[number]
+        there.forget(group)
         if not there:
             del self._places[group.place]
-
-
-def _compared(words: list[str]) -> list[str | None]:
-    """Return words with None for each that says nothing about the template: a parameter, and the unit behind one.
-
-    A parameter equals nothing, so that counting equal words counts only words: that is the innermost loop.
-    """
-    return [
-        None if word == ANY or (word.strip("()[],;.") in UNITS and before.endswith(ANY)) else word
-        for before, word in zip(["", *words], words, strict=False)
-    ]
-
-
-def _states_differ(words: list[str | None], others: list[str | None]) -> bool:
-    """Return whether there are two different words in capitals at one place: RUNNING and FAILED, GET and POST.
-
-    Programs write the names of states so; names of users and files are rarely written so.
-    """
-    return any(
-        one is not None and other is not None and one != other and one.isupper() and other.isupper()
-        for one, other in zip(words, others, strict=True)
-    )
