@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from tests.integration.test_logs import accepted, failed, millstream, until
 
+from millstream.cli.application import run
+
 
 def shown(printed: str) -> list[str]:
     return [json.loads(line)["event"]["user"] for line in printed.splitlines() if "event" in json.loads(line)]
@@ -187,3 +189,12 @@ def test_a_place_that_cannot_be_made_is_an_error_that_says_what_to_do(tmp_path: 
     done = millstream("logs", "--data", "file/inside", "--no-follow", folder=tmp_path)
     assert done.returncode != 0
     assert "the log cannot be kept in file/inside: Not a directory; --data DIR names another place" in done.stderr
+
+
+def test_windows_event_log_without_its_package_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "evtx", None)  # as where it is not installed
+    (tmp_path / "security").write_bytes(b"ElfFile\0" + bytes(4096))
+    assert run(["logs", str(tmp_path / "security"), "--no-follow"]) == 2
+    assert "security is a Windows event log: pip install 'millstream[evtx]' reads it" in capsys.readouterr().err

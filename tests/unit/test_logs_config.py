@@ -278,3 +278,42 @@ def test_sigma_table_without_the_extra_says_file_table_and_what_to_install(monke
         parse_config(RULE + '[[sigma]]\npath = "rules"', "c.toml")
     for words in ("c.toml, sigma 1 (line 8), path 'rules'", "pip install 'millstream[sigma]'"):
         assert words in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "module", "words"),
+    [
+        (
+            '[[source]]\nkind = "kafka"\nurl = "kafka://127.0.0.1:1/t"',
+            "confluent_kafka",
+            "source 1 (line 1): .*[kafka]",
+        ),
+        ('[[source]]\nkind = "nats"\nurl = "nats://127.0.0.1:1"\nstream = "s"', "nats", "source 1 (line 1): .*[nats]"),
+        ('[[source]]\nkind = "evtx"\npaths = ["a.evtx"]', "evtx", "source 1 (line 1): .*[evtx]"),
+        (
+            '[[output]]\nkind = "table"\nname = "a"\nurl = "postgresql://u@127.0.0.1/d"\ntable = "t"',
+            "psycopg",
+            "output 1 (line 1): .*[postgres]",
+        ),
+        (
+            '[[output]]\nkind = "kafka"\nname = "a"\nurl = "kafka://127.0.0.1:1/t"',
+            "confluent_kafka",
+            "output 1 (line 1): .*[kafka]",
+        ),
+    ],
+)
+def test_package_that_is_missing_is_told_of_before_anything_starts(
+    monkeypatch: pytest.MonkeyPatch, text: str, module: str, words: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)  # as where it is not installed
+    parse_config(text, "c.toml")  # a check may run elsewhere
+    front, _, extra = words.partition(".*")
+    with pytest.raises(UsageError) as raised:
+        parse_config(text, "c.toml", {})
+    assert str(raised.value).startswith(f"c.toml, {front}")
+    assert str(raised.value).endswith(f"pip install 'millstream{extra}'")
+
+
+def test_packages_that_are_not_needed_are_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    parse_config('[[output]]\nkind = "table"\nname = "a"\nurl = "a.db"\ntable = "t"', "c.toml", {})

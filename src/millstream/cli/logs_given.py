@@ -162,7 +162,11 @@ def _without(said: Sequence[str], path: Path) -> str:
 def _by_content(path: Path, head: bytes) -> Looked:
     name, at = path.name, str(path)
     if head.startswith(_EVTX):
-        return Looked(at, Reads.EVTX)
+        from millstream.logs.extras import is_installed
+
+        if is_installed("evtx"):
+            return Looked(at, Reads.EVTX)
+        return Looked(at, problem="is a Windows event log: pip install 'millstream[evtx]' reads it")
     if head.startswith(_SYSTEMD):
         how = f"journalctl --file {path} -o json | millstream logs --stdin --format journal"
         return Looked(at, problem=f"is a file of the systemd journal; its own tool reads it: {how}")

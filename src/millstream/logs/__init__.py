@@ -4,7 +4,7 @@ General layout, in the order an event passes:
 
     application     the program: topics, listeners, rules as one stream, outputs; starts and stops them
     config          what a configuration file says; tables: how its tables are read, and what is said of a wrong one;
-                    wrong_types: what is said of a value of another type
+                    wrong_types: what is said of a value of another type; extras: packages that only some tables need
     listeners/      [[source]]: where events come from
     steps/          [[step]]: what is done with them before they are stored
     rules           [[rule]]: what a rule may say, checked when it is read

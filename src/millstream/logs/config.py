@@ -20,7 +20,9 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from millstream.errors import UsageError
+from millstream.log.retention import Retention
 from millstream.logs.alert import Alert
+from millstream.logs.extras import check_installed
 from millstream.logs.listeners import Listener
 from millstream.logs.outputs import Output
 from millstream.logs.rules import Rule, check_rules
@@ -91,6 +93,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     examples: tuple[Example, ...] = ()
     sealed: bool = False
     """Whether events are sealed as they are stored."""
+    retention: Retention | None = None
+    """What the log keeps of events; None: it stays as it was, which is all unless somebody said otherwise."""
     unusable: tuple[str, ...] = ()
     """Sigma rules that cannot be used, a sentence each."""
 
@@ -99,6 +103,20 @@ class LogsTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[logs]`: what is about all of it."""
 
     sealed: bool = False
+    keep: str | None = None
+    """So long after they were stored events may be deleted, such as `90d`."""
+    keep_bytes: int | None = None
+    """Above so many bytes of events, as stored, the oldest may be."""
+
+    def retention(self) -> Retention | None:
+        """Return what is kept of events; None where it is not said.
+
+        Raises:
+            UsageError: It is no time, or less than nothing.
+        """
+        if self.keep is None and self.keep_bytes is None:
+            return None
+        return Retention(age=self.keep, size_bytes=self.keep_bytes)
 
 
 class SigmaTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -116,7 +134,7 @@ def read_config(path: Path, environment: Mapping[str, str] | None = None) -> Con
 
     Args:
         environment: What `${NAME}` in sources and outputs stands for; None: they stay as they are, as for a check on
-            a machine that has no secrets.
+            a machine that has no secrets, and maybe not the packages that they need.
 
     Raises:
         UsageError: It cannot be read, is no TOML, or something in it is wrong; says which table and key, and what is
@@ -134,6 +152,10 @@ def parse_config(text: str, origin: str, environment: Mapping[str, str] | None =
     """Return what a text says; see `read_config`."""
     found = read_toml(text, origin)
     about = read_table(found.pop("logs", {}), LogsTable, f"{origin}, [logs]")
+    try:
+        retention = about.retention()
+    except UsageError as error:
+        raise UsageError(f"{origin}, [logs], keep: {error}") from error
     for name in found:
         if name not in TABLES:
             known = ", ".join(f"[[{table}]]" for table in TABLES)
@@ -150,6 +172,10 @@ def parse_config(text: str, origin: str, environment: Mapping[str, str] | None =
     sources = reader.tables("source", Listener, environment=True)
     for source, what in zip(sources, reader.names("source"), strict=True):
         _check(source, what)
+    if environment is not None:  # else it is only looked at, maybe elsewhere than where it is to run
+        for kind, tables in (("source", sources), ("output", outputs)):
+            for table, what in zip(tables, reader.names(kind), strict=True):
+                check_installed(table, what)
     if len(sources) > SOURCES_MAX:
         raise UsageError(f"{origin} has {len(sources)} sources; at most {SOURCES_MAX} are read by one program")
     examples = reader.tables("example", Example)
@@ -166,6 +192,7 @@ def parse_config(text: str, origin: str, environment: Mapping[str, str] | None =
         outputs=tuple(outputs),
         examples=tuple(examples),
         sealed=about.sealed,
+        retention=retention,
         unusable=tuple(problem for some in sigma for problem in some.problems),
     )
 
