@@ -17,7 +17,7 @@ from millstream.parsers.access import AccessEvent, AccessParser
 from millstream.parsers.application import application_reader, timed_reader
 from millstream.parsers.audit import audit_reader, audit_reader_beside
 from millstream.parsers.broker import BrokerParser
-from millstream.parsers.containers import container_reader
+from millstream.parsers.containers import ContainerParser
 from millstream.parsers.databases import mysql_reader, postgres_reader
 from millstream.parsers.delimited import delimited_reader, zeek_reader
 from millstream.parsers.devices import device_reader
@@ -95,7 +95,7 @@ FORMATS: Final = {  # the narrow ones first: see `choose_format`
     "otlp": _events("otlp", otlp_reader, "OpenTelemetry: OTLP/JSON, one record a line"),
     "macos": _events("macos", macos_reader, "the unified log of macOS: log stream, log show, any style of a line each"),
     "windows": _events("windows", windows_reader, "records of the Windows event log: JSON of .evtx files, XML"),
-    "container": _events("container", container_reader, "lines of containers: Kubernetes (CRI), Docker's json-file"),
+    "container": Format(LogEvent, ContainerParser, "lines of containers: Kubernetes (CRI), Docker's json-file"),
     "json": _events("json", json_reader, "JSON lines: bunyan, pino, zap, slog, structlog, Log4j, MongoDB, ..."),
     "ltsv": _events("ltsv", ltsv_reader, "labels and values with tabs between them: time:...\\thost:...\\tstatus:200"),
     "application": _events(

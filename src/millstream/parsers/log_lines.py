@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from millstream.parsers.log_event import LogEvent
 from millstream.parsers.messages.tables import read_message, read_messages
 from millstream.parsers.pattern import Pattern
-from millstream.parsers.syslog import LEVEL, LEVELS, LineParser, time_without_year
+from millstream.parsers.syslog import LineParser, level_column, time_without_year
 from millstream.parsers.system_event import severity_of, text_of
 from millstream.parsers.texts import columns_of
 
@@ -165,10 +165,7 @@ class LogParser:
 def _severity() -> pl.Expr:
     import polars as pl
 
-    words = pl.col("message").str.extract_groups(rf"(?s)^{LEVEL}")
-    word = pl.coalesce(words.struct.field(name) for name in ("in_brackets", "before_colon", "capitals"))
-    levels = {name: level.value for name, level in LEVELS.items()}
-    said = word.str.to_lowercase().replace_strict(levels, default=None, return_dtype=pl.String)
+    said = level_column("message")
     # The priority of RFC 3164 and 5424 comes first, whatever the message says.
     numbers = {number: level.value for number in range(8) if (level := severity_of(number)) is not None}
     given = (pl.col("priority").cast(pl.Int64) % 8).replace_strict(numbers, default=None, return_dtype=pl.String)

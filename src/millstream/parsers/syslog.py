@@ -19,10 +19,13 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta, tzinfo
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from millstream.parsers.months import month_number
 from millstream.parsers.system_event import Severity, SystemEvent, severity_of, text_of
+
+if TYPE_CHECKING:
+    import polars as pl
 
 _AHEAD_MAX: Final = timedelta(days=1)
 """How far a line may be ahead of the clock before it is taken to be last year's."""
@@ -214,3 +217,13 @@ def level_of(message: str) -> Severity | None:
     match = _LEVEL.match(message)
     word = (match["in_brackets"] or match["before_colon"] or match["capitals"]) if match else None
     return LEVELS.get(word.lower()) if word else None
+
+
+def level_column(name: str) -> pl.Expr:
+    """Return what `level_of` does of a column of messages without \\x1c to \\x1f, which are blanks in Python alone."""
+    import polars as pl
+
+    words = pl.col(name).str.extract_groups(rf"(?s)^{LEVEL}")
+    word = pl.coalesce(words.struct.field(name) for name in ("in_brackets", "before_colon", "capitals"))
+    levels = {name: level.value for name, level in LEVELS.items()}
+    return word.str.to_lowercase().replace_strict(levels, default=None, return_dtype=pl.String)
