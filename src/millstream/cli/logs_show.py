@@ -78,7 +78,15 @@ def show(
     with App(str(data / DATA_FILE)) as app:
         key = key_from(os.environ) if config.sealed or seals_of(EVENTS) in app.log.topics() else None
         steps = Chain(config.steps, os.environ) if config.steps else None
-        logs = LogsApplication(app, config.rules, config.outputs, sealed=config.sealed, seal_key=key, steps=steps)
+        logs = LogsApplication(
+            app,
+            config.rules,
+            config.outputs,
+            sealed=config.sealed,
+            seal_key=key,
+            steps=steps,
+            retention=config.retention,
+        )
         printer = Printer(logs, since, shown, from_now=piped, as_json=json)
         teller = Teller()
         teller.note(config.unusable)

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from millstream.app import App
+from millstream.errors import SchemaError
+from millstream.log.retention import Retention
 from millstream.logs.alert import Alert
 from millstream.logs.delivery import add_output, hand_over
 from millstream.logs.detect import Detector
@@ -68,6 +70,7 @@ class LogsApplication:
         events: str = EVENTS,
         alerts: str = ALERTS,
         steps: Handling | None = None,
+        retention: Retention | None = None,
     ) -> None:
         """Declare topics, rules and outputs; nothing runs yet.
 
@@ -76,6 +79,8 @@ class LogsApplication:
             events: The topic of the events: another one for what was read again.
             alerts: The topic of the alerts.
             steps: What is done with events before they are stored: a `Chain` of `logs.steps.chain`.
+            retention: What is kept of events, and of those that steps send to other topics; None: as it was. Alerts
+                are kept.
 
         Raises:
             UsageError: A condition is wrong, or an output cannot write what it is given.
@@ -83,8 +88,10 @@ class LogsApplication:
         self.app = app
         self._follow = functools.partial(follow_system, app, events, sealed=sealed, seal_key=seal_key, handling=steps)
         self.rules = tuple(rule for rule in rules if rule.enabled)
-        self.events: Topic[LogEvent] = app.topic(events, LogEvent, time="time")
+        self.events: Topic[LogEvent] = app.topic(events, LogEvent, time="time", retention=retention)
         self.alerts: Topic[Alert] = app.topic(alerts, Alert, time="time")
+        if steps is not None and retention is not None:
+            _keep(app, [name for name in steps.topics if name != events], retention)
         self._readers: list[StreamReader] = []
         self._running: Running | None = None
         if self.rules:
@@ -165,6 +172,12 @@ class LogsApplication:
 
         # A rule that is taken out of the file takes what it remembers with it.
         return self.app.stream(self.events, name=READER, delay=OUT_OF_ORDER, future=FUTURE, changed="drop")(describe)
+
+
+def _keep(app: App, topics: Sequence[str], retention: Retention) -> None:
+    for name in topics:
+        with contextlib.suppress(SchemaError):  # of other records; that is said when the sources are followed
+            app.topic(name, LogEvent, time="time", retention=retention)
 
 
 def add_rules(stream: Stream, rules: Sequence[Rule], alerts: Topic[Alert], *, begun_us: Callable[[], int]) -> None:
