@@ -65,6 +65,15 @@ def test_one_word_that_differs_is_a_state_until_it_has_many_values() -> None:
     assert again.state() == miner.state()
 
 
+def test_line_of_two_words_has_more_states() -> None:
+    names = ["tftp", "time", "echo", "rsync", "ftp", "ntalk", "printer", "telnet", "klogin"]
+    miner = TemplateMiner()
+    assert len(set(miner.add([f"removing {name}" for name in names[:7]]))) == 7
+    assert len(set(miner.add([f"removing {name}" for name in names]))) == 1
+    again = TemplateMiner.restored(miner.state())
+    assert again.add(["removing", "removing chargen"]).to_list() == [8, 1], "any word fits where many did"
+
+
 def test_what_follows_a_word_such_as_user_is_a_parameter_at_once() -> None:
     lines = [f"session opened for user {name} by (uid=0)" for name in ("ann", "bob")]
     assert templates(lines)["template"].to_list() == ["session opened for user <*> by (uid=<*>)"]

@@ -18,13 +18,17 @@ _MARKS: Final = "()[]{}<>'\",.;:!"
 class Group:
     """A template that is still learned."""
 
-    __slots__ = ("compared", "constant", "count", "id", "place", "words")
+    __slots__ = ("compared", "constant", "count", "id", "many", "place", "words")
 
-    def __init__(self, number: int, place: tuple[int, str], words: list[str], count: int) -> None:
+    def __init__(
+        self, number: int, place: tuple[int, str], words: list[str], count: int = 0, *, many: bool = False
+    ) -> None:
         self.id = number
         self.place = place
         """The number of its words, and the first of them unless it is a parameter."""
         self.count = count
+        self.many = many
+        """Whether one of its parameters was a word that had many values: any other word fits there, too."""
         self.learn(words)
 
     def learn(self, words: list[str]) -> None:

@@ -40,6 +40,8 @@ FIRST_WORDS_MAX: Final = 100
 """Different first words of lines of one length; lines with others share a place. As in the paper."""
 STATES_MAX: Final = 3
 """Different words at one place of lines that are the same otherwise, up to which they are states, not a parameter."""
+SHORT_STATES_MAX: Final = 7
+"""The same for lines of two words, such as "link up"."""
 CAPITALS_MAX: Final = 50
 """Templates that differ in words in capitals only, up to which these are states, not a parameter."""
 STATE_VERSION: Final = 2
@@ -59,8 +61,11 @@ class Template(msgspec.Struct, frozen=True):
 class _State(msgspec.Struct, frozen=True, array_like=True):
     version: int
     next_id: int
-    groups: list[tuple[int, str, list[str], int]]
-    """Id, first word of its place, words, count; the one that was not seen for longest first."""
+    groups: list[tuple[int, str, list[str], int, bool]]
+    """Id, first word of its place, words, count, whether a word had many values.
+
+    The one that was not seen for longest is first.
+    """
     first_words: dict[int, list[str]]
     shapes: list[tuple[str, int]]
     aliases: list[tuple[int, int]]
@@ -131,7 +136,7 @@ class TemplateMiner:
 
     def state(self) -> bytes:
         """Return all that was learned, for `TemplateMiner.restored`."""
-        groups = [(group.id, group.place[1], group.words, group.count) for group in self._groups.values()]
+        groups = [(group.id, group.place[1], group.words, group.count, group.many) for group in self._groups.values()]
         first_words = {length: list(words) for length, words in self._first_words.items()}
         return msgspec.msgpack.encode(
             _State(
@@ -173,8 +178,8 @@ class TemplateMiner:
         miner._first_words = {length: dict.fromkeys(words) for length, words in found.first_words.items()}
         miner._shapes = dict(found.shapes)
         miner._aliases = dict(found.aliases)
-        for number, first, words, count in found.groups:
-            miner._groups[number] = Group(number, (len(words), first), words, count)
+        for number, first, words, count, many in found.groups:
+            miner._groups[number] = Group(number, (len(words), first), words, count, many=many)
         for _, group in sorted(miner._groups.items()):
             miner._places.setdefault(group.place, Place()).keep(group)
         return miner
@@ -203,13 +208,16 @@ class TemplateMiner:
         place = self._place(words)
         compared = compared_words(words)
         there = self._places.get(place)
-        candidates = there.near(compared, self._similarity) if there else []
+        constant = len(words) - compared.count(None)
+        # Lines of two words have half of them in common with lines that differ in one.
+        share = min(self._similarity, 1 - 1 / constant) if constant else self._similarity
+        candidates = there.near(compared, share) if there else []
         same = self._same(words, compared, candidates)
         if same:
             if same[0].words != words:
                 self._join(same, words, candidates)
             return same[0]
-        group = Group(self._next_id, place, words, 0)
+        group = Group(self._next_id, place, words)
         self._next_id += 1
         if len(self._groups) >= self._templates_max:
             self._forget(next(iter(self._groups)))
@@ -229,7 +237,7 @@ class TemplateMiner:
             # Of the places where one of them has a word, those where both have the same.
             either = group.constant if group.constant > constant else constant
             share = equal / either if either else 1.0
-            if share < self._similarity:
+            if share < self._similarity and either - equal != 1:
                 continue
             places = differences(group.compared, compared)
             if any(in_capitals(group.words[place], words[place]) for place in places):
@@ -237,12 +245,14 @@ class TemplateMiner:
             elif len(places) == 1 and is_state(group.words, words, places[0]):
                 states.setdefault(places[0], []).append(group)
                 nearest = max(nearest, (share, -places[0]))
-            elif (rank := (not places, share, equal)) > best_rank:
+            elif (share >= self._similarity or (group.many and not places)) and (
+                rank := (not places, share, equal)
+            ) > best_rank:
                 best, best_rank = group, rank
         if best is not None and (best_rank[0] or best_rank[1] >= nearest[0]):
             return [best]
         others = states.get(-nearest[1], [])
-        if len(others) >= STATES_MAX:
+        if len(others) >= (STATES_MAX if nearest[0] >= self._similarity else SHORT_STATES_MAX):
             return others
         return capitals if len(capitals) >= CAPITALS_MAX else []
 
@@ -253,6 +263,7 @@ class TemplateMiner:
         for group in same:
             general = [one if one == two else ANY for one, two in zip(general, group.words, strict=True)]
         self._places[first.place].learn(first, general)
+        first.many = first.many or bool(others)
         numbers = {group.id for group in same}
         others += [group for group in candidates if group.id not in numbers and first.covers(group)]
         for group in others:
