@@ -196,6 +196,12 @@ def test_line_of_the_format_says(name: str, line: str, fields: dict[str, Any]) -
     assert event.raw == line
 
 
+def test_a_name_that_is_empty_is_no_date() -> None:
+    """It stood for one that is not there."""
+    [event] = FORMATS["json"].parser("s").events([b'{"":"2026-03-01","time":"10:00:00","msg":"x"}'], now=NOW)  # type: ignore[attr-defined]
+    assert (event.time, event.message) == (NOW, "x")
+
+
 def test_w3c_head_names_the_fields_of_the_lines_after_it() -> None:
     *_, one, other = (
         events(

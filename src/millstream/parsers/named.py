@@ -84,10 +84,11 @@ def event_fields(named: Mapping[str, Any], *, now: datetime, zone: tzinfo | None
                 return found
         return None
 
-    day, clock = named.get(lower.get("date", "")), named.get(lower.get("time", ""))
-    together = parse_time(f"{day} {clock}", now=now, zone=zone) if _text(day) and _text(clock) else None
-    if together is not None:
-        taken |= {lower["date"], lower["time"]}
+    together = None
+    if "date" in lower and "time" in lower:
+        day, clock = named[lower["date"]], named[lower["time"]]
+        together = parse_time(f"{day} {clock}", now=now, zone=zone) if _text(day) and _text(clock) else None
+        taken |= set() if together is None else {lower["date"], lower["time"]}
     said = {
         "time": together or first(TIMES, lambda value: _time(value, now, zone)),
         "message": first(MESSAGES, _text) or "",
