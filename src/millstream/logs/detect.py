@@ -19,6 +19,9 @@ from millstream.logs.rules import Absence, Each, FirstSeen, Rate, Rule, Steps, T
 from millstream.records import time_from_us, time_to_us
 from millstream.stream import Context
 
+DURATIONS: Final = ("within", "window", "forget", "learn")
+"""Options of the kinds of rules that are a time."""
+
 FORGET: Final = "forget"
 """The timer that looks whether a key has had no event for long enough."""
 
@@ -42,11 +45,20 @@ class Detector:
         """
         self.rule = rule
         self._one = rule.detection
+        # Read once: an event costs little more than to read a duration.
+        self._spans = {name: duration_us(getattr(self._one, name)) for name in DURATIONS if hasattr(self._one, name)}
+        self._span_us = self._spans.get("within", self._spans.get("window", 0))
         self._begun_us = begun_us
         self._quiet_us = rule.quiet_us
         self._columns = rule.columns
         self._message = rule.written()
-        self.ttl_us: Final = _ttl_us(rule)
+        self.ttl_us: Final = max(
+            FORGET_US_MIN,
+            self._quiet_us,
+            2 * self._spans.get("within", 0),
+            self._spans.get("forget", 0),
+            (self._one.before + 2) * self._span_us if isinstance(self._one, Rate) else 0,
+        )
         """How long what is remembered of a key is kept after its last event."""
 
     def event(self, memory: Memory, value: Any, context: Context) -> tuple[Memory, Alert | None]:
@@ -56,12 +68,7 @@ class Detector:
             value: A `LogEvent`; for a sequence with `is_then`: whether it meets the second condition.
         """
         at_us = time_to_us(value.time)
-        # Of a file that is read long after it was written, what counts is when it was read.
-        come_us = at_us if context.watermark is None else max(at_us, time_to_us(context.watermark))
-        if memory.come_us is None:
-            context.set_timer(_moment(come_us + self.ttl_us), FORGET)
-        if memory.come_us is None or come_us > memory.come_us:
-            memory.come_us = come_us
+        come_us = self._come_us(memory, at_us, context)
         match self._one:
             case Each():
                 return memory, self.alert_of(value)
@@ -71,13 +78,28 @@ class Detector:
                 return memory, self._threshold(one, memory, value, at_us)
             case Steps() as one:
                 return memory, self._steps(one, memory, value, at_us)
-            case FirstSeen() as one:
-                return memory, self._first_seen(one, memory, value, at_us)
+            case FirstSeen():
+                return memory, self._first_seen(memory, value, at_us)
             case Rate() as one:
                 return memory, self._rate(one, memory, value, at_us)
-            case Absence() as one:
-                self._absence(one, memory, value, come_us, context)
+            case Absence():
+                self._absence(memory, value, come_us, context)
                 return memory, None
+
+    def _come_us(self, memory: Memory, at_us: int, context: Context) -> int:
+        """Return how far event time has come with an event, noted in what is remembered.
+
+        Of a file that is read long after it was written, what counts is when it was read.
+        """
+        known_us = memory.come_us
+        if known_us is not None and at_us > known_us:
+            memory.come_us = at_us
+            return at_us
+        come_us = at_us if context.watermark is None else max(at_us, time_to_us(context.watermark))
+        if known_us is None:
+            context.set_timer(_moment(come_us + self.ttl_us), FORGET)
+        memory.come_us = come_us if known_us is None else max(come_us, known_us)
+        return memory.come_us
 
     def alert_of(self, value: Any) -> Alert:
         """Return what is said of an event that is enough by itself."""
@@ -102,18 +124,20 @@ class Detector:
         context.set_timer(_moment(until_us), FORGET)
         return memory
 
-    def _absence(self, one: Absence, memory: Memory, value: Any, come_us: int, context: Context) -> None:
+    def _absence(self, memory: Memory, value: Any, come_us: int, context: Context) -> None:
         at_us = time_to_us(value.time)
         if memory.times and at_us <= memory.times[0] and not _is_ahead(memory.times[0], context):
             return  # a late one; what came after it is what is waited from
         memory.by = self._by(value)
         memory.times = [at_us]
         # Lines of an old file follow one another when they are read, whatever time it is by then.
-        context.set_timer(_moment(come_us + duration_us(one.within)))
+        context.set_timer(_moment(come_us + self._span_us))
 
     def _threshold(self, one: Threshold, memory: Memory, value: Any, at_us: int) -> Alert | None:
         memory.add_time(at_us, one.count)
-        span_us = run_of_times(memory.times, at_us, one.count, duration_us(one.within))
+        if memory.is_quiet(at_us, self._quiet_us):
+            return None
+        span_us = run_of_times(memory.times, at_us, one.count, self._span_us)
         return None if span_us is None else self._say(memory, value, at_us, span_us, one.count)
 
     def _distinct(self, one: Threshold, memory: Memory, value: Any, at_us: int) -> Alert | None:
@@ -122,7 +146,9 @@ class Detector:
         if given is None:
             return None
         memory.add_value(at_us, str(given), one.count)
-        found = run_of_values(memory.values, at_us, one.count, duration_us(one.within))
+        if memory.is_quiet(at_us, self._quiet_us):
+            return None
+        found = run_of_values(memory.values, at_us, one.count, self._span_us)
         return None if found is None else self._say(memory, value, at_us, found[0], len(found[1]), found[1])
 
     def _steps(self, one: Steps, memory: Memory, value: Any, at_us: int) -> Alert | None:
@@ -138,9 +164,8 @@ class Detector:
 
     def _late_step(self, one: Steps, memory: Memory, value: Any, at_us: int) -> Alert | None:
         """Return what is said when an event comes after what it leads to."""
-        within_us = duration_us(one.within)
         for then in sorted(memory.thens, key=lambda then: then.at_us):
-            if not 0 <= then.at_us - at_us < within_us:
+            if not 0 <= then.at_us - at_us < self._span_us:
                 continue
             first_us = self._led_to(one, memory, then.at_us)
             if first_us is None:
@@ -155,7 +180,7 @@ class Detector:
 
     def _led_to(self, one: Steps, memory: Memory, then_us: int) -> int | None:
         """Return the first of the events that led to another, None where they are too few; they lead to no other."""
-        within_us = duration_us(one.within)
+        within_us = self._span_us
         before = sorted([time for time in memory.times if 0 <= then_us - time < within_us])
         if len(before) < one.count:
             return None
@@ -163,16 +188,16 @@ class Detector:
         memory.times = [time for time in memory.times if time not in gone]
         return before[-one.count]
 
-    def _first_seen(self, one: FirstSeen, memory: Memory, value: Any, at_us: int) -> Alert | None:
-        is_new = not memory.times or at_us - memory.times[0] >= duration_us(one.forget)
+    def _first_seen(self, memory: Memory, value: Any, at_us: int) -> Alert | None:
+        is_new = not memory.times or at_us - memory.times[0] >= self._spans["forget"]
         memory.times = [max([at_us, *memory.times])]
-        learn_us = duration_us(one.learn)
+        learn_us = self._spans["learn"]
         if not is_new or (learn_us and at_us - self._begun_us() < learn_us):
             return None
         return self._say(memory, value, at_us, (at_us, at_us), 1)
 
     def _rate(self, one: Rate, memory: Memory, value: Any, at_us: int) -> Alert | None:
-        window_us = duration_us(one.window)
+        window_us = self._span_us
         start = at_us - at_us % window_us
         memory.times = [min([start, *memory.times])]
         count = memory.add_window(start, REMEMBERED * (one.before + 1))
@@ -239,18 +264,6 @@ def _moment(at_us: int) -> datetime:
 def _is_ahead(at_us: int, context: Context) -> bool:
     """Return whether the time of an earlier event was beyond its reading: it came from a clock that is wrong."""
     return context.watermark is not None and at_us > time_to_us(context.watermark) + AHEAD_US
-
-
-def _ttl_us(rule: Rule) -> int:
-    spans = [rule.quiet_us, FORGET_US_MIN]
-    match rule.detection:
-        case Threshold() | Steps() | Absence() as one:
-            spans.append(2 * duration_us(one.within))
-        case FirstSeen() as one:
-            spans.append(duration_us(one.forget))
-        case Rate() as one:
-            spans.append((one.before + 2) * duration_us(one.window))
-    return max(spans)
 
 
 def _plain(value: Any) -> Any:

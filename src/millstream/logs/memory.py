@@ -51,10 +51,14 @@ class Memory(msgspec.Struct, omit_defaults=True):
         """Return whether an alert was at or after the first time and before the other."""
         return any(first_us <= told_us < past_us for told_us in self.told)
 
+    def is_quiet(self, at_us: int, quiet_us: int) -> bool:
+        """Return whether an alert was at the same moment, or less than `quiet_us` before or after."""
+        quiet_us = max(quiet_us, 1)
+        return bool(self.told) and self.was_told(at_us - quiet_us + 1, at_us + quiet_us)
+
     def tell(self, at_us: int, quiet_us: int) -> bool:
         """Note an alert, and return True; unless one was less than `quiet_us` before or after."""
-        quiet_us = max(quiet_us, 1)
-        if self.was_told(at_us - quiet_us + 1, at_us + quiet_us):
+        if self.is_quiet(at_us, quiet_us):
             return False
         self.told.append(at_us)
         del self.told[:-TOLD_MAX]
@@ -109,7 +113,10 @@ def run_of_times(times: Sequence[int], at_us: int, count: int, within_us: int) -
     """
     if len(times) < count:
         return None
-    near = sorted([time for time in times if -within_us < time - at_us < within_us])
+    near = [time for time in times if -within_us < time - at_us < within_us]
+    if len(near) < count:
+        return None
+    near.sort()
     for first, last in zip(near, near[count - 1 :], strict=False):
         if first <= at_us <= last and last - first < within_us:
             return first, last
@@ -126,9 +133,10 @@ def run_of_values(
     Args:
         values: In any order.
     """
-    if len(values) < count:
+    near = [entry for entry in values if -within_us < entry[0] - at_us < within_us]
+    if len(near) < count or len({value for _, value in near}) < count:
         return None
-    near = sorted([entry for entry in values if -within_us < entry[0] - at_us < within_us])
+    near.sort()
     end = 0
     seen: dict[str, int] = {}
     for first_us, value in near:
