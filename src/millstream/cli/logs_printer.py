@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Mapping
@@ -24,19 +25,46 @@ WAIT_S: Final = 0.5
 """Of one wait for news, which end it at once."""
 
 
+JOURNAL_NOTE: Final = (
+    "standard output is the systemd journal, where what is shown would be read again: nothing is shown; "
+    "events and alerts are in the log, and go to the outputs"
+)
+
+
+def is_journal(descriptor: int, environment: Mapping[str, str]) -> bool:
+    """Return whether what is printed goes to the systemd journal: read from there, it would be printed again, for ever.
+
+    Source: systemd.exec(5), JOURNAL_STREAM.
+    """
+    status = os.fstat(descriptor)
+    return environment.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
+
+
 class Printer:
     """Prints what is new in the two topics."""
 
     def __init__(
-        self, logs: LogsApplication, since: datetime, shown: pl.Expr, *, from_now: bool = False, as_json: bool
+        self,
+        logs: LogsApplication,
+        since: datetime,
+        shown: pl.Expr,
+        *,
+        from_now: bool = False,
+        as_json: bool,
+        silent: bool = False,
     ) -> None:
-        """Begin with what happened since a time; or with what is stored from now on."""
+        """Begin with what happened since a time; or with what is stored from now on.
+
+        Args:
+            silent: Print no events and no alerts; see `is_journal`.
+        """
         import polars as pl
 
         self._logs = logs
         self._since = pl.col("time") >= since
         self._shown = self._since & shown
         self._as_json = as_json
+        self._silent = silent
         self._color = not as_json and sys.stdout.isatty()
         # What happened since then was appended since then: the years before are not looked through.
         self._events = logs.events.end_offsets()[0] if from_now else logs.events.offsets_at(since)[0]
@@ -49,6 +77,8 @@ class Printer:
         from millstream.logs.alert import alert_of
         from millstream.logs.in_time import in_order_of_time
 
+        if self._silent:
+            return
         end = self._logs.alerts.end_offsets()[0]
         for row in in_order_of_time(self._logs.alerts, self._alerts, end, self._since):
             if stop.is_set():
@@ -66,6 +96,8 @@ class Printer:
 
     def print_events(self) -> None:
         """Print the events that came since, as they came."""
+        if self._silent:
+            return
         end = self._logs.events.end_offsets()[0]
         while self._events < end:
             upto = min(end, self._events + READ_RECORDS)
@@ -80,6 +112,8 @@ class Printer:
         """Print the alerts that came since, as they came."""
         from millstream.logs.alert import alert_of
 
+        if self._silent:
+            return
         end = self._logs.alerts.end_offsets()[0]
         if self._alerts < end:
             for row in self._logs.alerts.frame(self._alerts, end).filter(self._since).collect().iter_rows(named=True):
@@ -103,7 +137,7 @@ class Printer:
         Args:
             follows: Whether it goes on.
         """
-        if self._printed or not (self._looked_at or follows):
+        if self._silent or self._printed or not (self._looked_at or follows):
             return
         there = f"none of {self._looked_at:,} events is shown here; --all and --since show more"
         said = [there] if self._looked_at else []

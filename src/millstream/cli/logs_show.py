@@ -64,7 +64,7 @@ def show(
 ) -> int:
     """Do all of it, until Ctrl-C or until there is nothing more; return the exit code."""
     from millstream.app import App
-    from millstream.cli.logs_printer import Printer
+    from millstream.cli.logs_printer import JOURNAL_NOTE, Printer, is_journal
     from millstream.cli.logs_telling import Teller
     from millstream.log.seals.key import key_from
     from millstream.log.seals.seal import seals_of
@@ -87,8 +87,10 @@ def show(
             steps=steps,
             retention=config.retention,
         )
-        printer = Printer(logs, since, shown, from_now=piped, as_json=json)
+        silent = is_journal(1, os.environ)
+        printer = Printer(logs, since, shown, from_now=piped, as_json=json, silent=silent)
         teller = Teller()
+        teller.note([JOURNAL_NOTE] * silent)
         teller.note(config.unusable)
         if follow:
             _follow(logs, printer, teller, sources, ends=piped)
