@@ -36,8 +36,18 @@ def test_rows_are_those_of_a_sorted_list(
             topic.append(Tick(BEGIN + timedelta(seconds=second), text))
         start = data.draw(st.integers(0, len(ticks)))
         wanted = pl.col("time") != BEGIN
+        looked: list[int] = []
         found = in_order_of_time(
-            topic, start, len(ticks), wanted, run_records=run_records, runs_max=runs_max, read_records=3
+            topic,
+            start,
+            len(ticks),
+            wanted,
+            run_records=run_records,
+            runs_max=runs_max,
+            read_records=3,
+            looked=looked.append,
         )
         said = [((row["time"] - BEGIN).seconds, row["_offset"], row["text"]) for row in found]
     assert said == sorted((second, n, text) for n, (second, text) in enumerate(ticks) if n >= start and second)
+    assert looked == sorted(looked)
+    assert looked[-1:] == [len(ticks)][: len(ticks) - start]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import heapq
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -41,6 +41,7 @@ def in_order_of_time(
     run_records: int = RUN_RECORDS,
     runs_max: int = RUNS_MAX,
     read_records: int = READ_RECORDS,
+    looked: Callable[[int], None] = lambda offset: None,
 ) -> Iterator[Row]:
     """Yield the rows of some records, by their field `time`, and those of one time in the order of the log.
 
@@ -52,12 +53,13 @@ def in_order_of_time(
         run_records: Sorted in memory.
         runs_max: Files merged together.
         read_records: Looked at together.
+        looked: Called now and then before the first row, with the offset behind what was looked at.
     """
     with tempfile.TemporaryDirectory(prefix="millstream-") as folder:
         files: list[Path] = []
         made = 0
         in_hand: pl.DataFrame | None = None
-        for run in _runs(topic, start, end, wanted, run_records, read_records):
+        for run in _runs(topic, start, end, wanted, run_records, read_records, looked):
             if in_hand is not None:
                 made += 1
                 files.append(_written(_rows(in_hand), Path(folder, str(made))))
@@ -70,14 +72,22 @@ def in_order_of_time(
 
 
 def _runs(
-    topic: Topic[Any], start: int, end: int, wanted: pl.Expr, run_records: int, read_records: int
+    topic: Topic[Any],
+    start: int,
+    end: int,
+    wanted: pl.Expr,
+    run_records: int,
+    read_records: int,
+    looked: Callable[[int], None],
 ) -> Iterator[pl.DataFrame]:
     """Yield all wanted records, some at a time, those sorted."""
     import polars as pl
 
     parts: list[pl.DataFrame] = []
     for begin in range(start, end, read_records):
-        found = topic.frame(begin, min(end, begin + read_records)).filter(wanted).collect()
+        upto = min(end, begin + read_records)
+        found = topic.frame(begin, upto).filter(wanted).collect()
+        looked(upto)
         parts += [] if found.is_empty() else [found]
         if sum(part.height for part in parts) >= run_records:
             yield pl.concat(parts).sort("time", "_offset")
