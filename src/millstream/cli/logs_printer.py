@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 READ_RECORDS: Final = 5000
 WAIT_S: Final = 0.5
 """Of one wait for news, which end it at once."""
-
 
 JOURNAL_NOTE: Final = (
     "standard output is the systemd journal, where what is shown would be read again: nothing is shown; "
@@ -86,13 +85,33 @@ class Printer:
             self._print_alert(alert_of(row))
         self._alerts = end
         end = self._logs.events.end_offsets()[0]
-        for row in in_order_of_time(self._logs.events, self._events, end, self._shown):
+        for row in self._sorted_events(end):
             if stop.is_set():
                 return
             self._print_event(row)
         self._looked_at += end - self._events
         self._events = end
         sys.stdout.flush()
+
+    def _sorted_events(self, end: int) -> Iterator[Row]:
+        """Yield the events to show, in the order of time; tell how far that is where it takes long."""
+        from millstream.cli.progress import progress
+        from millstream.logs.in_time import in_order_of_time
+
+        start = self._events
+        with progress("sorting") as advance:
+            rows = in_order_of_time(
+                self._logs.events,
+                start,
+                end,
+                self._shown,
+                looked=lambda offset: advance(offset - start, end - start, ""),
+            )
+            # Before the first row all is looked at; behind it the rows themselves show that it moves.
+            first = next(rows, None)
+        if first is not None:
+            yield first
+            yield from rows
 
     def print_events(self) -> None:
         """Print the events that came since, as they came."""
