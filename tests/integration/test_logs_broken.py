@@ -107,3 +107,23 @@ def test_a_line_that_a_parser_fails_on_is_kept_and_holds_up_no_other(tmp_path: P
         assert messages(app) == lines
         assert len(follower.notes) == 2
         assert all("odd.log is kept as it is" in note for note in follower.notes)
+
+
+def test_small_readings_of_many_files_are_stored_together(tmp_path: Path) -> None:
+    count = 700
+    for n in range(count):
+        (tmp_path / f"{n}.log").write_text(f"first {n}\n")
+    with App(tmp_path / "log.db", durability="relaxed") as app:
+        topic = app.topic("logs", LogEvent, time="time")
+        for word in ("first", "next"):
+            source = FileSource([str(tmp_path / "*.log")], follow=False)
+            with follow_system(app, "logs", sources=[source]) as follower:
+                follower.join()
+            assert follower.records == count
+            # What is stored together has one time of append.
+            appended = {record.append_time for record in topic.read(0, records_max=3 * count)}
+            assert len(appended) <= 4
+            for n in range(count):
+                with (tmp_path / f"{n}.log").open("a") as file:
+                    file.write(f"{word} {n}\n")
+        assert sorted(messages(app)) == sorted(f"first {n}" for n in range(count) for _ in range(2))

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Final
 
 from millstream.clock import Clock
-from millstream.sources.line_split import split
+from millstream.sources.line_split import READ_LINES_MAX, split
 from millstream.sources.log_file import FilePosition, is_missing, open_log_file
 from millstream.sources.multiline import Multiline
 from millstream.sources.patterns import FilePattern, is_pattern, without_generations
 from millstream.sources.rotation import generations
-from millstream.sources.source import Note, Reading
-from millstream.sources.tail import FileTail
+from millstream.sources.source import Line, Note, Reading
+from millstream.sources.tail import READ_BYTES, FileTail
 
 OPEN_MAX: Final = 200
 """Files that are kept open: of more than this many, those that are read to their end are closed until they change."""
@@ -57,6 +57,8 @@ class FollowedFiles:
         """Files that a pattern means and that another tail still reads: it was renamed under its eyes."""
         self._looked_at: dict[FilePattern, Sequence[Path]] = {}
         """What each search found last; the same list where nothing changed."""
+        self._opened: set[Path] = set()
+        """As of the last look at each."""
         self._gone_since_us: dict[Path, int] = {}
         self._further: dict[bytes, bytes | None] = {}
         """What is to be stored with the next lines."""
@@ -118,21 +120,34 @@ class FollowedFiles:
                 yield reading
 
     def round(self, changed: set[Path] | None, *, final: bool = False) -> Iterator[Reading]:
-        """Yield one piece of each of some files, or of all."""
+        """Yield one piece of each of some files, or of all; small ones together, as storing takes a while."""
+        lines: list[Line] = []
+        positions: dict[bytes, bytes | None] = {}
+        size = 0
         for path, tail in list(self._tails.items()):
             if changed is not None and path not in changed:
                 continue
             before = tail.position
             reading = tail.read(final=final)
             self._further |= self._left(tail, before)
+            self._close_some(path, tail)
             if reading is None:
-                self._close_some(tail)
                 continue
-            further = self._further
-            if reading.lines:  # the positions of one without lines may not be stored
-                self._further = {}
-            yield Reading(reading.lines, {**further, **reading.positions}) if further else reading
-            self._close_some(tail)
+            more = sum(len(line.data) for line in reading.lines)
+            if lines and (len(lines) + len(reading.lines) > READ_LINES_MAX or size + more > READ_BYTES):
+                yield self._reading(lines, positions)
+                lines, positions, size = [], {}, 0
+            lines += reading.lines
+            positions |= reading.positions
+            size += more
+        if positions:
+            yield self._reading(lines, positions)
+
+    def _reading(self, lines: Sequence[Line], positions: Mapping[bytes, bytes | None]) -> Reading:
+        further = self._further
+        if lines:  # the positions of one without lines may not be stored
+            self._further = {}
+        return Reading(lines, {**further, **positions})
 
     def close(self) -> None:
         for tail in self._tails.values():
@@ -200,9 +215,10 @@ class FollowedFiles:
                 self._add(path, None)
         return left
 
-    def _close_some(self, tail: FileTail) -> None:
-        if len(self._tails) > OPEN_MAX and sum(one.open for one in self._tails.values()) > OPEN_MAX:
-            tail.sleep()
+    def _close_some(self, path: Path, tail: FileTail) -> None:
+        self._opened.add(path) if tail.open else self._opened.discard(path)
+        if len(self._opened) > OPEN_MAX and tail.sleep():
+            self._opened.discard(path)
 
     def _forget(self) -> None:
         now_us = self._clock.monotonic_us()

@@ -13,7 +13,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from itertools import groupby
 from operator import attrgetter
 from types import TracebackType
@@ -328,9 +327,10 @@ class SystemFollower:
         by_origin: dict[str, list[bytes]] = {}
         for line in reading.lines:
             by_origin.setdefault(line.origin, []).append(line.data)
-        return pl.concat([_columns(parsers[origin], lines, now) for origin, lines in by_origin.items()])
-
-
-def _columns(parser: LogEventParser, lines: list[bytes], now: datetime) -> pl.DataFrame:
-    # Columns take milliseconds to begin with: a few lines are faster one by one.
-    return parser.columns(lines, now=now) if len(lines) >= FEW_LINES else event_columns(parser.events(lines, now=now))
+        # Columns take milliseconds to begin with: of an origin with a few lines these are faster one by one.
+        few = [origin for origin, lines in by_origin.items() if len(lines) < FEW_LINES]
+        frames = [
+            parsers[origin].columns(lines, now=now) for origin, lines in by_origin.items() if len(lines) >= FEW_LINES
+        ]
+        events = [event for origin in few for event in parsers[origin].events(by_origin[origin], now=now)]
+        return pl.concat([event_columns(events), *frames] if events else frames)

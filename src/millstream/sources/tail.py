@@ -198,6 +198,8 @@ class FileTail:
         """Open the file to read on; False when there is none that may be read (yet)."""
         if self._position is None:
             return self._open_first()
+        if self._open_untouched(self._position):
+            return True
         for _ in range(_TRIES):
             if self._open_on(self._position):
                 return self._file is not None
@@ -212,6 +214,20 @@ class FileTail:
         compressed = self._lines_first is None or file.is_compressed
         self._begin(file, 0 if compressed else last_lines(file, self._lines_first or 0))
         return True
+
+    def _open_untouched(self, position: FilePosition) -> bool:
+        """Open the file of a position where it is still at its path: most are, and no directory needs to be listed."""
+        there = _status_of(self.path)
+        if self._left or not position.offset or there is None or there[0] != position.inode:
+            return False
+        file = open_log_file(self.path, self._note)
+        if file is None:
+            return False
+        if file.status.st_ino == position.inode and position.begins(file) and file.reaches(position.offset):
+            self._begin(file, position.offset)
+            return True
+        file.close()
+        return False
 
     def _open_on(self, position: FilePosition) -> bool:
         """Open the file of a position, or the next where that is read to its end; False when names changed meanwhile.
