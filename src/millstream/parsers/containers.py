@@ -22,9 +22,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from millstream.parsers.event_parser import EventParser, ReadLine, event_columns
+from millstream.parsers.event_parser import EventParser, ReadLine, event_schema, said_columns
 from millstream.parsers.json_lines import json_reader
-from millstream.parsers.log_event import LogEvent
 from millstream.parsers.pattern import Pattern
 from millstream.parsers.syslog import level_column, level_of
 from millstream.parsers.texts import columns_of
@@ -150,7 +149,7 @@ class ContainerParser(EventParser):
         raw, raw_bytes = columns_of(lines)
         found = _plain(raw)
         odd = found["time"].is_null().arg_true()
-        said = [self._read(text, now) or {"message": text.strip()} for text in raw.gather(odd)]
+        said = [self._said(text, now) for text in raw.gather(odd)]
         times = found["time"]
         if len(odd):
             times = times.scatter(odd, pl.Series([one.get("time") for one in said], dtype=times.dtype))
@@ -161,8 +160,7 @@ class ContainerParser(EventParser):
         columns = self._frame(found.with_columns(times, raw, raw_bytes))
         if not len(odd):
             return columns
-        events = [LogEvent(**{**one, "time": now, "source": ""}) for one in said]
-        apart = event_columns(events).drop("time", "source", "raw", "raw_bytes", "format")
+        apart = said_columns(said, {"time": times.gather(odd)}).drop("source", "raw", "raw_bytes", "format")
         return columns.with_columns(columns[name].scatter(odd, apart[name]) for name in apart.columns)
 
     def _frame(self, found: pl.DataFrame) -> pl.DataFrame:
@@ -178,7 +176,7 @@ class ContainerParser(EventParser):
             "fields": pl.concat_str(pl.lit('{"stream":"'), "stream", end),
             "format": pl.lit(self.format),
         }
-        schema = event_columns([]).schema
+        schema = event_schema()
         return found.select(said.get(name, pl.lit(None)).cast(kind).alias(name) for name, kind in schema.items())
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from millstream.parsers.log_event import LogEvent
 from millstream.parsers.system_event import text_of
+from millstream.parsers.texts import columns_of
 
 if TYPE_CHECKING:
     import polars as pl
@@ -59,7 +60,13 @@ class EventParser:
 
     def columns(self, lines: Sequence[bytes], *, now: datetime) -> pl.DataFrame:
         """Return the same as columns."""
-        return event_columns(self.events(lines, now=now))
+        import polars as pl
+
+        raw, raw_bytes = columns_of(lines)
+        said = [self._said(text, now) for text in raw]
+        time = pl.Series([self._time(one, now) for one in said], dtype=event_schema()["time"])
+        frame = said_columns(said, {"time": time, "raw": raw, "raw_bytes": raw_bytes})
+        return frame.with_columns(source=pl.lit(self._source), format=pl.lit(self.format))
 
     def fits(self, line: bytes, *, now: datetime) -> bool:
         """Return whether a line is of this format."""
@@ -67,19 +74,41 @@ class EventParser:
 
     def _event(self, line: bytes, now: datetime) -> LogEvent:
         text, exact = text_of(line)
-        said = self._read(text, now)
-        fields: dict[str, Any] = {"message": text.strip()} if said is None else dict(said)
-        time: datetime | None = fields.pop("time", None)
+        said = self._said(text, now)
+        own = {"time": self._time(said, now), "source": self._source, "raw": text, "raw_bytes": exact}
+        return LogEvent(**{**said, **own, "format": self.format})
+
+    def _said(self, text: str, now: datetime) -> Mapping[str, Any]:
+        return self._read(text, now) or {"message": text.strip()}
+
+    def _time(self, said: Mapping[str, Any], now: datetime) -> datetime:
+        """Return the time of the next line."""
+        time: datetime | None = said.get("time")
         if time is not None:
             self._time_before = time
-        return LogEvent(
-            time=time or self._time_before or now.astimezone(UTC),
-            source=self._source,
-            raw=text,
-            raw_bytes=exact,
-            format=self.format,
-            **fields,
-        )
+        return time or self._time_before or now.astimezone(UTC)
+
+
+def said_columns(said: Sequence[Mapping[str, Any]], own: Mapping[str, pl.Series]) -> pl.DataFrame:
+    """Return what lines say as the columns of their topic.
+
+    Args:
+        said: The fields of an event, by name.
+        own: Columns that count instead.
+    """
+    import msgspec
+    import polars as pl
+
+    columns: dict[str, Any] = dict(own)
+    for name in {name for one in said for name in one} - own.keys():
+        columns[name] = [one.get(name) for one in said]
+    if "fields" in columns:
+        fields = columns["fields"]
+        columns["fields"] = [None if value is None else msgspec.json.encode(value).decode() for value in fields]
+    kinds = event_schema()
+    frame = pl.DataFrame(columns, schema_overrides={name: kinds[name] for name in columns}, strict=True)
+    missing = [pl.lit(None, kind).alias(name) for name, kind in kinds.items() if name not in columns]
+    return frame.with_columns(missing).select(*kinds)
 
 
 def event_columns(events: Sequence[LogEvent]) -> pl.DataFrame:
@@ -87,13 +116,18 @@ def event_columns(events: Sequence[LogEvent]) -> pl.DataFrame:
     import msgspec
     import polars as pl
 
-    from millstream.log.schema import METADATA_COLUMNS
-    from millstream.log.storage import dtypes
-    from millstream.log.types import schema_of
-
-    kinds = {name: kind for name, kind in dtypes(schema_of(LogEvent)).items() if name not in METADATA_COLUMNS}
+    kinds = event_schema()
     columns = dict(zip(kinds, map(list, zip(*map(attrgetter(*kinds), events), strict=True)), strict=False))
     if not columns:
         return pl.DataFrame(schema=kinds)
     columns["fields"] = [None if value is None else msgspec.json.encode(value).decode() for value in columns["fields"]]
     return pl.DataFrame(columns, schema=kinds, strict=True)
+
+
+def event_schema() -> Mapping[str, pl.DataType]:
+    """Return the columns of a topic of events."""
+    from millstream.log.schema import METADATA_COLUMNS
+    from millstream.log.storage import dtypes
+    from millstream.log.types import schema_of
+
+    return {name: kind for name, kind in dtypes(schema_of(LogEvent)).items() if name not in METADATA_COLUMNS}
