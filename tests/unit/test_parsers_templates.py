@@ -27,6 +27,7 @@ LOGINS = [
         ("id 6ba7b810-9dad-11d1-80b4-00c04fd430c8, mac 00:1b:44:11:3a:b7", "id <*>, mac <*>"),
         ("open /var/log/app.log, not / nor a/b", "open <*>, not / nor a/b"),
         ('GET https://example.com/a?b=c "curl, or so"', "GET <*> <*>"),
+        ('198.51.100.7 "POST /v2/7 HTTP/1.1" 200', "<*> POST <*> <*>"),
         ("user=root ruser= tty=ssh", "user=<*> ruser=<*> tty=<*>"),
         ("at Sun Mar  1 10:00:00 2026 by ann@example.com", "at <*> <*> <*> by <*>"),
         ("12 bytes sent, 2048 bytes (2.00 KB) received after <1 sec", "<*> sent, <*> received after <*>"),

@@ -38,7 +38,11 @@ class Group:
 
     def covers(self, other: Group) -> bool:
         """Return whether each line of another template is of this one."""
-        return all(one in (ANY, two) for one, two in zip(self.words, other.words, strict=True))
+        return self.fits(other.words)
+
+    def fits(self, words: list[str]) -> bool:
+        """Return whether a line is of this template as it is."""
+        return all(one in (ANY, two) for one, two in zip(self.words, words, strict=True))
 
 
 def compared_words(words: list[str]) -> list[str | None]:
@@ -47,7 +51,7 @@ def compared_words(words: list[str]) -> list[str | None]:
     A parameter equals nothing, so that counting equal words counts only words: that is the innermost loop.
     """
     return [
-        None if word == ANY or (word.strip("()[],;.") in UNITS and before.endswith(ANY)) else word
+        None if word == ANY or (before.endswith(ANY) and word.strip("()[],;.") in UNITS) else word
         for before, word in zip(["", *words], words, strict=False)
     ]
 

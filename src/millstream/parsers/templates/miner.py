@@ -15,6 +15,7 @@ The same lines in the same batches give the same templates, on every machine.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from operator import eq
 from typing import TYPE_CHECKING, Final
@@ -97,11 +98,12 @@ class TemplateMiner:
         self._templates_max = templates_max
         self._shapes_max = shapes_max
         self._next_id = 1
-        self._groups: dict[int, Group] = {}
+        # An OrderedDict, as finding the first of a dict gets slow when many before it were removed.
+        self._groups: OrderedDict[int, Group] = OrderedDict()
         self._places: dict[tuple[int, str], Place] = {}
         self._first_words: dict[int, dict[str, None]] = {}
-        self._shapes: dict[str, int] = {}
-        self._aliases: dict[int, int] = {}
+        self._shapes: OrderedDict[str, int] = OrderedDict()
+        self._aliases: OrderedDict[int, int] = OrderedDict()
         """Ids of templates that became part of another, and its id."""
 
     def add(self, lines: Sequence[str] | pl.Series) -> pl.Series:
@@ -176,8 +178,8 @@ class TemplateMiner:
         miner = cls(similarity=similarity, templates_max=templates_max, shapes_max=shapes_max)
         miner._next_id = found.next_id
         miner._first_words = {length: dict.fromkeys(words) for length, words in found.first_words.items()}
-        miner._shapes = dict(found.shapes)
-        miner._aliases = dict(found.aliases)
+        miner._shapes = OrderedDict(found.shapes)
+        miner._aliases = OrderedDict(found.aliases)
         for number, first, words, count, many in found.groups:
             miner._groups[number] = Group(number, (len(words), first), words, count, many=many)
         for _, group in sorted(miner._groups.items()):
@@ -197,10 +199,10 @@ class TemplateMiner:
         if group is None:
             group = self._learn(shape.split()[:WORDS_MAX])
             if len(self._shapes) >= self._shapes_max:
-                del self._shapes[next(iter(self._shapes))]
+                self._shapes.popitem(last=False)
             self._shapes[shape] = group.id
         group.count += count
-        self._groups[group.id] = self._groups.pop(group.id)  # the last that is forgotten
+        self._groups.move_to_end(group.id)  # the last that is forgotten
         return group.id
 
     def _learn(self, words: list[str]) -> Group:
@@ -214,7 +216,7 @@ class TemplateMiner:
         candidates = there.near(compared, share) if there else []
         same = self._same(words, compared, candidates)
         if same:
-            if same[0].words != words:
+            if len(same) > 1 or not same[0].fits(words):
                 self._join(same, words, candidates)
             return same[0]
         group = Group(self._next_id, place, words)
@@ -233,13 +235,13 @@ class TemplateMiner:
         states: dict[int, list[Group]] = {}
         nearest = (0.0, 0)  # the share of words that the nearest of another state has, and where that is, negative
         for group in candidates:
-            equal = sum(map(eq, group.compared, compared))
+            equal = sum(map(eq, group.compared, words))
             # Of the places where one of them has a word, those where both have the same.
             either = group.constant if group.constant > constant else constant
             share = equal / either if either else 1.0
             if share < self._similarity and either - equal != 1:
                 continue
-            places = differences(group.compared, compared)
+            places = [] if equal == group.constant else differences(group.compared, compared)
             if any(in_capitals(group.words[place], words[place]) for place in places):
                 capitals.append(group)
             elif len(places) == 1 and is_state(group.words, words, places[0]):
@@ -271,7 +273,7 @@ class TemplateMiner:
             self._forget(group.id)
             self._aliases[group.id] = first.id
         while len(self._aliases) > self._templates_max:
-            del self._aliases[next(iter(self._aliases))]
+            self._aliases.popitem(last=False)
 
     def _place(self, words: list[str]) -> tuple[int, str]:
         """Return where templates of such lines are: at their length, and their first word unless it is a parameter."""
