@@ -1,4 +1,4 @@
-"""The systemd unit of docs/deploy.md is one that systemd takes."""
+"""The systemd units of the documentation are such as systemd takes."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-PAGE = (Path(__file__).parents[2] / "docs" / "deploy.md").read_text()
+DOCS = Path(__file__).parents[2] / "docs"
 
 
+@pytest.mark.parametrize("page", ["deploy", "logs-service"])
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
-def test_systemd_finds_nothing_in_the_unit(tmp_path: Path) -> None:
-    match = re.search(r"^```ini\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+def test_systemd_finds_nothing_in_the_unit(page: str, tmp_path: Path) -> None:
+    match = re.search(r"^```ini\n(.*?)^```$", (DOCS / f"{page}.md").read_text(), re.MULTILINE | re.DOTALL)
     assert match is not None
     # Only the program is another one: that of the page is not on this machine.
     text = re.sub(r"^ExecStart=\S+", "ExecStart=/bin/true", match[1], flags=re.MULTILINE)
