@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from tests.integration.tail_follower import Follower, add, rotate
 
+from millstream.sources import log_file
 from millstream.sources.line_split import LINE_BYTES_MAX, READ_LINES_MAX, split
 
 
@@ -71,11 +72,18 @@ def test_a_file_shorter_than_the_first_lines_is_read_whole(log: Path, count: int
     assert Follower(log, lines_first=count).look() == expected
 
 
-def test_the_first_lines_are_looked_for_in_the_last_megabyte_only(log: Path) -> None:
+@pytest.mark.parametrize("count", [0, 1, 10_485, 10_486, 10_487, 25_000, 29_999, 30_000, 40_000])
+def test_as_many_of_the_first_lines_are_read_as_are_asked_for(log: Path, count: int) -> None:
+    written = [b"%099d" % n for n in range(30_000)]
+    add(log, b"".join(line + b"\n" for line in written))
+    assert Follower(log, lines_first=count).look() == written[max(0, 30_000 - count) :]
+
+
+def test_the_first_lines_are_looked_for_so_far_back_only(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_file, "FIRST_BYTES_MAX", 1_500_050)
     add(log, (b"x" * 99 + b"\n") * 30_000)
     lines = Follower(log, lines_first=30_000).look()
-    assert 10_000 < len(lines) <= 10_486
-    assert set(lines) == {b"x" * 99}
+    assert (len(lines), set(lines)) == (15_000, {b"x" * 99})
 
 
 def test_a_file_that_appears_later_is_read_from_its_first_line(tmp_path: Path) -> None:

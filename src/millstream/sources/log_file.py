@@ -14,8 +14,10 @@ from millstream.errors import SettingsError
 from millstream.sources.compressed import HEAD_BYTES, MAGIC_BYTES, SUFFIXES, CompressedText, decompressor_of
 from millstream.sources.source import Note
 
-FIRST_BYTES_MAX: Final = 1024 * 1024
+FIRST_BYTES_MAX: Final = 1024**3
 """How far back the first lines are looked for."""
+_BLOCK_BYTES: Final = 1024 * 1024
+"""So much at once."""
 
 
 class LogFile:
@@ -171,16 +173,17 @@ def decode_position(data: bytes | None) -> FilePosition | None:
 
 def last_lines(file: LogFile, count: int) -> int:
     """Return the offset at which the last `count` lines begin, looking back `FIRST_BYTES_MAX` at most."""
-    size = file.look()[1]
+    end = size = file.look()[1]
     floor = max(0, size - FIRST_BYTES_MAX)
-    tail = file.read(size - floor, floor)
-    end = tail.rfind(b"\n")  # a last line without an end is one of the lines to come
-    for _ in range(count):
-        if end < 0:
-            break
-        end = tail.rfind(b"\n", 0, end)
-    if end >= 0:
-        return floor + end + 1
-    if floor == 0:
-        return 0
-    return floor + tail.find(b"\n") + 1  # not inside a line
+    ends = count + 1  # a last line without an end is one of the lines to come
+    while end > floor:
+        start = max(end - _BLOCK_BYTES, floor)
+        block = file.read(end - start, start)
+        found = block.count(b"\n")
+        if found >= ends:
+            place = len(block)
+            for _ in range(ends):
+                place = block.rfind(b"\n", 0, place)
+            return start + place + 1
+        ends, end = ends - found, start
+    return 0 if floor == 0 else floor + file.read(_BLOCK_BYTES, floor).find(b"\n") + 1  # not inside a line
