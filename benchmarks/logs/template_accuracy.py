@@ -26,7 +26,11 @@ WANTED: Final = 0.85
 DEVELOPMENT: Final = frozenset(
     {"Apache", "HDFS", "Hadoop", "Linux", "OpenSSH", "Proxifier", "Thunderbird", "Zookeeper"}
 )
-"""Every second set of the alphabet: masks and thresholds were chosen by looking at these; the others are held out."""
+"""Every second set of the alphabet: masks and thresholds were chosen by looking at these."""
+SEEN: Final = frozenset({"OpenStack", "Spark"})
+"""Sets of the other half whose results were looked at before a change; what is left is held out."""
+LINES: Final = 2_000
+"""Of a whole 2k set."""
 
 
 def measure(options: Options) -> Report:
@@ -37,7 +41,8 @@ def measure(options: Options) -> Report:
             "grouping accuracy": "share of lines whose template has exactly the lines of their label",
             "Millstream": "TemplateMiner as it is, all lines in one batch",
             "drain3": "as it is, without masks" if find_spec("drain3") else "not installed: pip install drain3",
-            "development": f"masks were chosen by {', '.join(sorted(DEVELOPMENT))}; the other sets are held out",
+            "development sets": f"masks and thresholds were chosen by {', '.join(sorted(DEVELOPMENT))}",
+            "seen sets": f"one result of each was looked at: {', '.join(sorted(SEEN))}; the other sets are held out",
         },
     )
     directory = os.environ.get(VARIABLE)
@@ -53,25 +58,33 @@ def _measure(report: Report, files: Sequence[Path]) -> None:
     ours: dict[str, float] = {}
     theirs: dict[str, float] = {}
     peer = find_spec("drain3")
+    total = 0
     for file in files:
         name = file.name.removesuffix(ENDING).removesuffix(".log").removesuffix("_2k")
         lines, labels = labelled(file)
+        total += len(lines)
         ours[name] = grouping_accuracy(TemplateMiner().add(lines).to_list(), labels)
         note = f"{len(lines):,} lines of {len(set(labels)):,} labels"
         if peer:
             theirs[name] = grouping_accuracy(_peer(lines), labels)
             note += f"; drain3 {theirs[name]:.3f}"
         report.add(name, [ours[name]], "", note=note)
+    whole = total >= LINES * len(files)
     halves = {
         "mean of the development sets": ours.keys() & DEVELOPMENT,
-        "mean of the held-out sets": ours.keys() - DEVELOPMENT,
+        "mean of the held-out sets": ours.keys() - DEVELOPMENT - SEEN,
         "mean of all sets": ours.keys(),
     }
     for what, names in halves.items():
         if names:
             note = f"drain3 {_mean(theirs, names):.3f}" if peer else ""
             row = report.add(what, [_mean(ours, names)], "", reach=f"{WANTED}", note=note)
-            row.reached = row.median >= WANTED
+            row.reached = row.median >= WANTED if whole else None
+    if not whole:
+        report.findings.append(
+            f"These are parts of the sets: {total:,} of {LINES * len(files):,} lines. Templates that are rare in the "
+            "whole sets are missing here, so whether the claim is reached is not said."
+        )
 
 
 def labelled(file: Path) -> tuple[list[str], list[str]]:

@@ -42,9 +42,20 @@ def test_labelled_set_is_read(tmp_path: Path) -> None:
 def test_sets_of_a_folder_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "Jobs_2k.log_structured.csv").write_text(SET)
     monkeypatch.setenv(template_accuracy.VARIABLE, str(tmp_path))
-    rows = {row.what: row for row in template_accuracy.measure(Options(tmp_path)).rows}
+    report = template_accuracy.measure(Options(tmp_path))
+    rows = {row.what: row for row in report.rows}
     assert rows["Jobs"].median == 1.0
-    assert rows["mean of the held-out sets"].reached
+    assert rows["mean of the held-out sets"].reached is None, "four lines are no whole set"
+    assert "4 of 2,000 lines" in report.findings[0]
+
+
+def test_claim_is_judged_on_whole_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = "".join(f"{number},job {number} took 3 ms,E1,\n" for number in range(2000))
+    (tmp_path / "Jobs_2k.log_structured.csv").write_text("LineId,Content,EventId,EventTemplate\n" + lines)
+    monkeypatch.setenv(template_accuracy.VARIABLE, str(tmp_path))
+    report = template_accuracy.measure(Options(tmp_path))
+    assert report.rows[-1].reached
+    assert not report.findings
 
 
 def test_without_sets_it_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
