@@ -36,7 +36,7 @@ kind = "rename"
 names = { "fields.referrer" = "fields.referer", "user" = "fields.who" }
 [[step]]
 kind = "remove"
-names = ["fields.version", "method"]
+names = ["fields.http_version", "method"]
 """
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -124,6 +125,7 @@ def event_columns(events: Sequence[LogEvent]) -> pl.DataFrame:
     return pl.DataFrame(columns, schema=kinds, strict=True)
 
 
+@lru_cache(maxsize=1)  # Asked for by every reading, and 1 ms to make.
 def event_schema() -> Mapping[str, pl.DataType]:
     """Return the columns of a topic of events."""
     from millstream.log.schema import METADATA_COLUMNS

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _Change = Callable[["pl.Series"], "pl.Series"]
 
+FEW: Final = 8
+"""Values that are looked at one by one: each question to Polars takes 50 us, each value 100."""
 DEPTH_MAX: Final = 100
 """Of JSON: what is deeper is replaced whole."""
 _KEYS_MAX: Final = 10_000
@@ -60,13 +62,14 @@ class Redactor(Step):
 
     def apply(self, frame: pl.DataFrame, *, now: datetime) -> pl.DataFrame:
         changed: list[pl.Series] = []
+        looks = frame.select(self._worth_a_look(name) for name in self._fields)
         for name in self._fields:
-            column = frame.get_column(name)
-            places = self._candidates(column, name)
-            if not places.len():
+            look = looks.get_column(name)
+            if not look.any():
                 continue
+            column, places = frame.get_column(name), look.arg_true()
             values = column.gather(places)
-            new = self._without(values, name)
+            new = self._without(values, name) if places.len() > FEW else self._without_few(values, name)
             differ = (new != values).arg_true()
             if not differ.len():
                 continue
@@ -85,16 +88,49 @@ class Redactor(Step):
         return values.clone().scatter(places, self._texts(values.gather(places))) if places.len() else values
 
     def _texts(self, values: pl.Series) -> pl.Series:
-        for pattern in self._patterns:
-            if not pattern.hint:
-                values = _series(values, [self._replaced(pattern, text) for text in values.to_list()])
-                continue
-            places = values.str.contains(pattern.looked_for).arg_true()
-            if places.len():
-                found = values.gather(places)
-                new = self._found(pattern, found)
-                values = new if places.len() == values.len() else values.clone().scatter(places, new)
+        patterns: Sequence[Pattern] = self._patterns
+        while patterns:
+            values, patterns = self._first(values, patterns)
         return values
+
+    def _first(self, values: pl.Series, patterns: Sequence[Pattern]) -> tuple[pl.Series, Sequence[Pattern]]:
+        """Return texts without what the first pattern finds that finds something, and the patterns after it.
+
+        What those look for may be there only then, or no longer: they are asked anew.
+        """
+        for place, (pattern, look) in enumerate(zip(patterns, _looks(values, patterns), strict=True), 1):
+            if not look.any():
+                continue
+            places = look.arg_true()
+            found = values.gather(places)
+            new = self._found(pattern, found)
+            if (new != found).any():
+                changed = new if places.len() == values.len() else values.clone().scatter(places, new)
+                return changed, patterns[place:]
+        return values, ()
+
+    def _text(self, text: str) -> str:
+        for pattern in self._patterns:
+            text = self._replaced(pattern, text)
+        return text
+
+    def _worth_a_look(self, name: str) -> pl.Expr:
+        """Return which values of a field may hold something."""
+        import polars as pl
+
+        column = pl.col(name)
+        if self._hint is None:
+            return column.is_not_null()
+        found = column.str.contains(self._hint)
+        if name in ("fields", "raw"):
+            # An escape may hide what the hint looks for.
+            found = found | (column.str.starts_with("{") & column.str.contains("\\", literal=True))
+        return found.fill_null(value=False)
+
+    def _without_few(self, values: pl.Series, name: str) -> pl.Series:
+        """Return what `_without` does: asking Polars takes longer than to look at a few."""
+        is_json = name in ("fields", "raw")
+        return _series(values, [self._said(text, _json(text) if is_json else None, self._text) for text in values])
 
     def _found(self, pattern: Pattern, values: pl.Series) -> pl.Series:
         """Return texts in which a pattern may find something without what it finds."""
@@ -107,16 +143,6 @@ class Redactor(Step):
         instead = "${1}" + self._replace(pattern.name, "").replace("$", "$$") + "${2}"
         is_ascii = ~values.str.contains(_NOT_ASCII)
         return _by_two(values, is_ascii, lambda texts: texts.str.replace_all(pattern.of_ascii, instead), by_python)
-
-    def _candidates(self, column: pl.Series, name: str) -> pl.Series:
-        """Return the places of the values that are worth a look."""
-        if self._hint is None:
-            return column.is_not_null().arg_true()
-        found = column.str.contains(self._hint)
-        if name in ("fields", "raw"):
-            # An escape may hide what the hint looks for.
-            found = found | (column.str.starts_with("{") & column.str.contains("\\", literal=True))
-        return found.fill_null(value=False).arg_true()
 
     def _without(self, values: pl.Series, name: str) -> pl.Series:
         """Return values of a field without what is found in them."""
@@ -151,14 +177,15 @@ class Redactor(Step):
                 self._value(value, collect, 0)
         new = self.texts(_series(values, leaves)).to_list()
         after = iter(new)
-        said: list[str] = []
-        for text, value in zip(texts, parsed, strict=True):
-            if value is None:
-                said.append(next(after))
-                continue
-            changed = self._value(value, lambda _: next(after), 0)
-            said.append(text if changed == value else msgspec.json.encode(changed).decode())
+        said = [self._said(text, value, lambda _: next(after)) for text, value in zip(texts, parsed, strict=True)]
         return _series(values, said)
+
+    def _said(self, text: str, value: Any, change: Callable[[str], str]) -> str:
+        """Return a text, and of JSON the text of its value, with each text changed."""
+        if value is None:
+            return change(text)
+        changed = self._value(value, change, 0)
+        return text if changed == value else msgspec.json.encode(changed).decode()
 
     def _value(self, value: Any, text: Callable[[str], str], depth: int) -> Any:
         """Return a value of JSON with its texts changed, asked for in their order."""
@@ -223,6 +250,15 @@ def _by_two(
         return others(values) if rest.len() else change(values)
     changed = values.clone().scatter(places, change(values.gather(places)))
     return changed.scatter(rest, others(values.gather(rest)))
+
+
+def _looks(values: pl.Series, patterns: Sequence[Pattern]) -> list[pl.Series]:
+    """Return, for each pattern, where it may find something."""
+    import polars as pl
+
+    column = pl.col(values.name)
+    asked = (column.str.contains(one.looked_for) if one.hint else column.is_not_null() for one in patterns)
+    return values.to_frame().select(one.alias(str(place)) for place, one in enumerate(asked)).get_columns()
 
 
 def _json(text: str) -> Any:
