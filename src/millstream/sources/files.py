@@ -18,7 +18,9 @@ from millstream.clock import Clock, SystemClock
 from millstream.durations import duration_us
 from millstream.parsers.event_parser import LogEventParser
 from millstream.parsers.log_lines import LogParser
+from millstream.records import time_from_us
 from millstream.sources.followed import FollowedFiles
+from millstream.sources.heads import head_of, tell_head
 from millstream.sources.last_change import LastChangeParser
 from millstream.sources.log_directory import LOG_DIRECTORY, PROGRAMS, program_of, system_files
 from millstream.sources.multiline import Multiline, multiline
@@ -88,7 +90,12 @@ class FileSource:
         return () if self._files is None else self._files.following()
 
     def parser(self, origin: str) -> LogEventParser:
-        chosen = LogParser(origin, program=program_of(origin)) if self._parser is None else self._parser(origin)
+        if self._parser is None:
+            return LastChangeParser(origin, LogParser(origin, program=program_of(origin)))
+        chosen = self._parser(origin)
+        begun_at = 0 if self._files is None else self._files.begun_at(Path(origin))
+        if begun_at:
+            tell_head(chosen, head_of(Path(origin), begun_at), now=time_from_us(self._clock.now_us()))
         return LastChangeParser(origin, chosen)
 
     def read(

@@ -110,6 +110,11 @@ class FollowedFiles:
     def following(self) -> Sequence[str]:
         return tuple(str(path) for path, tail in list(self._tails.items()) if tail.open or tail.asleep)
 
+    def begun_at(self, path: Path) -> int:
+        """Return the offset that a file was read from first; 0 where it is not read (yet)."""
+        tail = self._tails.get(path)
+        return 0 if tail is None else tail.begun_at or 0
+
     def rounds(self, changed: set[Path] | None, stop: threading.Event, *, final: bool = False) -> Iterator[Reading]:
         """Yield all there is, a piece of each file in turn, so that a large file does not hold up the others."""
         more = True

@@ -12,6 +12,7 @@ from millstream.parsers.event_parser import LogEventParser
 from millstream.parsers.formats import format_of, format_of_pattern
 from millstream.parsers.log_event import LogEvent
 from millstream.parsers.log_lines import LogParser
+from millstream.sources.heads import tell_head
 
 if TYPE_CHECKING:
     import polars as pl
@@ -57,6 +58,7 @@ class SampledParser:
         self._name = ""
         self._choose_at = 1
         self._parser: LogEventParser = LogParser(origin)
+        self._head: tuple[Sequence[bytes], datetime] | None = None
 
     @property
     def format(self) -> str:
@@ -72,6 +74,11 @@ class SampledParser:
         self._choose(lines)
         return self._parser.columns(lines, now=now)
 
+    def begin_with(self, head: Sequence[bytes], *, now: datetime) -> None:
+        """Choose by the first lines of the file, of which no events are made; see `heads.TakesHead`."""
+        self._head = head, now
+        self._choose(head)
+
     def _choose(self, lines: Sequence[bytes]) -> None:
         if self._choose_at > _SURE_LINES:
             return
@@ -86,3 +93,5 @@ class SampledParser:
         if name != self._name:
             self._name = name
             self._parser = parser_of(name)(self._origin)
+            if self._head is not None:
+                tell_head(self._parser, self._head[0], now=self._head[1])

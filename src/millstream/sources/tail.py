@@ -92,6 +92,8 @@ class FileTail:
         self._end_after_us = end_after_us
         self._lines_first = lines_first
         self._position = decode_position(position)
+        self.begun_at: int | None = None
+        """The first offset that was read from; None before."""
         self._file: LogFile | None = None
         self._seen = (0, 0)
         """Time of change and size at the last look."""
@@ -313,6 +315,7 @@ class FileTail:
         return True
 
     def _begin(self, file: LogFile, offset: int) -> None:
+        self.begun_at = offset if self.begun_at is None else self.begun_at
         self._file, self._left = file, False
         self._position = position_in(file, offset)
         self._seen = file.look()
