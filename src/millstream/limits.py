@@ -49,8 +49,8 @@ RESULT_BYTES_MAX: Final = 1024 * 1024
 file or topic whose name is the result."""
 
 STATE_MEMORY_BYTES: Final = 128 * 1024 * 1024
-"""About what one stateful step of a stream holds of its keys in memory; the others are read from the log when a record
-asks for them."""
+"""About what the stateful steps of a stream hold together of their keys in memory, each an equal part; the others are
+read from the log when a record asks for them."""
 
 READ_RECORDS_MAX: Final = 1_000_000
 """Upper bound of one read call."""

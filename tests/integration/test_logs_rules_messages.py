@@ -62,6 +62,13 @@ def test_message_has_fields_parts_of_fields_and_words_of_the_alert(kind: str, me
     assert said(message, kind, event(fields=FIELDS, pid=7)) == [wanted]
 
 
+@pytest.mark.parametrize("by", ["", 'by = ["source"]', 'by = ["time"]'])
+def test_message_has_the_fields_of_the_event_also_where_all_events_count_together(by: str) -> None:
+    assert said("{source} {raw} {message}", f'[rule.threshold]\ncount = 1\nwithin = "1m"\n{by}', event()) == [
+        "t line m"
+    ]
+
+
 def test_event_without_fields_has_a_question_mark_for_their_parts() -> None:
     assert said("{fields.x}", EACH, event()) == ["?"]
 

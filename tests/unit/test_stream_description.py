@@ -11,11 +11,14 @@ import pytest
 
 from millstream.app import App
 from millstream.errors import UsageError
+from millstream.limits import STATE_MEMORY_BYTES
 from millstream.log.topic import Topic
 from millstream.stream import Stream, count, sum_, table, tumbling
 from millstream.stream.description import describe
 from millstream.stream.graph import Graph
-from millstream.stream.plan import needs_of
+from millstream.stream.keyed.failing import Guard, OnError
+from millstream.stream.keyed.operator import StatefulOperator
+from millstream.stream.plan import needs_of, operators_of
 from millstream.stream.steps import Map
 
 
@@ -146,3 +149,15 @@ def test_the_state_of_a_window_depends_on_what_it_computes_and_not_on_lateness(c
 def test_no_more_columns_are_read_than_are_needed(clicks: Topic[Click], description: Any, columns: Any) -> None:
     graph = describe(description, "s", [clicks])
     assert needs_of(graph)[graph.nodes[0]] == columns
+
+
+@pytest.mark.parametrize("steps", [1, 4, 250])
+def test_steps_with_state_share_the_memory_that_one_may_have(clicks: Topic[Click], steps: int) -> None:
+    def many(s: Stream) -> None:
+        for number in range(steps):
+            s.stateful_map(lambda state, value: (state, None), init=int, by=["page"], name=f"step {number}").to("a")
+
+    operators = operators_of(describe(many, "many", [clicks]), Guard(OnError())).values()
+    held = [operator._state._bytes_max for operator in operators if isinstance(operator, StatefulOperator)]
+    assert len(held) == steps
+    assert STATE_MEMORY_BYTES - steps < sum(held) <= STATE_MEMORY_BYTES

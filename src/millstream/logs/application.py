@@ -153,7 +153,7 @@ class LogsApplication:
                 while reader.run_now(stop):
                     pass
             for sentence in hand_over(self._outputs, CATCH_UP):
-                follower.note(sentence)
+                follower.note(sentence, failed=True)
 
     def troubles(self) -> list[str]:
         """Return what rules and outputs could not do so far, a sentence each; they are tried again."""
@@ -210,8 +210,8 @@ def add_single(stream: Stream, rules: Sequence[Rule], alerts: Topic[Alert], *, b
     def alerts_of(value: Any) -> list[Alert]:
         return [detectors[int(place)].alert_of(value) for place in value.met.split()]
 
-    asked = stream.with_columns(met=pl.concat_str(met, ignore_nulls=True))
-    asked.filter(pl.col("met") != "").flat_map(alerts_of).to(alerts)
+    asked = stream.with_columns(met=pl.concat_str(met, ignore_nulls=True)).filter(pl.col("met") != "")
+    asked.select("met", *sorted(set().union(*(rule.used for rule in rules)))).flat_map(alerts_of).to(alerts)
 
 
 def wanted(rule: Rule) -> pl.Expr:
@@ -241,8 +241,10 @@ def add_rule(stream: Stream, rule: Rule, alerts: Topic[Alert], *, begun_us: Call
     by = [rule.columns[name] for name in rule.by]
     if not by:
         # One memory for all events: of a field that is the same for all of them.
-        stream, by = stream.with_columns(source=pl.lit("")), ["source"]
-    stream.stateful_map(
+        stream, by = stream.with_columns(all_of_them=pl.lit("")), ["all_of_them"]
+    # Only these become Python values, and only of the events that the rule is about.
+    kept = {*rule.used, *by, *(["is_then"] if isinstance(one, Steps) else [])}
+    stream.select(*sorted(kept)).stateful_map(
         detector.event,
         init=Memory,
         by=by,

@@ -64,6 +64,12 @@ class Message:
                 self._check(name, known)
                 _check_form(name, form or "", conversion)
 
+    @property
+    def columns(self) -> set[str]:
+        """Return the fields of an event that it is made of."""
+        names = {name for _, name, _, _ in self._pieces if name is not None and name in FIELDS}
+        return {*names, *(["fields"] if self._parts else [])}
+
     def _check(self, name: str, known: Collection[str] | None) -> None:
         if name in WORDS or name in (FIELDS if known is None else known) or (known is None and name in self._parts):
             return

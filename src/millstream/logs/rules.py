@@ -158,6 +158,12 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return {name: name if name in FIELDS else f"part_{place}" for place, name in enumerate(named)}
 
     @property
+    def used(self) -> set[str]:
+        """Return the columns of an event that it looks at once its condition is met."""
+        named: set[str] = set() if self.absence is not None else self.written().columns
+        return {"time", "raw", *self.columns.values(), *named}
+
+    @property
     def quiet_us(self) -> int:
         return duration_us(self.quiet)
 

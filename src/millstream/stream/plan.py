@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import Any, Final
 
 from millstream.errors import UsageError
 from millstream.stream.deduping import DedupeOperator, DedupeStep
 from millstream.stream.graph import Each, Graph, Node, Source, ToSink, ToTopic, is_stateful
 from millstream.stream.joining import AsOfOperator, AsOfStep, JoinOperator, JoinStep, TableOperator, TableStep
+from millstream.stream.keyed.entry import MEMORY, Memory
 from millstream.stream.keyed.failing import Guard
 from millstream.stream.keyed.operator import StatefulOperator
 from millstream.stream.keyed.step import StatefulStep
@@ -17,12 +18,16 @@ from millstream.stream.operators import OPERATORS, Operator
 from millstream.stream.steps import MapBatches
 from millstream.stream.windowing import WindowOperator, WindowStep
 
+_DUE_KEYS_MIN: Final = 1000
+"""Timers that a step holds in memory, however many steps there are: reading fewer at a time is slow."""
 
-def operator_of(step: Any, prefix: bytes, guard: Guard | None = None) -> Operator:
+
+def operator_of(step: Any, prefix: bytes, guard: Guard | None = None, memory: Memory = MEMORY) -> Operator:
     """Return what does the work of a step with state.
 
     Args:
         guard: Calls its functions; None: an error stops.
+        memory: What a step whose state is larger than memory may hold of it.
     """
     match step:
         case WindowStep():
@@ -36,7 +41,7 @@ def operator_of(step: Any, prefix: bytes, guard: Guard | None = None) -> Operato
         case DedupeStep():
             return DedupeOperator(step, prefix)
         case StatefulStep():
-            return StatefulOperator(step, prefix, guard)
+            return StatefulOperator(step, prefix, guard, memory)
     raise AssertionError(f"no operator does {step!r}")
 
 
@@ -48,6 +53,7 @@ def operators_of(graph: Graph, guard: Guard, *, shared: bool = False) -> dict[No
     """
     seen: dict[str, int] = {}
     operators: dict[Node, Operator] = {}
+    memory = _memory_of_each(sum(isinstance(node.step, StatefulStep) for node in graph.nodes))
     for node in graph.nodes:
         if not is_stateful(node.step):
             continue
@@ -56,12 +62,19 @@ def operators_of(graph: Graph, guard: Guard, *, shared: bool = False) -> dict[No
         if occurrence > 254:
             raise UsageError(f"stream {graph.name!r}: more than 255 equal steps: {node.step}")
         digest = hashlib.sha256(fingerprint.encode()).digest()[:8]
-        operator = operator_of(node.step, OPERATORS + digest + occurrence.to_bytes(1, "big"), guard)
+        operator = operator_of(node.step, OPERATORS + digest + occurrence.to_bytes(1, "big"), guard, memory)
         for port, source in enumerate(node.inputs):
             if source.schema is not None:
                 operator.bind(port, source.schema)
         operators[node] = operator
     return operators
+
+
+def _memory_of_each(steps: int) -> Memory:
+    """Return what each of some steps may hold, so that together they hold what one may."""
+    share = max(1, steps)
+    due_keys = max(_DUE_KEYS_MIN, MEMORY.due_keys // share)
+    return Memory(state_bytes=MEMORY.state_bytes // share, due_keys=due_keys, page_keys=min(MEMORY.page_keys, due_keys))
 
 
 def needs_of(graph: Graph) -> dict[Node, Needs]:
