@@ -55,3 +55,13 @@ class TestWebhook(SinkSuite):
 
     def seen(self, folder: Path) -> Sequence[Sold]:
         return [row for body in _BODIES.get(str(folder), []) for row in msgspec.json.decode(body, type=list[Sold])]
+
+
+class TestWebhookOfLines(SinkSuite):
+    def sink(self, folder: Path) -> Sink:
+        return sinks.webhook(f"http://127.0.0.1:{_SERVERS[0].server_address[1]}{folder}", rows=3, body="lines")
+
+    def seen(self, folder: Path) -> Sequence[Sold]:
+        bodies = _BODIES.get(str(folder), [])
+        assert all(body.endswith(b"}\n") for body in bodies)
+        return [msgspec.json.decode(line, type=Sold) for body in bodies for line in body.splitlines()]

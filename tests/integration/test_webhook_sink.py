@@ -228,3 +228,5 @@ def test_time_is_signed_with_the_body(app: App, receiver: Receiver) -> None:
 def test_signature_that_is_none_is_said() -> None:
     with pytest.raises(UsageError, match="'github', 'stripe'"):
         sinks.webhook("https://example.com/", secret="s", signature="md5")
+    with pytest.raises(UsageError, match="'array', 'lines'"):
+        sinks.webhook("https://example.com/", body="form")

@@ -89,9 +89,11 @@ class TableOutput(OutputTable, frozen=True, kw_only=True, tag="table"):
 
 
 class WebhookOutput(OutputTable, frozen=True, kw_only=True, tag="webhook"):
-    """Posts of JSON arrays: at least once."""
+    """Posts of JSON: at least once."""
 
     url: str
+    body: Literal["array", "lines"] = "array"
+    """An array of rows, or a line for each."""
     secret: str | None = None
     signature: Literal["github", "stripe"] = "github"
     headers: dict[str, str] = {}
@@ -106,6 +108,7 @@ class WebhookOutput(OutputTable, frozen=True, kw_only=True, tag="webhook"):
             headers=self.headers,
             rows=self.rows,
             timeout=self.timeout,
+            body=self.body,
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
@@ -22,6 +22,9 @@ TIMEOUT: Final = "30s"
 
 SIGNATURES: Final = ("github", "stripe")
 
+BODIES: Final = {"array": "application/json", "lines": "application/x-ndjson"}
+"""How a body has its rows -> its type."""
+
 
 @dataclass(frozen=True)
 class WebhookSink(Sink):
@@ -34,6 +37,7 @@ class WebhookSink(Sink):
     timeout_s: float
     patience: Patience = PATIENCE
     signature: str = "github"
+    body: str = "array"
 
     @property
     def guarantee(self) -> Guarantee:
@@ -60,7 +64,7 @@ class _WebhookWriter(SinkWriter):
         start = self._at[1] if self._at is not None and self._at[0] is rows else 0
         for place in range(start, len(lines), self._sink.rows_max):
             self._at = (rows, place)
-            body = b"[" + b",".join(lines[place : place + self._sink.rows_max]) + b"]"
+            body = self._body(lines[place : place + self._sink.rows_max])
             self._posting.post(body, self._headers(body))
             self._number += 1
         self._at = None
@@ -68,9 +72,12 @@ class _WebhookWriter(SinkWriter):
     def close(self) -> None:
         self._posting.close()
 
+    def _body(self, lines: Sequence[bytes]) -> bytes:
+        return b"[" + b",".join(lines) + b"]" if self._sink.body == "array" else b"\n".join(lines) + b"\n"
+
     def _headers(self, body: bytes) -> dict[str, str]:
         key = f"{self._place.name}-{self._place.incarnation}-{self._place.turn}-{self._number}"
-        headers = {"Content-Type": "application/json", "User-Agent": "millstream", "Idempotency-Key": key}
+        headers = {"Content-Type": BODIES[self._sink.body], "User-Agent": "millstream", "Idempotency-Key": key}
         if self._sink.secret is not None:
             secret = self._sink.secret.encode()
             if self._sink.signature == "stripe":
@@ -91,11 +98,13 @@ def webhook(
     rows: int = ROWS_MAX,
     timeout: timedelta | str | float = TIMEOUT,
     patience: Patience = PATIENCE,
+    body: str = "array",
 ) -> WebhookSink:
     """Post rows to an address, before the offsets move: at least once.
 
-    The body is a JSON array of up to `rows` rows. `Idempotency-Key` is the same for each attempt at a body; after a
-    crash rows may come again in other bodies. With a secret, a header has the HMAC-SHA256 of the body.
+    The body is a JSON array of up to `rows` rows, or as many lines of JSON. `Idempotency-Key` is the same for each
+    attempt at a body; after a crash rows may come again in other bodies. With a secret, a header has the HMAC-SHA256
+    of the body.
 
     408, 425, 429 and 500 on are tried again, after `Retry-After` where the answer has it; any other answer stops the
     stream. Redirects are not followed.
@@ -106,17 +115,20 @@ def webhook(
             t=<seconds>,v1=<hex>`, of `<seconds>.<body>`, so that what is recorded cannot be sent again later.
         headers: Further ones, such as `Authorization`. In no message.
         timeout: For a whole answer.
+        body: `"array"`, or `"lines"`: a line of JSON for each row.
 
     Raises:
-        UsageError: The address is none of HTTP, or names a password; there is no such signature.
+        UsageError: The address is none of HTTP, or names a password; there is no such signature or body.
     """
     found = address_of(url, "webhook")
     if rows < 1:
         raise UsageError(f"webhook(rows={rows}): give 1 or more")
     if signature not in SIGNATURES:
         raise UsageError(f"webhook(signature={signature!r}): give one of {', '.join(map(repr, SIGNATURES))}")
+    if body not in BODIES:
+        raise UsageError(f"webhook(body={body!r}): give one of {', '.join(map(repr, BODIES))}")
     seconds = duration(timeout).total_seconds()
-    return WebhookSink(found, secret, tuple((headers or {}).items()), rows, seconds, patience, signature)
+    return WebhookSink(found, secret, tuple((headers or {}).items()), rows, seconds, patience, signature, body)
 
 
 def _lines(rows: Rows) -> list[bytes]:
