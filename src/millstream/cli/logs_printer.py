@@ -35,8 +35,11 @@ def is_journal(descriptor: int, environment: Mapping[str, str]) -> bool:
 
     Source: systemd.exec(5), JOURNAL_STREAM.
     """
+    stream = environment.get("JOURNAL_STREAM")
+    if not stream:
+        return False
     status = os.fstat(descriptor)
-    return environment.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
+    return stream == f"{status.st_dev}:{status.st_ino}"
 
 
 class Printer:
