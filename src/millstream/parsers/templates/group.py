@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import eq
 from typing import Final
 
 from millstream.parsers.templates.masks import ANY
@@ -12,13 +13,19 @@ UNITS: Final = frozenset(
     f"B kB {' '.join(f'{prefix}B {prefix}iB' for prefix in 'KMGT')} ns us µs ms s sec secs min".split()
 )
 """What a value is of, where the program chooses it by the size of the value: it is part of the parameter."""
+_MAY_BE_UNITS: Final = frozenset(
+    f"{before}{unit}{after}"
+    for unit in UNITS
+    for before in ("", "(", "[")
+    for after in ("", ",", ".", ";", ")", "]", "),", ").")
+)
 _MARKS: Final = "()[]{}<>'\",.;:!"
 
 
 class Group:
     """A template that is still learned."""
 
-    __slots__ = ("compared", "constant", "count", "id", "many", "place", "words")
+    __slots__ = ("_constants", "compared", "constant", "count", "id", "many", "place", "words")
 
     def __init__(
         self, number: int, place: tuple[int, str], words: list[str], count: int = 0, *, many: bool = False
@@ -33,6 +40,7 @@ class Group:
 
     def learn(self, words: list[str]) -> None:
         self.words = words
+        self._constants = [None if word == ANY else word for word in words]
         self.compared = compared_words(words)
         self.constant = len(words) - self.compared.count(None)
 
@@ -42,7 +50,8 @@ class Group:
 
     def fits(self, words: list[str]) -> bool:
         """Return whether a line is of this template as it is."""
-        return all(one in (ANY, two) for one, two in zip(self.words, words, strict=True))
+        same: int = sum(map(eq, self._constants, words))
+        return same == len(words) - self._constants.count(None)
 
 
 def compared_words(words: list[str]) -> list[str | None]:
@@ -51,7 +60,7 @@ def compared_words(words: list[str]) -> list[str | None]:
     A parameter equals nothing, so that counting equal words counts only words: that is the innermost loop.
     """
     return [
-        None if word == ANY or (before.endswith(ANY) and word.strip("()[],;.") in UNITS) else word
+        None if word == ANY or (word in _MAY_BE_UNITS and before.endswith(ANY)) else word
         for before, word in zip(["", *words], words, strict=False)
     ]
 
