@@ -50,3 +50,16 @@ def test_what_would_be_read_again_from_the_journal_is_not_shown(tmp_path: Path) 
     assert "journal" not in nothing
     stored = millstream("sql", "--data", "dTrue", "SELECT count(*) AS events FROM logs", folder=tmp_path)
     assert stored.stdout.split() == ["events", "1"]
+
+
+def test_standard_output_may_be_closed(tmp_path: Path) -> None:
+    (tmp_path / "auth.log").write_text(LINE)
+    (tmp_path / "c.toml").write_text(SOURCE)
+    command = [sys.executable, "-m", "millstream", "logs", "--config", "c.toml", "--no-follow", "--data", "d"]
+    for closed in (">&-", ">&- 2>&-"):
+        done = subprocess.run(
+            ["sh", "-c", f'exec "$@" {closed}', "sh", *command], cwd=tmp_path, timeout=120, check=False
+        )
+        assert done.returncode == 0
+    stored = millstream("sql", "--data", "d", "SELECT count(*) AS events FROM logs", folder=tmp_path)
+    assert stored.stdout.split() == ["events", "1"]

@@ -12,7 +12,14 @@ __all__ = ["main"]
 
 def main() -> None:
     """Run the command line of this process and exit with its code (see docs/command-line.md)."""
+    import os
     import sys
+
+    # Closed by whoever started us (`>&-`): Python has none then, and the next file that is opened would be it.
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for as long as the process
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - likewise
 
     from millstream.cli.application import run
 
