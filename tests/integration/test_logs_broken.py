@@ -12,6 +12,7 @@ import msgspec
 import polars as pl
 import pytest
 from tests.integration.test_logs import millstream, until
+from tests.integration.test_logs_outputs import receiving
 
 from millstream import App
 from millstream.errors import MillstreamError
@@ -127,3 +128,20 @@ def test_small_readings_of_many_files_are_stored_together(tmp_path: Path) -> Non
                 with (tmp_path / f"{n}.log").open("a") as file:
                     file.write(f"{word} {n}\n")
         assert sorted(messages(app)) == sorted(f"first {n}" for n in range(count) for _ in range(2))
+
+
+def test_an_output_that_did_not_take_all_is_an_exit_code(tmp_path: Path) -> None:
+    (tmp_path / "a.log").write_text("0001-01-01T00:00:00Z web app[1]: the zero of Go\n")
+    with receiving() as server:
+        server.status = 404
+        (tmp_path / "c.toml").write_text(
+            '[[output]]\nname = "beside"\nkind = "files"\nfolder = "beside"\n'
+            f'[[output]]\nname = "gone"\nkind = "webhook"\nurl = "{server.url}"\n'
+        )
+        done = millstream("logs", "--config", "c.toml", "--read", "a.log", *NO_FOLLOW, folder=tmp_path)
+    assert done.returncode == 1
+    assert shown(done.stdout) == ["the zero of Go"]
+    assert "output gone" in done.stderr
+    assert "answers 404" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(list((tmp_path / "beside").glob("*.ndjson"))) == 1

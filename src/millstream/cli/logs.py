@@ -219,7 +219,7 @@ def _since(text: str | None, *, everything: bool) -> datetime:
 
     if text is None:
         if everything:
-            return datetime.fromtimestamp(0, UTC)
+            return datetime.min.replace(tzinfo=UTC)
         text = SINCE
     place: object = None
     with suppress(UsageError):  # which speaks of another option

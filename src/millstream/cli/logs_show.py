@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from millstream.sources.source import Source
     from millstream.sources.system import SystemFollower
 
+EXIT_NOT_ALL: Final = 1
+"""Something was not read, or an output did not take what there is: a script that runs us wants to know."""
 DATA_FILE: Final = "millstream.db"
 QUIET_S: Final = 0.5
 """When no source had anything for so long, what was there at the start is read."""
@@ -100,6 +102,7 @@ def show(
             teller.note(follower.notes)
             printer.print_counts(follower.dropped, follower.routed)
             printer.print_unseen()
+            return EXIT_NOT_ALL if follower.failed else 0
     return 0
 
 

@@ -156,6 +156,7 @@ class SystemFollower:
         self._sources = tuple(sources)
         self._notes = list(notes)
         self._notes_lock = threading.Lock()
+        self._failed = False
         self._stop = threading.Event()
         self._writer = OnceWriter(topic, GROUP, sealer=sealer)
         self._threads = [
@@ -170,6 +171,11 @@ class SystemFollower:
         """What does not exist, may not be read or was lost, in sentences for a person; each once, in order."""
         with self._notes_lock:
             return tuple(self._notes)
+
+    @property
+    def failed(self) -> bool:
+        """Whether a note tells of something that was to be read, or handed on, and was not."""
+        return self._failed
 
     @property
     def following(self) -> tuple[str, ...]:
@@ -219,9 +225,14 @@ class SystemFollower:
     ) -> None:
         self.stop()
 
-    def note(self, sentence: str) -> None:
-        """Add a note, once."""
+    def note(self, sentence: str, *, failed: bool = False) -> None:
+        """Add a note, once.
+
+        Args:
+            failed: Of something that was to be read, or handed on, and was not.
+        """
         with self._notes_lock:
+            self._failed = self._failed or failed
             if sentence in self._notes or len(self._notes) >= NOTES_MAX:
                 return
             self._notes.append(sentence)
@@ -241,12 +252,14 @@ class SystemFollower:
                 self._writer.reload()
                 self.note("another process follows this machine into the same topic; each line is stored once")
             except MillstreamError as error:
-                self.note(f"the {source.name} cannot be stored: {error}")
+                self.note(f"the {source.name} cannot be stored: {error}", failed=not error.retryable)
                 if not error.retryable:
                     return
             except Exception:  # noqa: BLE001 - a defect in one source must not end the others unseen
                 _log.exception("following the %s failed", source.name)
-                self.note(f"the {source.name} is no longer followed, because of a defect; see the program's log")
+                self.note(
+                    f"the {source.name} is no longer followed, because of a defect; see the program's log", failed=True
+                )
                 return
             finally:
                 readings.close()
