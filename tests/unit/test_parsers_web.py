@@ -29,7 +29,8 @@ def test_a_request_is_an_event_with_its_fields() -> None:
         user="ann",
         raw=LINE.decode(),
         fields={
-            "status": 404, "http_method": "GET", "url": '/a"b', "http_version": "HTTP/1.1", "body_bytes": 5, "user_agent": "curl/8.5",
+            "status": 404, "http_method": "GET", "url": '/a"b', "http_version": "HTTP/1.1", "body_bytes": 5,
+            "user_agent": "curl/8.5",
         },
         format="web",
     )  # fmt: skip

@@ -10,7 +10,8 @@ General layout:
                 looks: when they are looked at
     tail        one text file: partial lines, rotation, truncation; log_file, compressed: what it reads;
                 rotation: which file was renamed to which; last_change: of an old file without years
-    sampled     the parser of a format that a user names, or `auto`; heads: what a file says of its lines in front of them
+    sampled     the parser of a format that a user names, or `auto`;
+                heads: what a file says of its lines in front of them
     line_split  bytes cut into lines; event_split, multiline: into events of several lines; traces: of which languages;
                 containers: the same, inside of a runtime's own lines
     process, stdin  what programs print; stream_lines: bytes of a pipe
