@@ -86,7 +86,10 @@ def test_template_that_became_general_takes_in_those_that_it_covers() -> None:
         "job alpha of the night run ended with failure after long work",
         "job beta of the night run ended with nothing after long work",
     ]
-    assert templates(lines)["count"].to_list() == [3]
+    miner = TemplateMiner()
+    assert [miner.add([line])[0] for line in lines] == [1, 2, 1]
+    assert [template.count for template in miner.templates()] == [3], "the oldest stays"
+    assert miner.template(2) == miner.template(1)
 
 
 def test_names_in_capitals_become_a_parameter_too() -> None:
@@ -188,3 +191,23 @@ def test_each_line_has_a_template_that_its_masked_words_fit(batches: list[list[s
         assert len(miner.templates()) <= 5
         assert TemplateMiner.restored(miner.state(), templates_max=5, shapes_max=3).state() == miner.state()
     assert sum(template.count for template in miner.templates()) <= total
+
+
+vocabulary = st.sampled_from(
+    ["job", "user", "is", "up", "down", "lost", "ann", "bob", "eve", "UP", "RUN", "7", "5 KB", "(x)", "a=b"]
+)
+
+
+@given(st.lists(st.lists(st.lists(vocabulary, min_size=1, max_size=5).map(" ".join), max_size=12), max_size=5))
+def test_each_line_fits_its_template_ever_after(batches: list[list[str]]) -> None:
+    miner = TemplateMiner()
+    told: list[tuple[int, str]] = []
+    for batch in batches:
+        told.extend(zip(miner.add(batch), mask(pl.Series(batch, dtype=pl.String)), strict=True))
+        miner = TemplateMiner.restored(miner.state())
+    for number, shape in told:
+        template = miner.template(number)
+        assert template is not None
+        assert all(one in ("<*>", other) for one, other in zip(template.text.split(), shape.split(), strict=True))
+    assert sum(template.count for template in miner.templates()) == len(told)
+    assert {template.id for template in miner.templates()} <= {number for number, _ in told}

@@ -44,10 +44,6 @@ class Group:
         self.compared = compared_words(words)
         self.constant = len(words) - self.compared.count(None)
 
-    def covers(self, other: Group) -> bool:
-        """Return whether each line of another template is of this one."""
-        return self.fits(other.words)
-
     def fits(self, words: list[str]) -> bool:
         """Return whether a line is of this template as it is."""
         same: int = sum(map(eq, self._constants, words))
@@ -63,6 +59,11 @@ def compared_words(words: list[str]) -> list[str | None]:
         None if word == ANY or (word in _MAY_BE_UNITS and before.endswith(ANY)) else word
         for before, word in zip(["", *words], words, strict=False)
     ]
+
+
+def covers(general: list[str], words: list[str]) -> bool:
+    """Return whether each line of the template of some words is of a more general one."""
+    return all(one in (ANY, two) for one, two in zip(general, words, strict=True))
 
 
 def differences(words: list[str | None], others: list[str | None]) -> list[int]:

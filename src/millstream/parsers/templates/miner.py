@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from millstream.errors import UsageError
-from millstream.parsers.templates.group import Group, compared_words, differences, in_capitals, is_state
+from millstream.parsers.templates.group import Group, compared_words, covers, differences, in_capitals, is_state
 from millstream.parsers.templates.masks import ANY, mask
 from millstream.parsers.templates.place import Place
 
@@ -216,9 +216,7 @@ class TemplateMiner:
         candidates = there.near(compared, share) if there else []
         same = self._same(words, compared, candidates)
         if same:
-            if len(same) > 1 or not same[0].fits(words):
-                self._join(same, words, candidates)
-            return same[0]
+            return same[0] if len(same) == 1 and same[0].fits(words) else self._join(same, words, candidates)
         group = Group(self._next_id, place, words)
         self._next_id += 1
         if len(self._groups) >= self._templates_max:
@@ -258,22 +256,23 @@ class TemplateMiner:
             return others
         return capitals if len(capitals) >= CAPITALS_MAX else []
 
-    def _join(self, same: list[Group], words: list[str], candidates: list[Group]) -> None:
-        """Make the first of some templates so general that a line and the others are of it."""
-        first, *others = same
+    def _join(self, same: list[Group], words: list[str], candidates: list[Group]) -> Group:
+        """Return the oldest of some templates, so general that a line and the others are of it."""
         general = words
         for group in same:
             general = [one if one == two else ANY for one, two in zip(general, group.words, strict=True)]
+        first, *others = sorted(
+            (group for group in candidates if covers(general, group.words)), key=lambda group: group.id
+        )
         self._places[first.place].learn(first, general)
-        first.many = first.many or bool(others)
-        numbers = {group.id for group in same}
-        others += [group for group in candidates if group.id not in numbers and first.covers(group)]
+        first.many = len(same) > 1 or any(group.many for group in (first, *others))
         for group in others:
             first.count += group.count
             self._forget(group.id)
             self._aliases[group.id] = first.id
         while len(self._aliases) > self._templates_max:
             self._aliases.popitem(last=False)
+        return first
 
     def _place(self, words: list[str]) -> tuple[int, str]:
         """Return where templates of such lines are: at their length, and their first word unless it is a parameter."""
