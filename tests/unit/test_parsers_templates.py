@@ -98,6 +98,12 @@ def test_names_in_capitals_become_a_parameter_too() -> None:
     assert found["template"].to_list() == ["machine <*> has joined the domain"]
 
 
+def test_lines_without_a_word_in_common_never_join() -> None:
+    words = [f"{one}{two}{one}" for one in "ABCDEFGHIJ" for two in "KLMNOPQRST"]
+    found = templates([*words[:100], *(word * 2 for word in words), *(f"{word} 7" for word in words)])
+    assert len(found) == 300
+
+
 def test_many_templates_at_one_place_are_found_by_their_words() -> None:
     lines = [f"the {one}{two} of {two}{one} was lost" for one in "abcdefghij" for two in "klmnopqrst"]
     lines = [line.replace("lost", " ".join(line[4:6] * 4)) for line in lines]

@@ -229,7 +229,7 @@ class TemplateMiner:
         constant = len(words) - compared.count(None)
         best: Group | None = None
         best_rank = (False, 0.0, -1)
-        capitals: list[Group] = []
+        capitals: dict[tuple[int, ...], list[Group]] = {}
         states: dict[int, list[Group]] = {}
         nearest = (0.0, 0)  # the share of words that the nearest of another state has, and where that is, negative
         for group in candidates:
@@ -237,11 +237,11 @@ class TemplateMiner:
             # Of the places where one of them has a word, those where both have the same.
             either = group.constant if group.constant > constant else constant
             share = equal / either if either else 1.0
-            if share < self._similarity and either - equal != 1:
+            if share < self._similarity and (not equal or either - equal != 1):
                 continue
             places = [] if equal == group.constant else differences(group.compared, compared)
             if any(in_capitals(group.words[place], words[place]) for place in places):
-                capitals.append(group)
+                capitals.setdefault(tuple(places), []).append(group)
             elif len(places) == 1 and is_state(group.words, words, places[0]):
                 states.setdefault(places[0], []).append(group)
                 nearest = max(nearest, (share, -places[0]))
@@ -254,7 +254,8 @@ class TemplateMiner:
         others = states.get(-nearest[1], [])
         if len(others) >= (STATES_MAX if nearest[0] >= self._similarity else SHORT_STATES_MAX):
             return others
-        return capitals if len(capitals) >= CAPITALS_MAX else []
+        others = max(capitals.values(), key=len, default=[])
+        return others if len(others) >= CAPITALS_MAX else []
 
     def _join(self, same: list[Group], words: list[str], candidates: list[Group]) -> Group:
         """Return the oldest of some templates, so general that a line and the others are of it."""
