@@ -73,3 +73,18 @@ def test_progress_away_from_a_terminal_is_a_line_now_and_then(
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err == "loading: 60%, 60 records\nloading: 80 records\n"
+
+
+def test_bar_on_a_terminal_is_drawn_only_where_it_takes_a_while(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    monkeypatch.setattr(progress.sys.stderr, "isatty", lambda: True)
+    with progress.progress("reading") as advance:
+        advance(1, 10, "1 event")
+    assert capsys.readouterr().err == ""
+    with progress.progress("reading") as advance:
+        now += 1
+        advance(5, 10, "5 events")
+    assert "reading" in capsys.readouterr().err

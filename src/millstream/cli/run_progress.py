@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from millstream.cli.output import count_text
-from millstream.cli.progress import LINES_EVERY_S
+from millstream.cli.progress import BAR_AFTER_S, LINES_EVERY_S
 from millstream.cli.queue_text import rate_text
 from millstream.errors import GroupNotFoundError, MillstreamError, TopicNotFoundError
 
@@ -105,6 +105,8 @@ def _tell(watch: _Watch) -> None:
 
 
 def _bars(watch: _Watch, ended: threading.Event) -> None:
+    if ended.wait(BAR_AFTER_S):
+        return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
 
