@@ -8,6 +8,8 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -96,6 +98,28 @@ def test_a_file_that_is_no_log_is_an_error_that_says_what_it_is(tmp_path: Path, 
     done = millstream("logs", "--read", "f", "--no-follow", folder=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert words in done.stderr
+
+
+def test_an_archive_is_named_as_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path / "auth.log", accepted(1))
+    for name, mode in (("a.tar", "w"), ("a.tar.gz", "w:gz")):
+        with tarfile.open(tmp_path / name, mode) as archive:
+            archive.add(tmp_path / "auth.log", "auth.log")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as zipped:
+        zipped.write(tmp_path / "auth.log", "auth.log")
+    for name in ("a.tar", "a.tar.gz", "a.zip"):
+        assert run(["logs", str(tmp_path / name), "--no-follow"]) == 2
+        assert f"{name} is an archive; unpack it, and give the folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "shift-jis", "gb18030", "cp1251", "utf-8-sig"])
+def test_text_in_any_encoding_of_bytes_is_text(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], encoding: str
+) -> None:
+    words = {"shift-jis": "ログイン成功", "gb18030": "登录成功", "cp1251": "вход выполнен"}.get(encoding, "größer")
+    (tmp_path / "a.log").write_bytes("".join(f"\x1b[32m{words}\x1b[0m {n}\r\n" for n in range(50)).encode(encoding))
+    assert run(["logs", str(tmp_path / "a.log"), "--no-follow", "--all", "--json"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 50
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")

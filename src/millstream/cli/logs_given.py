@@ -42,6 +42,9 @@ _RUN_OF_NUL: Final = re.compile(rb"\0{16,}")
 _SYSTEMD: Final = b"LPKSHHRH"
 _SQLITE: Final = b"SQLite format 3\0"
 _EVTX: Final = b"ElfFile\0"
+_ZIP: Final = b"PK\x03\x04"
+_TAR: Final = b"ustar"
+_TAR_AT: Final = 257
 _WIDE: Final = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -174,6 +177,8 @@ def _by_content(path: Path, head: bytes) -> Looked:
         if name.startswith(("wtmp", "lastlog")):
             return Looked(at, Reads.DATABASE)
         return Looked(at, problem="is a database of SQLite, and no log of lines")
+    if head.startswith(_ZIP) or head[_TAR_AT:].startswith(_TAR):
+        return Looked(at, problem="is an archive; unpack it, and give the folder")
     if head.startswith(_WIDE):
         how = f"iconv -f utf-16 -t utf-8 {path} | millstream logs --stdin"
         return Looked(at, problem=f"is UTF-16, and only UTF-8 is read: {how}")
