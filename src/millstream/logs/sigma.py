@@ -7,6 +7,7 @@ Source: github.com/SigmaHQ/sigma-specification 2.1: rules and correlations, read
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -74,6 +75,8 @@ class _Reader:
         self._collections: list[SigmaCollection] = []
         self._problems: list[str] = []
         self._names: set[str] = set()
+        self._parts: set[str] = set()
+        """Rules that correlations are about, by name or id."""
 
     def read(self, file: Path) -> None:
         import yaml
@@ -82,6 +85,7 @@ class _Reader:
 
         try:
             text = file.read_text(encoding="utf-8")
+            self._parts |= _parts_of_correlations(text)
             # Filters and correlations may be about rules of other files.
             found = SigmaCollection.from_yaml(
                 text,
@@ -107,6 +111,7 @@ class _Reader:
         merged = SigmaCollection.merge(self._collections, resolve_references=False)
         merged.rules = [rule for rule in merged.rules if self._refers_to_rules(rule, merged)]
         merged.resolve_rule_references()
+        self._silence_parts(merged)
         made: list[Rule] = []
         for rule in merged.get_output_rules():
             try:
@@ -137,6 +142,14 @@ class _Reader:
             self._problem(_called(rule), error)
             return False
         return True
+
+    def _silence_parts(self, merged: SigmaCollection) -> None:
+        """Keep the rules of correlations from speaking up at each event, also of correlations that cannot be used."""
+        from sigma.exceptions import SigmaError
+
+        for name in self._parts:
+            with contextlib.suppress(SigmaError):  # not there, which is a problem of the correlation
+                merged[name].disable_output()
 
     def _problem(self, what: str, error: Exception) -> None:
         sentence = " ".join(str(error).split())
@@ -200,17 +213,38 @@ class _Reader:
                 raise _Unusable(f"correlations of type {rule.type.name.lower()} are not supported")
 
 
+def _parts_of_correlations(text: str) -> set[str]:
+    """Return the rules that the correlations of a file are about, unless they say that these speak up themselves."""
+    import yaml
+
+    found: set[str] = set()
+    for document in yaml.safe_load_all(text) if "correlation" in text else ():
+        one = document.get("correlation") if isinstance(document, dict) else None
+        if isinstance(one, dict) and isinstance(one.get("rules"), list) and one.get("generate") is not True:
+            found |= {str(name) for name in one["rules"]}
+    return found
+
+
 def _condition(rule: SigmaRule) -> tuple[str, str]:
     """Return which events are of the rule's log source, and which of these it is about."""
-    from millstream.logs.sigma_backend import WhereBackend
-
     source: LogSource | None = log_source(rule.logsource.product, rule.logsource.service, rule.logsource.category)
     if source is None:
         raise _Unusable(f"the log source {_source_text(rule)} is not one that is read here")
-    where = WhereBackend(source).where(rule)
+    where = _where(rule, source)
     condition(source.where, what="its log source")
     condition(where, what="its condition")
     return source.where, where
+
+
+def _where(rule: SigmaRule, source: LogSource) -> str:
+    """Return which events of a log source a rule is about: those of which one record meets its condition."""
+    from millstream.logs.sigma_backend import WhereBackend
+
+    found = [WhereBackend(source).where(rule)]
+    for record in range(source.records):
+        one = msgspec.structs.replace(source, record=record)
+        found.append(f"fields.records[{record}].type IS NOT NULL AND ({WhereBackend(one).where(rule)})")
+    return found[0] if len(found) == 1 else " OR ".join(f"({where})" for where in found)
 
 
 def _whole(rule: Any) -> str:

@@ -100,9 +100,14 @@ class WhereBackend(TextQueryBackend):
 
     def convert_condition_field_eq_field(self, cond: Any, state: Any) -> str:
         other = expression_of(cond.value.field, self._source)
-        if cond.value.starts_with or cond.value.ends_with:
-            raise SigmaFeatureNotSupportedByBackendError("the start or end of another field is not compared here")
-        return _told(f"lower({self._field(cond)}) = lower({other})")
+        one, other = f"lower({self._field(cond)})", f"lower({other})"
+        if cond.value.starts_with and cond.value.ends_with:
+            raise SigmaFeatureNotSupportedByBackendError("whether a field contains another is not asked here")
+        if cond.value.starts_with:
+            return _told(f"STARTS_WITH({one}, {other})")
+        if cond.value.ends_with:
+            return _told(f"ENDS_WITH({one}, {other})")
+        return _told(f"{one} = {other}")
 
     def convert_condition_field_eq_val_null(self, cond: Any, state: Any) -> str:
         return f"{self._field(cond)} IS NULL"

@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from millstream.logs.sigma_windows import where_of
 from millstream.parsers.log_event import LogEvent
 
 _NUMBERS: Final = ("pid", "source_port")
@@ -23,6 +24,10 @@ class LogSource(msgspec.Struct, frozen=True):
     """Which events are of it."""
     fields: Mapping[str, str] = {}
     """Field of the rule -> expression; those left out are parts of `fields` of the same name."""
+    records: int = 0
+    """Of an event that was written as several records, so many of `fields.records` are looked at, each by itself."""
+    record: int | None = None
+    """The one of them that is looked at: all fields are its own."""
 
 
 _PROGRAMS: Final = {
@@ -33,6 +38,8 @@ _PROGRAMS: Final = {
     "clamav": ("clamd", "freshclam", "clamav"),
     "guacamole": ("guacd",),
 }
+_AUDIT_RECORDS: Final = 8
+"""After the first: arguments, folder, some paths, title."""
 _LINUX: Final = {"user": "user", "CommandLine": "command", "User": "user", "USER": "user"}
 _PROCESS: Final = {
     "CommandLine": "command",
@@ -53,23 +60,6 @@ _WINDOWS_PROCESS: Final = {
     "ParentImage": "COALESCE(fields.ParentImage, fields.ParentProcessName)",
     "CommandLine": "COALESCE(fields.CommandLine, command)",
     "User": "COALESCE(fields.User, user)",
-}
-_CHANNELS: Final = {
-    "security": "Security",
-    "system": "System",
-    "application": "Application",
-    "sysmon": "Microsoft-Windows-Sysmon/Operational",
-    "powershell": "Microsoft-Windows-PowerShell/Operational",
-    "powershell-classic": "Windows PowerShell",
-    "taskscheduler": "Microsoft-Windows-TaskScheduler/Operational",
-    "windefend": "Microsoft-Windows-Windows Defender/Operational",
-    "dns-server": "DNS Server",
-    "driver-framework": "Microsoft-Windows-DriverFrameworks-UserMode/Operational",
-    "ntlm": "Microsoft-Windows-NTLM/Operational",
-    "firewall-as": "Microsoft-Windows-Windows Firewall With Advanced Security/Firewall",
-    "bits-client": "Microsoft-Windows-Bits-Client/Operational",
-    "wmi": "Microsoft-Windows-WMI-Activity/Operational",
-    "terminalservices-localsessionmanager": "Microsoft-Windows-TerminalServices-LocalSessionManager/Operational",
 }
 _URL: Final = "COALESCE(field('cs-uri'), field('c-uri'), fields.url)"
 _AGENT: Final = "COALESCE(field('cs(User-Agent)'), field('cs-user-agent'), fields.user_agent)"
@@ -127,7 +117,7 @@ def _linux(service: str | None, category: str | None) -> LogSource | None:
     if service is None or service in ("syslog", "messages"):
         return LogSource("format IS NULL OR format NOT IN ('windows', 'w3c', 'web')", _LINUX)
     if service == "auditd":
-        return LogSource("format = 'audit'", {})
+        return LogSource("format = 'audit'", records=_AUDIT_RECORDS)
     if service == "auth":
         return LogSource("kind IN ('login', 'logout', 'privilege', 'account')", _LINUX)
     programs = _PROGRAMS.get(service)
@@ -137,20 +127,16 @@ def _linux(service: str | None, category: str | None) -> LogSource | None:
 
 
 def _windows(service: str | None, category: str | None) -> LogSource | None:
-    if category == "process_creation":
-        security = "fields.channel = 'Security' AND fields.event_id = '4688'"
-        sysmon = f"fields.channel = '{_CHANNELS['sysmon']}' AND fields.event_id = '1'"
-        return LogSource(f"({security}) OR ({sysmon})", _WINDOWS_PROCESS)
-    if category is not None:
+    where = where_of(service, category)
+    if where is None:
         return None
-    if service is None:
-        return LogSource("fields.event_id IS NOT NULL", _WINDOWS)
-    channel = _CHANNELS.get(service)
-    return None if channel is None else LogSource(f"fields.channel = '{channel}'", _WINDOWS)
+    return LogSource(where, _WINDOWS_PROCESS if category == "process_creation" else _WINDOWS)
 
 
 def expression_of(field: str, source: LogSource) -> str:
     """Return the expression, a text, that a field of a rule is; those of events are theirs by name."""
+    if source.record is not None:
+        return f'fields.records[{source.record}]."{field}"'
     known = source.fields.get(field)
     if known is None:
         known = field if field in _COLUMNS else f"field('{field}')"
