@@ -118,7 +118,7 @@ def test_modifiers(tmp_path: Path, selection: str, wanted: list[int]) -> None:
         ("a: {user: x}\ncondition: a | count() by user > 5", "correlations"),
         ("a: {user: x}\ncondition: near a", "Expected end of text"),
         ("a: {user|expand: '%admins%'}\ncondition: a", "placeholder"),
-        ("a: {user|utf16x: y}\ncondition: a", "utf16x"),
+        ("a: {user|utf16le: y}\ncondition: a", "utf16le"),
         ("a: {user|hour: 5}\ncondition: a", "parts of times"),
         ("a: {user|fieldref|contains: host}\ncondition: a", "contains another"),
     ],

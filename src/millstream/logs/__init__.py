@@ -12,7 +12,8 @@ General layout, in the order an event passes:
     ignore          whom a rule leaves alone
     detect          when each kind of rule speaks up: pure functions of state and event; memory: what it keeps
     alert           what a rule says; message: its sentence
-    sigma           [[sigma]]: public rules; sigma_backend: as conditions; sigma_fields: names of fields
+    sigma           [[sigma]]: public rules; sigma_backend: as conditions; sigma_fields: names of fields;
+                    sigma_windows: channels and events of Windows
     outputs         [[output]]: where events and alerts go; delivery: each a stream of its own
     check           runs the examples of a configuration
     reparse         stored lines, read again by newer parsers
