@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from tests.integration.test_logs import accepted, failed, millstream, until
+from tests.integration.test_sources_logins import record
 
 from millstream.cli.application import run
 
@@ -98,6 +99,20 @@ def test_a_file_that_is_no_log_is_an_error_that_says_what_it_is(tmp_path: Path, 
     done = millstream("logs", "--read", "f", "--no-follow", folder=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert words in done.stderr
+
+
+def test_login_records_beside_a_text_log_do_not_count_an_attempt_twice(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tried = record(6, 0, "ssh:notty", "eve", host=b"203.0.113.9")
+    for folder in ("both", "records"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "btmp").write_bytes(tried)
+    write(tmp_path / "both" / "auth.log", failed(1))
+    assert run(["logs", str(tmp_path), "--no-follow", "--json", "--where", "NOT success"]) == 0
+    events = [json.loads(line)["event"] for line in capsys.readouterr().out.splitlines() if "event" in line]
+    found = sorted(Path(event["source"]).relative_to(tmp_path).as_posix() for event in events)
+    assert found == ["both/auth.log", "records/btmp"]
 
 
 def test_an_archive_is_named_as_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

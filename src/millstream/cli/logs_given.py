@@ -45,6 +45,8 @@ _EVTX: Final = b"ElfFile\0"
 _ZIP: Final = b"PK\x03\x04"
 _TAR: Final = b"ustar"
 _TAR_AT: Final = 257
+_LOGIN_TEXTS: Final = ("auth.log", "secure")
+"""What text logs of logins are called: login records beside one do not decide, else each attempt would count twice."""
 _WIDE: Final = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -208,8 +210,21 @@ def _listeners(found: Sequence[Looked], format: str | None) -> tuple[Listener, .
         made.append(FilesListener(paths=of[Reads.LINES], lines_first=None, format=format or AUTO, end_after=END_AFTER))
     if Reads.EVTX in of:
         made.append(EvtxListener(paths=tuple(of[Reads.EVTX])))
-    logins = {kind: tuple(of.get(kind, ())) for kind in (Reads.WTMP, Reads.BTMP, Reads.DATABASE)}
-    if any(logins.values()):
-        wtmp, btmp, databases = logins.values()
-        made.append(LoginsListener(wtmp=wtmp, btmp=btmp, utmp="", databases=databases, records_first=RECORDS_MAX))
+    beside = {Path(path).parent for path in of.get(Reads.LINES, ()) if Path(path).name.startswith(_LOGIN_TEXTS)}
+    for decides in (True, False):
+        wtmp, btmp, databases = (
+            tuple(path for path in of.get(kind, ()) if (Path(path).parent not in beside) is decides)
+            for kind in (Reads.WTMP, Reads.BTMP, Reads.DATABASE)
+        )
+        if wtmp or btmp or databases:
+            made.append(
+                LoginsListener(
+                    wtmp=wtmp,
+                    btmp=btmp,
+                    utmp="",
+                    databases=databases,
+                    decides=decides,
+                    records_first=RECORDS_MAX,
+                )
+            )
     return tuple(made)
