@@ -25,6 +25,9 @@ FormatName: TypeAlias = Literal["ndjson", "csv", "parquet"]
 _LENGTH_BYTES: Final = 8
 """Before each staged block."""
 
+GROUP_ROWS: Final = 50_000
+"""Of a row group of Parquet: what is in memory while a file is written, and what a reader may pass over."""
+
 
 class Format(ABC):
     """How rows become a file."""
@@ -97,11 +100,15 @@ class Parquet(Format):
         return len(block).to_bytes(_LENGTH_BYTES, "big") + block
 
     def convert(self, staged: Path, ready: Path) -> None:
-        import polars as pl
+        from polars.io.plugins import register_io_source
 
-        frame = pl.concat(list(_blocks(staged)), rechunk=False)
+        def blocks(*_: object) -> Iterator[pl.DataFrame]:
+            yield from _blocks(staged)
+
+        # Text becomes many times larger than it is staged: never all of it at once.
+        rows = register_io_source(blocks, schema=next(_blocks(staged)).schema)
         with ready.open("wb") as file:
-            frame.write_parquet(file, compression="zstd")
+            rows.sink_parquet(file, compression="zstd", row_group_size=GROUP_ROWS, maintain_order=True)
             file.flush()
             os.fsync(file.fileno())
 
