@@ -13,12 +13,13 @@ A file with rules alone is one as well.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import msgspec
 
+from millstream.durations import duration
 from millstream.errors import UsageError
 from millstream.log.retention import Retention
 from millstream.logs.alert import Alert
@@ -39,6 +40,9 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 OUTPUTS_MAX: Final = 64
 """A thread each."""
+KEEP_MIN: Final = timedelta(hours=1)
+KEEP_BYTES_MIN: Final = 1_000_000
+"""Less is a mistake about the unit, and would delete what somebody wants to keep."""
 SOURCES_MAX: Final = 256
 """A thread each at least."""
 TAKEN: Final = ("rules", "system-follower", "logs", "alerts")
@@ -112,10 +116,14 @@ class LogsTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Return what is kept of events; None where it is not said.
 
         Raises:
-            UsageError: It is no time, or less than nothing.
+            UsageError: It is no time, or so little that somebody forgot the unit.
         """
         if self.keep is None and self.keep_bytes is None:
             return None
+        if self.keep is not None and duration(self.keep) < KEEP_MIN:
+            raise UsageError(f'keep is {self.keep!r}, less than an hour; give a time with its unit, such as "90d"')
+        if self.keep_bytes is not None and self.keep_bytes < KEEP_BYTES_MIN:
+            raise UsageError(f"keep_bytes is {self.keep_bytes}; give {KEEP_BYTES_MIN:_} or more")
         return Retention(age=self.keep, size_bytes=self.keep_bytes)
 
 
@@ -155,7 +163,7 @@ def parse_config(text: str, origin: str, environment: Mapping[str, str] | None =
     try:
         retention = about.retention()
     except UsageError as error:
-        raise UsageError(f"{origin}, [logs], keep: {error}") from error
+        raise UsageError(f"{origin}, [logs]: {error}") from error
     for name in found:
         if name not in TABLES:
             known = ", ".join(f"[[{table}]]" for table in TABLES)
