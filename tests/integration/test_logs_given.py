@@ -162,6 +162,7 @@ def test_a_file_with_a_hole_in_it_is_text(tmp_path: Path) -> None:
         (["check"], ["millstream logs check FILE"]),
         (["check", "gone.toml"], ["the configuration gone.toml cannot be read: No such file or directory"]),
         (["check", "auth.log"], ["auth.log is not in TOML"]),
+        (["auth.log", "--multiline", "cobol"], ["--multiline", "'cobol'", "traces"]),
         (["auth.log", "--format", "log"], ["--format: there is no format 'log'"]),
         (["auth.log", "--where", "user = root"], ["--where", "a text goes into single quotes: 'root'"]),
     ],
@@ -237,3 +238,15 @@ def test_windows_event_log_without_its_package_says_what_to_install(
     (tmp_path / "security").write_bytes(b"ElfFile\0" + bytes(4096))
     assert run(["logs", str(tmp_path / "security"), "--no-follow"]) == 2
     assert "security is a Windows event log: pip install 'millstream[evtx]' reads it" in capsys.readouterr().err
+
+
+def test_a_stack_trace_is_one_event_where_it_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trace = ["Traceback (most recent call last):", '  File "a.py", line 1, in <module>', "ValueError: no"]
+    write(tmp_path / "a.log", "2026-03-01 10:00:00,123 - a - ERROR - it broke", *trace)
+    counts = []
+    for options in ([], ["--multiline", "traces"]):
+        assert run(["logs", str(tmp_path / "a.log"), "--no-follow", "--all", "--json", *options]) == 0
+        counts.append(len(capsys.readouterr().out.splitlines()))
+    assert counts == [4, 1]
+    assert run(["logs", str(tmp_path / "a.log"), "--no-follow", "--multiline", "traces"]) == 0
+    assert capsys.readouterr().out.endswith(" a: it broke (+3 lines)\n")

@@ -100,6 +100,12 @@ def logs(
     format: Annotated[
         str | None, typer.Option("--format", metavar="FORMAT", help="Of --read, --stdin, reparse: what lines are.")
     ] = None,
+    multiline: Annotated[
+        str | None,
+        typer.Option(
+            "--multiline", metavar="PRESET", help="Of --read, --stdin: what lines are one event: traces, java, python."
+        ),
+    ] = None,
     pattern: Annotated[
         str | None, typer.Option("--pattern", metavar="PATTERN", help="Of reparse: all lines by a pattern.")
     ] = None,
@@ -150,7 +156,7 @@ def logs(
     if sealed:
         found = replace(found, sealed=True)
     if read or stdin:
-        found = _instead(found, read, format, stdin=stdin, follow=follow)
+        found = _instead(found, read, format, multiline, stdin=stdin, follow=follow)
 
     from millstream.logs.listeners import opened
 
@@ -196,20 +202,32 @@ def _place(data: Path | None) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _instead(config: Config, read: Sequence[str], format: str | None, *, stdin: bool, follow: bool) -> Config:
+@contextmanager
+def _named(option: str) -> Iterator[None]:
+    """Have what is wrong with an option be told with its name."""
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(f"{option}: {error}") from error
+
+
+def _instead(
+    config: Config, read: Sequence[str], format: str | None, multiline: str | None, *, stdin: bool, follow: bool
+) -> Config:
     """Return a configuration that reads some files, and what is piped in, instead of its own sources."""
     from millstream.cli.logs_given import given_files
     from millstream.logs.listeners import StdinListener
+    from millstream.sources.multiline import multiline as multiline_of
     from millstream.sources.sampled import AUTO, parser_of
 
-    try:
+    with _named("--format"):
         parser_of(format or AUTO)
-    except UsageError as error:
-        raise UsageError(f"--format: {error}") from error
-    listeners, notes = given_files(read, format, follow=follow) if read else ((), ())
+    with _named("--multiline"):
+        multiline_of(multiline)
+    listeners, notes = given_files(read, format, multiline, follow=follow) if read else ((), ())
     for note in notes:
         print(note, file=sys.stderr)
-    piped = (StdinListener(format=format or AUTO),) if stdin else ()
+    piped = (StdinListener(format=format or AUTO, multiline=multiline),) if stdin else ()
     return replace(config, sources=(*listeners, *piped))
 
 

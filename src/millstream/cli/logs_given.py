@@ -71,12 +71,13 @@ class Looked(msgspec.Struct, frozen=True):
 
 
 def given_files(
-    words: Sequence[str], format: str | None, *, follow: bool
+    words: Sequence[str], format: str | None, multiline: str | None = None, *, follow: bool
 ) -> tuple[tuple[Listener, ...], tuple[str, ...]]:
     """Return what reads the files of some words, and what is to be said of them.
 
     Args:
         format: What lines are; None: that is seen. With one, a file is text whatever it looks like.
+        multiline: What lines are one event: a preset; None: each is one.
         follow: Whether what is added to an empty file is waited for.
 
     Raises:
@@ -103,7 +104,7 @@ def given_files(
     usable = [one for one in looked if one.reads is not None and (follow or not one.is_empty)]
     if not usable:
         raise UsageError(f"nothing can be read: {'; '.join(notes)}" if notes else "nothing can be read")
-    return _listeners(usable, format), tuple(notes)
+    return _listeners(usable, format, multiline), tuple(notes)
 
 
 def _of_pattern(pattern: str, format: str | None) -> list[Looked]:
@@ -197,7 +198,7 @@ def _is_binary(head: bytes) -> bool:
     return sum(text.count(byte) for byte in _ODD) > ODD_SHARE * len(text)
 
 
-def _listeners(found: Sequence[Looked], format: str | None) -> tuple[Listener, ...]:
+def _listeners(found: Sequence[Looked], format: str | None, multiline: str | None) -> tuple[Listener, ...]:
     from millstream.logs.listeners import EvtxListener, FilesListener, LoginsListener
     from millstream.sources.sampled import AUTO
 
@@ -207,7 +208,15 @@ def _listeners(found: Sequence[Looked], format: str | None) -> tuple[Listener, .
             of[one.reads].append(one.path)
     made: list[Listener] = []
     if Reads.LINES in of:
-        made.append(FilesListener(paths=of[Reads.LINES], lines_first=None, format=format or AUTO, end_after=END_AFTER))
+        made.append(
+            FilesListener(
+                paths=of[Reads.LINES],
+                lines_first=None,
+                format=format or AUTO,
+                multiline=multiline,
+                end_after=END_AFTER,
+            )
+        )
     if Reads.EVTX in of:
         made.append(EvtxListener(paths=tuple(of[Reads.EVTX])))
     beside = {Path(path).parent for path in of.get(Reads.LINES, ()) if Path(path).name.startswith(_LOGIN_TEXTS)}

@@ -61,8 +61,8 @@ def sentence(event: LogEvent) -> str:
         case Kind.ACCOUNT if event.action:
             text = f"{whom}: {event.action.replace('_', ' ')}"
         case _:
-            name = event.program or event.source
-            text = f"{name}[{event.pid}]: {event.message}" if event.pid is not None else f"{name}: {event.message}"
+            name, message = event.program or event.source, _first_line(event.message)
+            text = f"{name}[{event.pid}]: {message}" if event.pid is not None else f"{name}: {message}"
     return _plain(text)
 
 
@@ -78,6 +78,13 @@ def _color(event: LogEvent) -> str:
 
 def _time(moment: datetime) -> str:
     return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def _first_line(message: str) -> str:
+    """Return the first line of a message, and how many more there are."""
+    first, _, rest = message.strip().partition("\n")
+    more = len(rest.splitlines())
+    return f"{first.rstrip()} (+{more} {'line' if more == 1 else 'lines'})" if more else first
 
 
 def _plain(text: str) -> str:
