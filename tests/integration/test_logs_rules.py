@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -208,3 +209,27 @@ def test_wrong_rule_says_what_is_wrong(change: str, words: list[str]) -> None:
 def test_unknown_field_to_count_is_named() -> None:
     with pytest.raises(UsageError, match=r"distinct: events have no field 'nobody'"):
         rules(DISTINCT.replace('distinct = "user"', 'distinct = "nobody"'))
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ('[rule.threshold]\ncount = 2\nwithin = "1m"\nby = ["user", "host", "user"]', "'user' is there twice"),
+        (
+            '[rule.threshold]\ncount = 2\nwithin = "1m"\nby = ["user"]\ndistinct = "user"',
+            "distinct: 'user' is the same",
+        ),
+        ("[rule.first_seen]\nby = []", "by: name the fields"),
+        ('[rule.rate]\nfactor = nan\nwindow = "1m"', "factor is more than 1"),
+        ('[rule.rate]\nfactor = inf\nwindow = "1m"', "factor is more than 1"),
+    ],
+)
+def test_rule_that_could_never_speak_up_is_refused(kind: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        rules(f"[[rule]]\nname = 'r'\nmessage = ''\n{kind}")
+
+
+def test_condition_that_cannot_make_a_number_of_a_text_does_not_stop_the_others() -> None:
+    text = EACH.replace("user = 'root'", "CAST(fields.status AS INT) >= 500")
+    events = [event(1, fields={"status": "-"}), event(2, fields={"status": "503"}), event(3)]
+    assert Counter(alert.rule for alert in alerts(text, *events)) == Counter({"second": 3, "first": 1})

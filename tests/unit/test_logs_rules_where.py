@@ -48,6 +48,10 @@ EVENT = LogEvent(
         ("in_network(source_ip, '10.1.3.0/24')", False),
         ("NOT in_network(source_ip, '192.168.0.0/16') AND user = 'ann'", True),
         ("in_network(fields.TargetUserName, '10.0.0.0/8')", False),
+        ("message <> 'Len' AND user <> 'Strict' AND user IN ('ann', 'Agg')", True),
+        ("CAST(fields.EventID AS INT) >= 4625", True),
+        ("EXTRACT(hour FROM time) = 0", True),
+        ("EXTRACT(dow FROM time) = 0", True),
     ],
 )
 def test_condition_sees_all_of_an_event(text: str, wanted: bool) -> None:
@@ -62,11 +66,25 @@ def test_condition_sees_all_of_an_event(text: str, wanted: bool) -> None:
         ("in_network(nothing, '10.0.0.0/8')", "nothing"),
         ("in_network(source_ip, '2001:db8:0:1::/64')", "write a regular expression"),
         ("fieldz.x = 'a'", "fieldz"),
+        ("count(*) > 3", "several events; count them with"),
+        ("max(pid) > 1", "several events"),
+        ("first(user) = user", "several events"),
+        ("sum(pid) OVER (PARTITION BY user) > 3", "several events"),
+        ("row_number() > 3", "several events"),
+        ("fields.a = 'x' AND count(*) > 3", "several events"),
+        ("DATE(message) IS NOT NULL", "is no condition"),
     ],
 )
 def test_wrong_condition_says_what_is_wrong(text: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         condition(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["CAST(user AS INT) > 5", "CAST(fields.TargetUserName AS DOUBLE) > 5", "user::INT > 5"]
+)
+def test_number_of_what_is_none_is_null_and_stops_nothing(text: str) -> None:
+    assert event_columns([EVENT]).select(condition(text).alias("found")).item() is None
 
 
 @given(st.ip_addresses(v=4), st.ip_addresses(v=4), st.integers(0, 32))

@@ -21,6 +21,7 @@ A rule has one of `each`, `threshold`, `sequence`, `first_seen`, `absence`, `rat
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -242,12 +243,24 @@ def _check(rule: Rule, what: str) -> None:
     distinct = [one.distinct] if isinstance(one, Threshold) and one.distinct is not None else []
     for name, field in (*(("by", field) for field in rule.by), *(("distinct", field) for field in distinct)):
         column_of(field, what=f"{what}, {name}")
+    _check_by(rule, distinct, what)
     count = getattr(one, "count", 1)
     if not 1 <= count <= COUNT_MAX:
         raise UsageError(f"{what}, count: {count} is not from 1 to {COUNT_MAX:,}")
-    if isinstance(one, Rate) and (one.factor <= 1 or not 1 <= one.before <= COUNT_MAX):
+    if isinstance(one, Rate) and (not 1 < one.factor < math.inf or not 1 <= one.before <= COUNT_MAX):
         raise UsageError(f"{what}: factor is more than 1, and before from 1 to {COUNT_MAX:,} windows")
     _check_message(rule, what)
+
+
+def _check_by(rule: Rule, distinct: Sequence[str], what: str) -> None:
+    if isinstance(rule.detection, FirstSeen) and not rule.by:
+        raise UsageError(f"{what}, by: name the fields whose values are new or not")
+    for place, field in enumerate(rule.by):
+        if field in rule.by[:place]:
+            raise UsageError(f"{what}, by: {field!r} is there twice")
+    for field in distinct:
+        if field in rule.by:
+            raise UsageError(f"{what}, distinct: {field!r} is the same in all events that count together, by `by`")
 
 
 def _check_each(rule: Rule, what: str) -> None:

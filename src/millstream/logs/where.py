@@ -62,7 +62,7 @@ def condition(text: str, *, what: str = "where", of: type[msgspec.Struct] = LogE
     root = next((name for name in _JSON if name in fields), _JSON[0])
     quoted = _TOKEN.sub(lambda token: _quoted(token, names, root), text)
     try:
-        found = _with_parts(pl.sql_expr(quoted))
+        found = _of_each_event(pl.sql_expr(quoted), text, what)
         used = found.meta.root_names()
         unknown = sorted(set(used) - set(fields))
         if unknown:
@@ -71,7 +71,7 @@ def condition(text: str, *, what: str = "where", of: type[msgspec.Struct] = LogE
                 f"{what}: {many} have no field {unknown[0]!r} in {text!r} (a text goes into single quotes: "
                 f"'{unknown[0]}'); they have {', '.join(fields)}"
             )
-        _empty(of).select(found.cast(pl.Boolean)).collect()
+        _odd_ones(of).select(found.cast(pl.Boolean)).collect()
     except pl.exceptions.PolarsError as error:
         reason = str(error).splitlines()[0]
         write = "SQL such as kind = 'login'"
@@ -135,34 +135,62 @@ def _quoted(token: re.Match[str], names: set[str], root: str) -> str:
     return f'"{token[0]}"' if token[0] in names else token[0]
 
 
-def _with_parts(expression: pl.Expr) -> pl.Expr:
-    """Return a condition in which the columns that stand for parts of a field are those parts."""
+def _of_each_event(expression: pl.Expr, text: str, what: str) -> pl.Expr:
+    """Return a condition that has an answer for each event by itself, and never an error.
+
+    Columns that stand for parts of a field become those parts. A number of what is none is null, not an error that
+    would stop all rules.
+
+    Raises:
+        UsageError: It is about several events: how many are looked at together is chance.
+    """
     import polars as pl
 
-    inner = [name for name in expression.meta.root_names() if _INNER in name]
-    if not inner:
-        return expression
+    tree = json.loads(expression.meta.serialize(format="json"))
+    if _counts(tree):
+        raise UsageError(
+            f"{what}: {text!r} is about several events; count them with [rule.threshold], or compare fields"
+        )
     parts: dict[str, Any] = {}
-    for name in inner:
-        within, _, path = name.partition(_INNER)
-        part = pl.col(within).str.json_path_match(f"${path}")
-        parts[name] = json.loads(part.meta.serialize(format="json"))
-    tree = _replaced(json.loads(expression.meta.serialize(format="json")), parts)
-    return pl.Expr.deserialize(io.StringIO(json.dumps(tree)), format="json")
+    for name in expression.meta.root_names():
+        within, inner, path = name.partition(_INNER)
+        if inner:
+            part = pl.col(within).str.json_path_match(f"${path}")
+            parts[name] = json.loads(part.meta.serialize(format="json"))
+    changed = _replaced(tree, parts)
+    return expression if changed == tree else pl.Expr.deserialize(io.StringIO(json.dumps(changed)), format="json")
+
+
+def _counts(tree: Any) -> bool:
+    """Return whether there is a sum, a count, a first or the like in an expression."""
+    if isinstance(tree, dict):
+        return any(
+            name in ("Agg", "Over", "Window") or (name != "Literal" and _counts(one)) for name, one in tree.items()
+        )
+    return any(map(_counts, tree)) if isinstance(tree, list) else tree == "Len"
 
 
 def _replaced(tree: Any, parts: Mapping[str, Any]) -> Any:
     if isinstance(tree, dict):
         if len(tree) == 1 and tree.get("Column") in parts:
             return parts[tree["Column"]]
-        return {name: _replaced(inner, parts) for name, inner in tree.items()}
+        if "Literal" in tree:
+            return tree
+        return {
+            name: "NonStrict" if (name, inner) == ("options", "Strict") else _replaced(inner, parts)
+            for name, inner in tree.items()
+        }
     return [_replaced(inner, parts) for inner in tree] if isinstance(tree, list) else tree
 
 
-def _empty(of: type[msgspec.Struct]) -> pl.LazyFrame:
+def _odd_ones(of: type[msgspec.Struct]) -> pl.LazyFrame:
+    """Return events without values and with odd ones: what fails of these would stop all rules some day."""
     import polars as pl
 
     from millstream.log.frames import frame_schema
     from millstream.log.types import schema_of
 
-    return pl.LazyFrame(schema=frame_schema(schema_of(of, time="time")))
+    schema = frame_schema(schema_of(of, time="time"))
+    odd = {name: "x'\n{" if dtype == pl.String else None for name, dtype in schema.items()}
+    numbers = {name: 0 if dtype.is_numeric() else None for name, dtype in schema.items()}
+    return pl.LazyFrame([odd, numbers], schema=schema)
