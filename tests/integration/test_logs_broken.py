@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -145,3 +147,18 @@ def test_an_output_that_did_not_take_all_is_an_exit_code(tmp_path: Path) -> None
     assert "answers 404" in done.stderr
     assert "Traceback" not in done.stderr
     assert len(list((tmp_path / "beside").glob("*.ndjson"))) == 1
+
+
+def test_ctrl_c_while_the_program_begins_says_nothing(tmp_path: Path) -> None:
+    program = (
+        "import sys\n"
+        "class Pressed:\n"
+        "    def find_spec(self, name, *rest):\n"
+        "        if name == 'millstream.cli.application':\n"
+        "            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Pressed())\n"
+        "from millstream.cli import main\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")

@@ -21,6 +21,9 @@ def main() -> None:
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - likewise
 
-    from millstream.cli.application import run
+    try:
+        from millstream.cli.application import run
 
-    sys.exit(run(sys.argv[1:]))
+        sys.exit(run(sys.argv[1:]))
+    except KeyboardInterrupt:  # while the first modules are imported, before anybody else can catch it
+        sys.exit(130)
