@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -162,3 +163,22 @@ def test_ctrl_c_while_the_program_begins_says_nothing(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_ctrl_c_ends_the_wait_for_a_receiver_that_does_not_answer(tmp_path: Path) -> None:
+    (tmp_path / "a.log").write_text("2026-03-01T10:00:00Z web app[1]: something\n")
+    with receiving() as server:
+        server.answers.clear()
+        (tmp_path / "c.toml").write_text(
+            f'[[output]]\nname = "slow"\nkind = "webhook"\nurl = "{server.url}"\ntimeout = "10m"\n'
+        )
+        command = [sys.executable, "-m", "millstream", "logs", "--config", "c.toml", "--read", "a.log", "--no-follow"]
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        try:
+            until(lambda: server.asked > 0, "the receiver was asked")
+            process.send_signal(signal.SIGINT)
+            assert process.wait(50) == 130
+        finally:
+            process.kill()
+            process.communicate()
+            server.answers.set()

@@ -60,11 +60,13 @@ def hand_over(readers: Sequence[StreamReader], within: str) -> list[str]:
     for thread in threads.values():
         thread.start()
     deadline = time.monotonic() + duration(within).total_seconds()
-    for name, thread in threads.items():
-        thread.join(max(0.0, deadline - time.monotonic()))
-        if thread.is_alive():
-            failed[name] = f"output {name} did not take all within {within}; it gets the rest at the next start"
-    stop.set()
+    try:
+        for name, thread in threads.items():
+            thread.join(max(0.0, deadline - time.monotonic()))
+            if thread.is_alive():
+                failed[name] = f"output {name} did not take all within {within}; it gets the rest at the next start"
+    finally:
+        stop.set()  # also where Ctrl-C ended the wait
     return [failed[name] for name in sorted(failed)]
 
 
