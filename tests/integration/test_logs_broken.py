@@ -182,3 +182,21 @@ def test_ctrl_c_ends_the_wait_for_a_receiver_that_does_not_answer(tmp_path: Path
             process.kill()
             process.communicate()
             server.answers.set()
+
+
+def test_a_file_that_two_sources_name_is_read_once(tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    path.write_text("first\n")
+    with App("memory://") as app:
+        sources = [FileSource([path], lines_first=None), FileSource([str(tmp_path / "*.log")], lines_first=None)]
+        with follow_system(app, "logs", sources=sources) as follower:
+            written = 1
+            # Both have read on when one of them was heard of twice.
+            while not any("is read by two sources" in note for note in follower.notes):
+                assert written < 500
+                with path.open("a") as file:
+                    file.write(f"line {written}\n")
+                written += 1
+                until(lambda written=written: follower.records >= written, "it was stored")  # type: ignore[misc]
+        assert sorted(set(messages(app))) == sorted(messages(app))
+        assert len(messages(app)) == written

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from operator import attrgetter
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -34,6 +35,7 @@ from millstream.sources.linux import linux_sources
 from millstream.sources.log_directory import LOG_DIRECTORY
 from millstream.sources.macos import MacosSource
 from millstream.sources.source import Line, Reading, Source
+from millstream.sources.tail import FileTail
 from millstream.sources.windows import WindowsSource
 from millstream.sources.writer import OnceWriter
 
@@ -157,6 +159,8 @@ class SystemFollower:
         self._notes = list(notes)
         self._notes_lock = threading.Lock()
         self._failed = False
+        self._owners: dict[bytes, Source] = {}
+        """Which source keeps the position of a key: the first that read there."""
         self._stop = threading.Event()
         self._writer = OnceWriter(topic, GROUP, sealer=sealer)
         self._threads = [
@@ -272,6 +276,7 @@ class SystemFollower:
 
         It would come first again at every start, and nothing behind it would ever be read.
         """
+        reading = self._owned(reading, source)
         try:
             self._store(self._parse(reading, source, parsers), reading.positions, epoch)
         except (ConflictError, ClosedError, StorageError):
@@ -283,6 +288,16 @@ class SystemFollower:
             if self._handling is not None:
                 self._handling.forget()
             self._store([self._event(line, parsers) for line in reading.lines], reading.positions, epoch)
+
+    def _owned(self, reading: Reading, source: Source) -> Reading:
+        """Return a reading without the files that another source reads too: each line is stored once."""
+        twice = {key for key in reading.positions if self._owners.setdefault(key, source) is not source}
+        if not twice:
+            return reading
+        lines = [line for line in reading.lines if FileTail.key_of(Path(line.origin)) not in twice]
+        for origin in {line.origin for line in reading.lines} - {line.origin for line in lines}:
+            self.note(f"{origin} is read by two sources; what the second of them reads of it is left out")
+        return Reading(lines, {key: value for key, value in reading.positions.items() if key not in twice})
 
     def _event(self, line: Line, parsers: Mapping[str, LogEventParser]) -> LogEvent:
         """Return the event of a line; where that cannot be made or stored, one that has the line for its message."""
