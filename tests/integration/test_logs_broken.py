@@ -8,9 +8,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 
+import apsw
 import msgspec
 import polars as pl
 import pytest
@@ -18,7 +20,8 @@ from tests.integration.test_logs import millstream, until
 from tests.integration.test_logs_outputs import receiving
 
 from millstream import App
-from millstream.errors import MillstreamError
+from millstream.engines.sqlite.driver import as_ours
+from millstream.errors import MillstreamError, StorageError
 from millstream.parsers.event_parser import EventParser, LogEventParser, event_columns
 from millstream.parsers.log_event import LogEvent
 from millstream.sources.files import FileSource
@@ -200,3 +203,12 @@ def test_a_file_that_two_sources_name_is_read_once(tmp_path: Path) -> None:
                 until(lambda written=written: follower.records >= written, "it was stored")  # type: ignore[misc]
         assert sorted(set(messages(app))) == sorted(messages(app))
         assert len(messages(app)) == written
+
+
+def test_a_log_that_is_removed_while_it_is_in_use_is_told_in_a_sentence(tmp_path: Path) -> None:
+    # A connection that is opened after that sees an empty file.
+    with pytest.raises(apsw.SQLError) as raised, closing(apsw.Connection(str(tmp_path / "log.db"))) as connection:
+        connection.execute("SELECT * FROM topic")
+    error = as_ours(raised.value, "log.db")
+    assert isinstance(error, StorageError)
+    assert str(error) == "log.db was removed, or replaced, while it was in use; start again"

@@ -83,6 +83,9 @@ def as_ours(error: Exception, path: str) -> StorageError | None:
             return StorageError(f"no memory left while using {path}")
         case apsw.SchemaChangeError():
             return StorageError(f"{path} was changed by another program: {error}")
+        case apsw.SQLError() if "no such table" in str(error):
+            # A connection that was opened later than the others sees the empty file that took its place.
+            return StorageError(f"{path} was removed, or replaced, while it was in use; start again")
         case OSError(errno=errno.ENOSPC | errno.EDQUOT):
             return StorageFullError(f"no room left beside {path}: free some space, then try again")
         case OSError(errno=errno.EACCES | errno.EPERM | errno.EROFS):
