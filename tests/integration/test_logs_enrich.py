@@ -375,6 +375,12 @@ def test_missing_or_wrong_database_is_named_at_the_start(tmp_path: Path) -> None
         assert all(word in str(error.value) for word in ("step 1 (geoip)", str(path), words))
 
 
+def test_missing_database_is_found_by_a_check_without_examples(tmp_path: Path) -> None:
+    config = parse_config(f"[[step]]\nkind = \"geoip\"\ndatabase = '{tmp_path / 'gone.mmdb'}'", "test.toml", {})
+    with pytest.raises(UsageError, match=r"step 1 \(geoip\): .*gone\.mmdb"):
+        check_config(config)
+
+
 @pytest.mark.parametrize(("kind", "package"), [("geoip", "maxminddb"), ("useragent", "ua_parser")])
 def test_missing_extra_says_how_to_install_it(
     kind: str, package: str, city: Path, monkeypatch: pytest.MonkeyPatch

@@ -12,8 +12,9 @@ import msgspec
 from msgspec.structs import asdict
 
 from millstream.cli.output import bytes_text, count_text, one_line, print_json, print_table
-from millstream.cli.shell import Shell
+from millstream.cli.shell import DATA_FILE, Shell
 from millstream.durations import duration_text
+from millstream.errors import StorageError
 
 if TYPE_CHECKING:
     from millstream.log.log import Log
@@ -49,6 +50,11 @@ def status(data: Path, *, as_json: bool) -> int:
     from millstream.logs.application import ALERTS, EVENTS
     from millstream.stream.info import StreamWatch
 
+    file = data / DATA_FILE
+    if not file.exists():
+        raise StorageError(
+            f"there is no log at {file}; `millstream logs` makes one (not of FILE alone), --data names another"
+        )
     with Shell(data=data).open() as log:
         names = log.topics()
         sources = _sources(log) if EVENTS in names else []

@@ -59,7 +59,12 @@ def check_examples(rules: Sequence[Rule]) -> list[Outcome]:
 
 
 def check_config(config: Config) -> list[ConfigOutcome]:
-    """Return what each example of a configuration leads to."""
+    """Return what each example of a configuration leads to.
+
+    Raises:
+        UsageError: A step cannot work, as its database is missing; also where there is no example.
+    """
+    _chain(config)
     return [_outcome(config, number, example) for number, example in enumerate(config.examples, 1)]
 
 
