@@ -19,7 +19,7 @@ from millstream import App
 from millstream.sources.files import FileSource
 from millstream.sources.system import follow_system
 
-FILE_BYTES: Final = 2_000_000_000
+FILE_BYTES: Final = 1_000_000_000
 LINE_BYTES: Final = 105
 """About, of what `write_sshd` writes."""
 LIMIT_MB: Final = 150
