@@ -8,47 +8,21 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 import pytest
+from tests.log_steps import apply, by, event, of
 
 from millstream.logs.check import check_config
 from millstream.logs.config import parse_config
 from millstream.logs.steps import dns_lookups
-from millstream.logs.steps.chain import Chain
 from millstream.logs.steps.dns import Dns
 from millstream.logs.steps.dns_lookups import Lookups, confirmed_name
-from millstream.logs.steps.step import Step
-from millstream.parsers.event_parser import event_columns
-from millstream.parsers.log_event import LogEvent, event_of
 from millstream.testing import FakeClock
 
-NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 LONG_US = 20_000_000
 """A wait that no test sees the end of, unless something hangs."""
-
-
-def event(message: str = "m", **fields: Any) -> LogEvent:
-    return LogEvent(**{"time": NOW, "source": "s", "message": message, "raw": message, **fields})
-
-
-def of(*addresses: str | None) -> list[LogEvent]:
-    return [event(source_ip=address) for address in addresses]
-
-
-def chain(*steps: str) -> Chain:
-    text = "\n".join(f"[[step]]\n{step}" for step in steps)
-    return Chain(parse_config(text, "test.toml", {}).steps, {})
-
-
-def apply(events: list[LogEvent], *steps: str) -> list[LogEvent]:
-    return chain(*steps).events(events, now=NOW)
-
-
-def by(step: Step, events: list[LogEvent]) -> list[LogEvent]:
-    return [event_of(row) for row in step.apply(event_columns(events), now=NOW).iter_rows(named=True)]
 
 
 class Resolver:

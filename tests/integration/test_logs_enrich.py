@@ -15,23 +15,21 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.log_steps import NOW, apply, by, chain, event, of
 from tests.mmdb_file import mmdb_file
 
 from millstream import UsageError
 from millstream.logs.check import check_config
 from millstream.logs.config import parse_config
-from millstream.logs.steps.chain import Chain
 from millstream.logs.steps.further import with_further
 from millstream.logs.steps.geoip import REFRESH_US, GeoIp
 from millstream.logs.steps.geoip_database import Database, place_of
-from millstream.logs.steps.step import Step
 from millstream.logs.where import condition
 from millstream.parsers.event_parser import event_columns
 from millstream.parsers.formats import FORMATS
 from millstream.parsers.log_event import LogEvent, event_of
 from millstream.testing import FakeClock
 
-NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 CHROME = (
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36"
 )
@@ -39,27 +37,6 @@ PHONE = (
     "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.5 "
     "Mobile/15E148 Safari/604.1"
 )
-
-
-def event(message: str = "m", **fields: Any) -> LogEvent:
-    return LogEvent(**{"time": NOW, "source": "s", "message": message, "raw": message, **fields})
-
-
-def of(*addresses: str | None) -> list[LogEvent]:
-    return [event(source_ip=address) for address in addresses]
-
-
-def chain(*steps: str) -> Chain:
-    text = "\n".join(f"[[step]]\n{step}" for step in steps)
-    return Chain(parse_config(text, "test.toml", {}).steps, {})
-
-
-def apply(events: list[LogEvent], *steps: str) -> list[LogEvent]:
-    return chain(*steps).events(events, now=NOW)
-
-
-def by(step: Step, events: list[LogEvent]) -> list[LogEvent]:
-    return [event_of(row) for row in step.apply(event_columns(events), now=NOW).iter_rows(named=True)]
 
 
 # Places of addresses

@@ -158,7 +158,7 @@ def test_a_file_with_a_hole_in_it_is_text(tmp_path: Path) -> None:
         (["gone.log"], ["gone.log: there is no such file"]),
         (["*.gone"], ["*.gone: no file is named so"]),
         (["reparse", "x.log"], ["x.log", "--data DIR"]),
-        (["nothing/"], ["--read nothing: there is no file in the folder"]),
+        (["nothing/"], ["nothing: there is no file in the folder"]),
         (["check"], ["millstream logs check FILE"]),
         (["check", "gone.toml"], ["the configuration gone.toml cannot be read: No such file or directory"]),
         (["check", "auth.log"], ["auth.log is not in TOML"]),

@@ -98,7 +98,7 @@ def given_files(
         elif path.exists():
             looked.append(_look(path, format))
         else:
-            raise UsageError(f"--read {word}: there is no such file")
+            raise UsageError(f"{word}: there is no such file")
     waits = "; what is added to it is shown" if follow else ""
     notes += [f"{one.path} {one.problem}{waits if one.is_empty else ''}" for one in looked if one.problem]
     usable = [one for one in looked if one.reads is not None and (follow or not one.is_empty)]
@@ -112,21 +112,21 @@ def _of_pattern(pattern: str, format: str | None) -> list[Looked]:
 
     found = FilePattern(pattern).search()
     if not found:
-        raise UsageError(f"--read {pattern}: no file is named so; ** stands for any folders, * for a part of a name")
+        raise UsageError(f"{pattern}: no file is named so; ** stands for any folders, * for a part of a name")
     return [_look(path, format) for path in found]
 
 
 def _of_folder(folder: Path, format: str | None) -> list[Looked]:
     if not os.access(folder, os.R_OK | os.X_OK):
-        raise UsageError(f"--read {folder}: the folder may not be read by this user")
+        raise UsageError(f"{folder}: the folder may not be read by this user")
     found = sorted(path for path in folder.rglob("*") if path.is_file() and not _is_hidden(path.relative_to(folder)))
     if len(found) > FOLDER_FILES_MAX:
         raise UsageError(
-            f"--read {folder}: the folder has {len(found):,} files, and at most {FOLDER_FILES_MAX:,} are read of one; "
+            f"{folder}: the folder has {len(found):,} files, and at most {FOLDER_FILES_MAX:,} are read of one; "
             f"give a folder in it, or a pattern such as '{folder}/*.log'"
         )
     if not found:
-        raise UsageError(f"--read {folder}: there is no file in the folder")
+        raise UsageError(f"{folder}: there is no file in the folder")
     return [_look(path, format) for path in found]
 
 
