@@ -6,10 +6,12 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 import polars as pl
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millstream import App
+from millstream.errors import StorageError
 from millstream.logs.in_time import in_order_of_time
 
 BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
@@ -51,3 +53,17 @@ def test_rows_are_those_of_a_sorted_list(
     assert said == sorted((second, n, text) for n, (second, text) in enumerate(ticks) if n >= start and second)
     assert looked == sorted(looked)
     assert looked[-1:] == [len(ticks)][: len(ticks) - start]
+
+
+def test_a_run_that_cannot_be_written_says_where_and_what_to_do() -> None:
+    resource = pytest.importorskip("resource", reason="only POSIX bounds the size of files")
+    with App("memory://") as app:
+        topic = app.topic("ticks", Tick, time="time")
+        topic.extend([Tick(BEGIN + timedelta(seconds=n), "x" * 100) for n in range(300)])
+        bounds = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (5000, bounds[1]))
+        try:
+            with pytest.raises(StorageError, match=r"cannot be sorted by time in .*TMPDIR"):
+                list(in_order_of_time(topic, 0, 300, pl.lit(True), run_records=100, read_records=100))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, bounds)

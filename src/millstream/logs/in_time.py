@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from millstream.errors import StorageError
+
 if TYPE_CHECKING:
     import polars as pl
 
@@ -54,6 +56,9 @@ def in_order_of_time(
         runs_max: Files merged together.
         read_records: Looked at together.
         looked: Called now and then before the first row, with the offset behind what was looked at.
+
+    Raises:
+        StorageError: A run cannot be written.
     """
     with tempfile.TemporaryDirectory(prefix="millstream-") as folder:
         files: list[Path] = []
@@ -106,10 +111,16 @@ def _merged(runs: Iterable[Iterator[Row]]) -> Iterator[Row]:
 
 def _written(rows: Iterable[Row], file: Path) -> Path:
     encoder = msgspec.msgpack.Encoder()
-    with file.open("wb") as out:
-        for row in rows:
-            data = encoder.encode(row)
-            out.write(len(data).to_bytes(_LENGTH_BYTES, "big") + data)
+    try:
+        with file.open("wb") as out:
+            for row in rows:
+                data = encoder.encode(row)
+                out.write(len(data).to_bytes(_LENGTH_BYTES, "big") + data)
+    except OSError as error:
+        raise StorageError(
+            f"events cannot be sorted by time in {file.parent.parent}: {error.strerror}; free some space there, "
+            "or name another folder in TMPDIR"
+        ) from error
     return file
 
 
