@@ -59,11 +59,46 @@ def test_a_writer_that_pauses_finds_the_log_begun_anew(tmp_path: Path, monkeypat
             return done
 
         monkeypatch.setattr(engine._checkpoints, "_copy", copy)
-        pages = 0
-        while pages <= engine._checkpoints._pages:
-            pages = engine._checkpoints._pages
-            assert pages < 100_000, "it only gets longer"
-            engine.append([Append("t", 0, raw_batch([b"x" * 4000]))])
-            if pages >= 20:
-                assert copied.wait(PATIENCE_S)
+        _append_until_it_copies(engine)
+        assert copied.wait(PATIENCE_S)
+        _assert_begins_anew(engine)
         assert engine.check() == []
+
+
+def test_what_is_left_of_the_copying_the_next_commit_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A commit that ends in the middle of all copies of the thread leaves each of them short.
+    monkeypatch.setattr(checkpoints, "BACKGROUND_PAGES", 20)
+    with closing(SqliteEngine(tmp_path / "x.db", durability="relaxed")) as engine:
+        engine.create_topic(TopicSpec("t"))
+        tries = threading.Semaphore(0)
+
+        def copy() -> bool:
+            tries.release()
+            return False
+
+        monkeypatch.setattr(engine._checkpoints, "_copy", copy)
+        _append_until_it_copies(engine)
+        for _ in range(checkpoints.COPIES_MAX):
+            assert tries.acquire(timeout=PATIENCE_S)
+        _assert_begins_anew(engine)
+        assert engine.check() == []
+
+
+def _append_until_it_copies(engine: SqliteEngine) -> None:
+    while not engine._checkpoints._copied_at:
+        assert engine._checkpoints._pages < 1000, "nobody copies"
+        engine.append([Append("t", 0, raw_batch([b"x" * 4000]))])
+
+
+def _assert_begins_anew(engine: SqliteEngine) -> None:
+    """Append until the write-ahead log is written from its beginning again, which its salts in the header tell."""
+    salts = _salts(engine)
+    appended = 0
+    while _salts(engine) == salts:
+        assert appended < 1000, "it only gets longer"
+        engine.append([Append("t", 0, raw_batch([b"x" * 4000]))])
+        appended += 1
+
+
+def _salts(engine: SqliteEngine) -> bytes:
+    return Path(engine.path + "-wal").read_bytes()[16:24]
