@@ -20,9 +20,9 @@ Names are imported when they are first used: `import millstream` costs next to n
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final
 
+from millstream.lazy_names import getattr_of
 from millstream.version import __version__
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ if TYPE_CHECKING:
     from millstream.triggers.protocol import Trigger
     from millstream.triggers.times import Due, at, cron, every
 
-_MODULES = {
+_NAMES_OF: Final = {
     "millstream.app": ("App",),
     "millstream.batch": ("Batch", "BatchRun", "Run", "RunResult", "gathered"),
     "millstream.errors": (
@@ -243,7 +243,6 @@ _MODULES = {
     "millstream.triggers.protocol": ("Trigger",),
     "millstream.triggers.times": ("Due", "at", "cron", "every"),
 }
-_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
     "Absent",
@@ -372,13 +371,8 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    module = _MODULE_OF.get(name)
-    if module is None:
-        raise AttributeError(f"module 'millstream' has no attribute {name!r}")
-    value = getattr(importlib.import_module(module), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:
+    __getattr__ = getattr_of(__name__, _NAMES_OF)
 
 
 def __dir__() -> list[str]:

@@ -30,6 +30,16 @@ def test_mypy_strict_finds_nothing() -> None:
     run(sys.executable, "-m", "mypy")
 
 
+def test_mypy_finds_a_public_name_that_is_misspelled(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        "from millstream import Quue\nfrom millstream.stream import Strem\nfrom millstream.testing import FakeClok\n"
+    )
+    command = (sys.executable, "-m", "mypy", str(program))
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout.count("has no attribute") == 3, done.stdout + done.stderr
+
+
 def test_every_module_imports_only_from_the_layers_below() -> None:
     run(str(Path(sysconfig.get_path("scripts"), "lint-imports")))
 

@@ -21,8 +21,9 @@ General layout, in the order a record passes:
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final
+
+from millstream.lazy_names import getattr_of
 
 if TYPE_CHECKING:
     from millstream.stream.aggregates import (
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
     from millstream.stream.windows import global_window, hopping, session, sliding, tumbling
 
 # Imported when they are asked for: a program that has no stream starts without them, in half the time.
-_MODULES = {
+_NAMES_OF: Final = {
     "millstream.stream.aggregates": (
         "Aggregate",
         "agg_expr",
@@ -94,7 +95,6 @@ _MODULES = {
         "tumbling",
     ),
 }
-_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
     "Aggregate",
@@ -131,13 +131,8 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    module = _MODULE_OF.get(name)
-    if module is None:
-        raise AttributeError(f"module 'millstream.stream' has no attribute {name!r}")
-    value = getattr(importlib.import_module(module), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:
+    __getattr__ = getattr_of(__name__, _NAMES_OF)
 
 
 def __dir__() -> list[str]:

@@ -11,15 +11,3 @@ General layout:
     http/       requests, signed or not; uploads; CloudEvents
     inbox/      files, once they are completely written
 """
-
-from __future__ import annotations
-
-import importlib
-from typing import Any
-
-
-def __getattr__(name: str) -> Any:
-    """Have `from millstream import http` give the module, which is imported when it is asked for."""
-    if name != "http":
-        raise AttributeError(f"module 'millstream.triggers' has no attribute {name!r}")
-    return importlib.import_module("millstream.triggers.http")
