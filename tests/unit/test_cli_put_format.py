@@ -41,6 +41,17 @@ def test_every_line_becomes_a_record_and_empty_ones_are_counted(
     assert not events[-1].parsed
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le"])
+def test_a_file_in_utf16_is_read(folder: Path, encoding: str) -> None:
+    text = "2026-03-01 10:00:00 INFO größer\r\n2026-03-01 10:00:01 INFO 😀"
+    (folder / "app.log").write_bytes(text.encode(encoding))
+    assert run(["put", "app", "--file", "app.log", "--format", "auto"]) == 0
+    with App("millstream.db") as app:
+        events = [record.value for record in app.topic("app", LogEvent, time="time").read()]
+    assert [event.message for event in events] == ["größer", "😀"]
+    assert events[0].raw == "2026-03-01 10:00:00 INFO größer"
+
+
 def test_format_of_a_file_is_seen(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "app.log").write_text('ts=2026-03-01T10:00:00Z level=warn msg="late"\n')
     assert run(["put", "app", "--file", "app.log", "--format", "auto"]) == 0

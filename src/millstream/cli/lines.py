@@ -14,6 +14,7 @@ from typing import BinaryIO, Final, NamedTuple, Protocol
 
 from millstream import limits
 from millstream.sources.journal_export import START, ExportReader
+from millstream.sources.utf16 import Utf16Reader, utf16_of
 
 BLOCK_BYTES: Final = 8 * 1024 * 1024
 """About 50,000 lines of a typical event: enough for columns at full speed, little enough to hold a few of."""
@@ -92,9 +93,9 @@ def _read_past_line(reader: Reader, block_bytes: int) -> bytes:
 
 
 class FileReader:
-    """A file that knows how far it is: plain, gzip, or an export of the journal, told by its first bytes, not its name.
+    """A file that knows how far it is; its first bytes, not its name, say whether it is plain, gzip, UTF-16, an export.
 
-    An export is read as lines of JSON, as journalctl writes them.
+    An export of the journal is read as lines of JSON, as journalctl writes them; UTF-16 as UTF-8.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -107,6 +108,9 @@ class FileReader:
             self._lines = gzip.GzipFile(fileobj=file)
         elif start == START:
             self._lines = ExportReader(file)
+        elif utf16 := utf16_of(start):
+            file.seek(len(utf16.mark) if start.startswith(utf16.mark) else 0)
+            self._lines = Utf16Reader(file, utf16)
 
     def read(self, size: int, /) -> bytes:
         return self._lines.read(size)

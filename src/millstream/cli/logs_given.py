@@ -47,7 +47,6 @@ _TAR: Final = b"ustar"
 _TAR_AT: Final = 257
 _LOGIN_TEXTS: Final = ("auth.log", "secure")
 """What text logs of logins are called: login records beside one do not decide, else each attempt would count twice."""
-_WIDE: Final = (b"\xff\xfe", b"\xfe\xff")
 
 
 class Reads(StrEnum):
@@ -149,6 +148,8 @@ def _look(path: Path, format: str | None) -> Looked:
         return Looked(str(path), problem=_without(said, path) or "went away")
     try:
         head = file.read(HEAD_BYTES, 0)
+        if file.utf16 is not None:
+            head = file.utf16.text_of(head)
     finally:
         file.close()
     if said:
@@ -182,9 +183,6 @@ def _by_content(path: Path, head: bytes) -> Looked:
         return Looked(at, problem="is a database of SQLite, and no log of lines")
     if head.startswith(_ZIP) or head[_TAR_AT:].startswith(_TAR):
         return Looked(at, problem="is an archive; unpack it, and give the folder")
-    if head.startswith(_WIDE):
-        how = f"iconv -f utf-16 -t utf-8 {path} | millstream logs --stdin"
-        return Looked(at, problem=f"is UTF-16, and only UTF-8 is read: {how}")
     if not _is_binary(head):
         return Looked(at, Reads.LINES)
     for prefix, reads in (("wtmp", Reads.WTMP), ("btmp", Reads.BTMP), ("lastlog", Reads.DATABASE)):

@@ -156,11 +156,15 @@ class CompressedText:
             self._step_bytes = _SMALL_STEP_BYTES
             self._start()
 
-    def digest(self, size: int) -> bytes | None:
-        """Return a digest of the first `size` bytes; None where there are fewer."""
+    def head(self, size: int) -> bytes:
+        """Return the first `size` bytes, or what there is of them."""
         if len(self._head) < size:
             self._head = self.read(max(size, HEAD_BYTES), 0)
-        head = self._head[:size]
+        return self._head[:size]
+
+    def digest(self, size: int) -> bytes | None:
+        """Return a digest of the first `size` bytes; None where there are fewer."""
+        head = self.head(size)
         return hashlib.blake2b(head, digest_size=16).digest() if len(head) == size else None
 
     def _step(self) -> bool:

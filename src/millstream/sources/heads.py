@@ -5,13 +5,14 @@ A file that is read on from where it was left, or from its last lines, is told i
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Final, Protocol, runtime_checkable
 
 from millstream.parsers.event_parser import EventParser, LogEventParser
-from millstream.sources.log_file import open_log_file
+from millstream.sources.log_file import LogFile, open_log_file
 
 HEADED: Final = frozenset({"csv", "w3c", "zeek"})
 """Formats whose lines mean nothing without the head of their file."""
@@ -41,11 +42,11 @@ def head_of(path: Path, offset: int) -> list[bytes]:
     if file is None:
         return []
     try:
-        first = _whole_lines(file.read(min(HEAD_BYTES, offset), 0))[:HEAD_LINES_MAX]
+        first = _whole_lines(file, min(HEAD_BYTES, offset), 0)[:HEAD_LINES_MAX]
         if not any(line.startswith(_DIRECTIVE) for line in first):
             return first
-        start = max(0, offset - BACK_BYTES)
-        later = _whole_lines(file.read(offset - start, start))
+        start = max(offset % 2, offset - BACK_BYTES)  # not inside a unit of UTF-16
+        later = _whole_lines(file, offset - start, start)
         return [*first, *(line for line in later if line.startswith(_DIRECTIVE))]
     finally:
         file.close()
@@ -60,5 +61,10 @@ def tell_head(parser: LogEventParser, head: Sequence[bytes], *, now: datetime) -
             parser.fits(line, now=now)
 
 
-def _whole_lines(data: bytes) -> list[bytes]:
+def _whole_lines(file: LogFile, size: int, offset: int) -> list[bytes]:
+    data = file.read(size, offset)
+    if file.utf16 is not None:
+        data = file.utf16.text_of(data)
+    if not offset:
+        data = data.removeprefix(BOM_UTF8)
     return [line.rstrip(b"\r") for line in data[: data.rfind(b"\n") + 1].split(b"\n") if line.strip()]

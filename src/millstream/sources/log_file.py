@@ -13,6 +13,8 @@ import msgspec
 from millstream.errors import SettingsError
 from millstream.sources.compressed import HEAD_BYTES, MAGIC_BYTES, SUFFIXES, CompressedText, decompressor_of
 from millstream.sources.source import Note
+from millstream.sources.utf16 import HEAD_BYTES as UTF16_HEAD_BYTES
+from millstream.sources.utf16 import Utf16, utf16_of
 
 FIRST_BYTES_MAX: Final = 1024**3
 """How far back the first lines are looked for."""
@@ -35,6 +37,8 @@ class LogFile:
         """Why the text cannot be read, said when it is wanted."""
         self._begun = True
         """False while a file that is to be compressed has nothing in it yet."""
+        self._utf16: Utf16 | None = None
+        self._is_encoding_sure = False
         start = os.pread(descriptor, MAGIC_BYTES, 0)
         make = decompressor_of(start)
         if make is not None:
@@ -49,6 +53,15 @@ class LogFile:
     @property
     def is_compressed(self) -> bool:
         return self._text is not None
+
+    @property
+    def utf16(self) -> Utf16 | None:
+        """How the text is encoded where it is UTF-16; None: UTF-8, or what has its line ends."""
+        if not self._is_encoding_sure and not self._trouble:
+            size = UTF16_HEAD_BYTES
+            head = os.pread(self._descriptor, size, 0) if self._text is None else self._text.head(size)
+            self._utf16, self._is_encoding_sure = utf16_of(head), len(head) == size
+        return self._utf16
 
     @property
     def status(self) -> os.stat_result:
@@ -173,17 +186,31 @@ def decode_position(data: bytes | None) -> FilePosition | None:
 
 def last_lines(file: LogFile, count: int) -> int:
     """Return the offset at which the last `count` lines begin, looking back `FIRST_BYTES_MAX` at most."""
-    end = size = file.look()[1]
+    end = size = file.look()[1] // 2 * 2 if file.utf16 else file.look()[1]
     floor = max(0, size - FIRST_BYTES_MAX)
     ends = count + 1  # a last line without an end is one of the lines to come
     while end > floor:
         start = max(end - _BLOCK_BYTES, floor)
         block = file.read(end - start, start)
-        found = block.count(b"\n")
-        if found >= ends:
-            place = len(block)
-            for _ in range(ends):
-                place = block.rfind(b"\n", 0, place)
-            return start + place + 1
+        place, found = _line_end(block, ends, file.utf16)
+        if found == ends:
+            return start + place
         ends, end = ends - found, start
-    return 0 if floor == 0 else floor + file.read(_BLOCK_BYTES, floor).find(b"\n") + 1  # not inside a line
+    if floor == 0:
+        return 0
+    block = file.read(_BLOCK_BYTES, floor)  # not inside a line
+    return floor + (block.find(b"\n") + 1 if file.utf16 is None else [*file.utf16.line_ends(block), 0][0])
+
+
+def _line_end(block: bytes, count: int, utf16: Utf16 | None) -> tuple[int, int]:
+    """Return the place behind the line end that is the `count`-th from behind, and `count`; or how many there are."""
+    if utf16 is not None:
+        places = utf16.line_ends(block)
+        return (places[-count], count) if len(places) >= count else (0, len(places))
+    found = block.count(b"\n")
+    if found < count:
+        return 0, found
+    place = len(block)
+    for _ in range(count):
+        place = block.rfind(b"\n", 0, place)
+    return place + 1, count

@@ -12,6 +12,7 @@ from typing import Final
 
 from millstream.sources.line_split import LINE_BYTES_MAX, Split
 from millstream.sources.source import Line
+from millstream.sources.utf16 import HEAD_BYTES, Utf16, utf16_of
 
 READ_BYTES: Final = 64 * 1024
 WAITING_MAX: Final = 16
@@ -89,14 +90,15 @@ class StreamLines:
         self._now_us = now_us
         self._data = b""
         self._begun = False
+        self._utf16: Utf16 | None = None
         self._came_us = now_us()
 
     def add(self, data: bytes) -> list[Line]:
         """Return what is complete with some more bytes."""
         self._came_us = self._now_us()
         self._data += data
-        if not self._begun and len(self._data) >= len(BOM_UTF8):
-            self._begun, self._data = True, self._data.removeprefix(BOM_UTF8)
+        if not self._begun and (len(self._data) >= HEAD_BYTES or b"\n" in self._data):
+            self._begin()
         found: list[Line] = []
         while self._data:
             pieces, consumed = self._split(self._data, False)
@@ -117,10 +119,22 @@ class StreamLines:
 
     def end(self) -> list[Line]:
         """Return the rest, with a last line that has no end."""
+        if not self._begun:
+            self._begin()
         data, self._data = self._data, b""
         if not data:
             return []
+        if self._utf16 is not None:
+            return self._lines(self._split(self._utf16.ended(data), True)[0])
         return self._lines(self._split(data if data.endswith(b"\n") else data + b"\n", True)[0])
+
+    def _begin(self) -> None:
+        """Look at how the text is encoded, and leave out its mark."""
+        self._begun = True
+        self._utf16 = utf16_of(self._data)
+        if self._utf16 is not None:
+            self._split = self._utf16.split(self._split)
+        self._data = self._data.removeprefix(BOM_UTF8 if self._utf16 is None else self._utf16.mark)
 
     def _lines(self, pieces: list[bytes]) -> list[Line]:
         return [Line(self.origin, line) for piece in pieces if (line := piece.rstrip(b"\r"))]

@@ -176,13 +176,15 @@ class FileTail:
             self.close()
             return None
         data = file.read(READ_BYTES, position.offset)
-        pieces, consumed = self._split(data, False)
+        split = self._split if file.utf16 is None else file.utf16.split(self._split)
+        pieces, consumed = split(data, False)
         left = not pieces and self._is_left(file)
         if left or (not pieces and data and self._is_ended(file)):
-            pieces, _ = self._split(data + b"\n", True)  # its last line may have no end
+            # Its last line may have no end.
+            pieces, _ = split(data + b"\n" if file.utf16 is None else file.utf16.ended(data), True)
             consumed = len(data)
         elif not pieces and data and self._is_quiet():
-            pieces, consumed = self._split(data, True)
+            pieces, consumed = split(data, True)
         if pieces and not position.offset:
             pieces[0] = pieces[0].removeprefix(BOM_UTF8)
         position = position_in(file, position.offset + consumed)
