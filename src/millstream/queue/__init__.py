@@ -18,15 +18,7 @@ and of tasks, functions as job types:
     job.py        Job: the handle of one; what its function sees of itself
     results.py    outcomes and progress, kept with the queue for a time
 
-and of the standard library's queue, on disk:
-
-    standard.py         Queue, LifoQueue, PriorityQueue: what users see
-    standard_taker.py   how items leave the file in runs; what is at hand, what is leased
-    standard_hand.py    a run of items, handed out one by one; how long the next run is
-    standard_keeper.py  the thread that gives back what lies too long at hand
-    standard_store.py   the topic, the group, and the marks beside them
-    standard_items.py   items as data, and back
-    standard_order.py   items as bytes in Python's order
+and of the standard library's queue, on disk: standard/
 """
 
 from __future__ import annotations

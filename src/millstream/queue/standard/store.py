@@ -15,7 +15,7 @@ from millstream.engines.protocol import Bound, Entry, Lease, Ledger, Settlement,
 from millstream.errors import SchemaError, UsageError
 from millstream.log.handover import HandOver
 from millstream.log.log import Log
-from millstream.queue.standard_items import Items
+from millstream.queue.standard.items import Items
 
 T = TypeVar("T")
 

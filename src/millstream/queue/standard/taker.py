@@ -17,9 +17,9 @@ from millstream import limits
 from millstream.engines.handing import Pop
 from millstream.engines.protocol import Lease, Outcome, Settlement
 from millstream.errors import LeaseLostError
-from millstream.queue.standard_hand import Hand, Pace, Part
-from millstream.queue.standard_keeper import Keeper
-from millstream.queue.standard_store import Store
+from millstream.queue.standard.hand import Hand, Pace, Part
+from millstream.queue.standard.keeper import Keeper
+from millstream.queue.standard.store import Store
 
 T = TypeVar("T")
 R = TypeVar("R")

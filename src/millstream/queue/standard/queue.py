@@ -1,21 +1,10 @@
-"""Queue, LifoQueue, PriorityQueue: the standard library's interface, on disk.
-
-Whoever gets an item has it for good, as with the standard library's: nobody else gets it, also if its process is killed
-a moment later. `get(ack=True)` and `receiving()` leave it leased instead: it comes back if its holder dies.
-
-Source: the interface is that of CPython 3.13's `queue` module (docs.python.org/3.13/library/queue.html).
-"""
+"""Queue: first in, first out, in a file."""
 
 from __future__ import annotations
 
-import atexit
 import contextlib
-import itertools
 import os
-import sys
-import threading
 import time
-import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from queue import Empty, Full
@@ -23,28 +12,19 @@ from types import TracebackType
 from typing import Any, ClassVar, Final, Generic, Self, TypeVar
 
 from millstream.engines.protocol import Outcome
-from millstream.errors import CommitConflictError, MillstreamError, QueueFullError, UsageError
-from millstream.queue.standard_order import can_be_compared, kind_of, rank
-from millstream.queue.standard_store import WANTS_ROOM_US, Bad, Marks, Store
-from millstream.queue.standard_taker import Taker
+from millstream.errors import CommitConflictError, QueueFullError, UsageError
+from millstream.queue.standard.open_queues import OPEN_QUEUES
+from millstream.queue.standard.order import rank
+from millstream.queue.standard.room import Room
+from millstream.queue.standard.shut_down import ShutDown
+from millstream.queue.standard.store import Bad, Marks, Store
+from millstream.queue.standard.taker import Taker
 from millstream.settings import Settings
-
-if sys.version_info >= (3, 13):
-    from queue import ShutDown
-else:
-
-    class ShutDown(Exception):  # noqa: N818 - the name that it has in the standard library from 3.13 on
-        """Raised when put or get is called on a queue that was shut down."""
-
-
-__all__ = ["Empty", "Full", "LifoQueue", "PriorityQueue", "Queue", "ShutDown"]
 
 T = TypeVar("T")
 
 _FOR_EVER_S: Final = 3600.0
 _JOIN_NAP_S: Final = 1.0
-_ROOM_NAPS_S: Final = (0.01, 0.05, 0.25, 1.0)
-"""How long to wait for room before looking again, should the news of it be missed between a look and the wait."""
 
 
 class Queue(Generic[T]):
@@ -79,7 +59,7 @@ class Queue(Generic[T]):
         if isinstance(path, int):
             maxsize, path = path, None
         if path is None:
-            name = name or _next_name(self._default_name)
+            name = name or OPEN_QUEUES.next_name(self._default_name)
         url = Settings.from_environment(os.environ).url if path is None else os.fspath(path)
         name = name or self._default_name
         self.maxsize = maxsize
@@ -91,7 +71,7 @@ class Queue(Generic[T]):
             one_by_one=self._order != "fifo" or maxsize > 0,
             before=self._sort if self._order == "priority" else None,
         )
-        _watch(self)
+        OPEN_QUEUES.add(self)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._store.name!r} in {self._store.log.engine.url}>"
@@ -153,7 +133,7 @@ class Queue(Generic[T]):
 
     def _put_bounded(self, values: list[Any], block: bool, timeout: float | None) -> None:
         until = time.monotonic() + (_FOR_EVER_S * 24 * 365 if timeout is None else timeout)
-        room = _Room(self._store)
+        room = Room(self._store)
         while values:
             part = values[: room.count] if room.count else values
             try:
@@ -362,8 +342,7 @@ class Queue(Generic[T]):
 
     def close(self) -> None:
         """Give back what is leased and close the file; the items stay. Closing twice is fine."""
-        if self in _OPEN:
-            _OPEN.discard(self)
+        if OPEN_QUEUES.discard(self):
             self._taker.close()
             self._store.close()
 
@@ -378,106 +357,3 @@ class Queue(Generic[T]):
     def _sort(self) -> None:
         """Put what has come in order."""
         self._store.sort(rank)
-
-
-class LifoQueue(Queue[T]):
-    """A queue whose newest item leaves first."""
-
-    _order = "lifo"
-    _default_name = "lifo-queue"
-
-
-class PriorityQueue(Queue[T]):
-    """A queue whose lowest item leaves first; of equal ones, the one that was put first.
-
-    Items are numbers, text, bytes, dates, tuples and lists of them, or of a `type` with `order=True`. Of a tuple, the
-    elements from the first on that cannot be compared (a dict, None) do not count: `(priority, item)` works with any
-    item.
-    """
-
-    _order = "priority"
-    _default_name = "priority-queue"
-
-    def _check(self, items: list[T], kind: str | None) -> None:
-        said = kind
-        for place, item in enumerate(items):
-            of_item = kind_of(item)
-            rank(item)  # refuses what can be compared and not be ranked
-            if kind is None or of_item.startswith(f"{kind} of "):
-                kind = of_item
-            elif not can_be_compared(of_item, kind):
-                # An empty queue takes any kind.
-                if place or self.qsize():
-                    raise TypeError(
-                        f"'<' not supported: {item!r} is a {of_item}, and the queue holds items of the kind {kind}; "
-                        "only items of one kind can be put in order"
-                    )
-                kind = of_item
-        if kind is not None and kind != said:
-            self._store.say_kind(kind)
-
-
-class _Room:
-    """Waiting for room in a bounded queue."""
-
-    def __init__(self, store: Store[Any]) -> None:
-        self.count = 0
-        """How many items there was room for at the last look; 0: not known."""
-        self._store = store
-        self._end: int | None = None
-        self._naps = iter(_ROOM_NAPS_S)
-        self._said = 0.0
-
-    def wait(self, timeout: float) -> None:
-        """Sleep until there may be room; the first time only say that it is wanted, to look once more after that."""
-        if self._end is not None:
-            self._store.wait({0: self._end}, min(timeout, next(self._naps, _ROOM_NAPS_S[-1])))
-        if time.monotonic() - self._said > WANTS_ROOM_US / 2e6:
-            self._said = time.monotonic()
-            self._store.say_that_room_is_wanted()
-        _, self._end = self._store.end()
-
-
-# --- what a process has open ------------------------------------------------------------------------------------------
-
-_OPEN: Final[weakref.WeakSet[Queue[Any]]] = weakref.WeakSet()
-_numbers: Final[dict[str, Iterator[int]]] = {}
-
-
-def _next_name(of: str) -> str:
-    """Return `queue`, `queue-2`, ...: the same in each run of a program that opens its queues in the same order."""
-    number = next(_numbers.setdefault(of, itertools.count(1)))
-    return of if number == 1 else f"{of}-{number}"
-
-
-def _watch(queue: Queue[Any]) -> None:
-    """Have the queue give back what is at hand when the process ends, and forget it in a forked child."""
-    _OPEN.add(queue)
-    _register()
-
-
-_registered = False
-
-
-def _register() -> None:
-    global _registered
-    if _registered:
-        return
-    _registered = True
-    atexit.register(_end)
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=_after_fork_in_child)
-
-
-def _end() -> None:
-    # Daemon threads may wait in `get` to the very end, and work on what they leased: nothing is taken from them.
-    others = threading.main_thread(), threading.current_thread()
-    alone = all(thread in others or thread.name.startswith("millstream-") for thread in threading.enumerate())
-    for queue in list(_OPEN):
-        with contextlib.suppress(MillstreamError):
-            queue.close() if alone else queue._taker.give_back()
-
-
-def _after_fork_in_child() -> None:
-    for queue in list(_OPEN):
-        queue._taker.reset()
