@@ -16,7 +16,7 @@ from millstream.queue import QueueReader
 from millstream.queue.autoscale import Scaling
 from millstream.queue.presence import hear
 
-PATIENCE_S = 40.0
+PATIENCE_S = 60.0
 JOBS = 200
 
 

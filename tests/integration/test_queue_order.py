@@ -18,7 +18,7 @@ from millstream.queue import DeadLetter, Retry
 from millstream.records import time_from_us
 from millstream.testing.fake_clock import FakeClock
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 MakeApp = Callable[..., App]
 

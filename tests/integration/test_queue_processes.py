@@ -21,7 +21,7 @@ from millstream.records import Position
 from millstream.run.load import load_app
 
 SCRIPT = Path(__file__).with_name("queue_processes_app.py")
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 @pytest.fixture

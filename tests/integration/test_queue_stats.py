@@ -28,7 +28,7 @@ from millstream.queue.stats import QueueStats, QueueWatch, find_queue
 from millstream.records import Position
 from millstream.testing.fake_clock import FakeClock
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 class Job(msgspec.Struct, frozen=True):

@@ -24,7 +24,7 @@ from millstream.testing.fake_clock import FakeClock
 if TYPE_CHECKING:
     import polars as pl
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 MakeApp = Callable[..., App]
 

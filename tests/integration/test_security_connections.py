@@ -35,7 +35,7 @@ def address() -> Iterator[tuple[str, int]]:
     thread.start()
     yield listener.getsockname()
     server.stop()
-    thread.join(20)
+    thread.join(60)
     listener.close()
     assert not thread.is_alive()
 

@@ -34,12 +34,12 @@ class Follower:
 
     def wait(self, count: int) -> list[tuple[str, str]]:
         with self.changed:
-            assert self.changed.wait_for(lambda: len(self.lines) >= count, 20), self.lines
+            assert self.changed.wait_for(lambda: len(self.lines) >= count, 60), self.lines
             return self.lines
 
     def stop(self) -> None:
         self.stop_event.set()
-        self.thread.join(10)
+        self.thread.join(60)
         assert not self.thread.is_alive()
 
 

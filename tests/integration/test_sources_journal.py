@@ -28,7 +28,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the systemd jou
 NOW = time_from_us(1_800_000_000_000_000)
 
 
-def until(condition: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
+def until(condition: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"waited {seconds} s in vain until {what}"
@@ -64,7 +64,7 @@ class Follower:
 
     def stop(self) -> None:
         self.stop_event.set()
-        self.thread.join(10)
+        self.thread.join(60)
         assert not self.thread.is_alive()
 
 
@@ -177,7 +177,7 @@ def test_a_journal_that_may_not_be_read_is_said_and_left_alone(
     journalctl: Callable[[str], JournalSource], follow: Callable[..., Follower], tmp_path: Path
 ) -> None:
     follower = follow(journalctl('sys.exit("No journal files were opened due to insufficient permissions.")'))
-    follower.thread.join(20)
+    follower.thread.join(60)
     assert not follower.thread.is_alive()
     assert "may not be read by this user" in follower.notes[0]
     assert len(runs(tmp_path)) == 1
@@ -224,7 +224,7 @@ def test_a_journal_without_a_word_is_said_to_be_empty(
 
 def test_a_machine_without_journalctl_is_said(follow: Callable[..., Follower]) -> None:
     follower = follow(JournalSource(command="no-such-journalctl"))
-    follower.thread.join(10)
+    follower.thread.join(60)
     assert follower.notes == ["the systemd journal is not read: this machine has no no-such-journalctl"]
 
 
@@ -233,7 +233,7 @@ def test_a_journalctl_that_cannot_be_started_is_said(tmp_path: Path, follow: Cal
     program.write_bytes(b"\x7fELF not really")
     program.chmod(0o755)
     follower = follow(JournalSource(command=str(program)))
-    follower.thread.join(10)
+    follower.thread.join(60)
     assert "cannot be started" in follower.notes[0]
 
 
@@ -333,7 +333,7 @@ class Journald:
     def close(self) -> None:
         self._socket.close()
         self._process.terminate()
-        self._process.wait(10)
+        self._process.wait(60)
         assert self._process.stderr is not None
         self._process.stderr.close()
 

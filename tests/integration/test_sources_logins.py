@@ -217,7 +217,7 @@ def has_stored(app: App, wanted: set[tuple[str | None, str | None]]) -> bool:
     return wanted <= set(stored(app))
 
 
-def wait(condition: Any, seconds: float = 30.0) -> bool:
+def wait(condition: Any, seconds: float = 60.0) -> bool:
     pause, deadline = threading.Event(), datetime.now(UTC) + timedelta(seconds=seconds)
     while not condition():
         if datetime.now(UTC) > deadline:

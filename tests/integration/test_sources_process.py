@@ -41,11 +41,11 @@ class Reader:
 
     def wait(self, count: int) -> list[tuple[str, bytes]]:
         with self.changed:
-            assert self.changed.wait_for(lambda: len(self.lines) >= count, 30), self.lines
+            assert self.changed.wait_for(lambda: len(self.lines) >= count, 60), self.lines
             return list(self.lines)
 
     def join(self) -> None:
-        self.thread.join(30)
+        self.thread.join(60)
         assert not self.thread.is_alive()
 
     def stop(self) -> None:
@@ -128,7 +128,7 @@ def test_a_process_that_does_not_want_to_end_is_killed(
     reader = read(ProcessSource(python(code)))
     [(_, number)] = reader.wait(1)
     reader.stop()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
             os.kill(int(number), signal.SIGCONT)

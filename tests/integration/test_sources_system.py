@@ -238,7 +238,7 @@ def test_nothing_is_lost_or_doubled_when_the_process_is_killed(tmp_path: Path) -
     with App(url) as app:
         process = _start(url, path)
         until(lambda: len(events(app)) >= written, "all lines were stored")
-        process.communicate("", timeout=30)
+        process.communicate("", timeout=60)
         assert [event.message for event in events(app)] == [f"line {i}" for i in range(written)]
 
 
@@ -259,7 +259,7 @@ def test_two_processes_store_each_line_once(tmp_path: Path) -> None:
 def test_this_machine_can_be_followed(tmp_path: Path) -> None:
     """Whatever it has: nothing is raised, and what is missing is said in sentences."""
     with App(f"sqlite:///{tmp_path / 'log.db'}") as app, follow_system(app, lines_first=3) as follower:
-        until(lambda: bool(follower.notes or follower.records), "there is something to say", 30)
+        until(lambda: bool(follower.notes or follower.records), "there is something to say")
         assert follower.stop()
         assert len(set(follower.notes)) == len(follower.notes)
         assert len(events(app)) == follower.records

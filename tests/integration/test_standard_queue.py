@@ -61,7 +61,7 @@ def all_of(q: Queue[Any]) -> list[Any]:
     return items
 
 
-def until(condition: Callable[[], bool], timeout_s: float = 20) -> bool:
+def until(condition: Callable[[], bool], timeout_s: float = 60) -> bool:
     deadline = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > deadline:
@@ -378,8 +378,8 @@ def test_put_many_into_a_bounded_queue_puts_what_there_is_room_for_and_waits(ope
     assert q.qsize() == 3
     putting = threading.Thread(target=lambda: q.put_many(range(3, 50)), daemon=True)
     putting.start()
-    assert [q.get(timeout=20) for _ in range(50)] == list(range(50))
-    putting.join(20)
+    assert [q.get(timeout=60) for _ in range(50)] == list(range(50))
+    putting.join(60)
     assert not putting.is_alive()
 
 
@@ -420,7 +420,7 @@ def test_leased_item_comes_back_when_its_holder_closes_the_queue(opened: Open, k
     assert holder.get(ack=True) == 1
     assert other.empty()
     holder.close()
-    assert other.get(timeout=20) == 1
+    assert other.get(timeout=60) == 1
 
 
 def test_receiving_acknowledges_at_the_end_and_gives_back_on_an_error(opened: Open) -> None:
@@ -493,7 +493,7 @@ def test_shutdown_reaches_everyone_who_has_the_queue_open(opened: Open) -> None:
     waiting = threading.Thread(target=wait, daemon=True)
     waiting.start()
     q.shutdown()
-    waiting.join(20)
+    waiting.join(60)
     assert [type(error) for error in errors] == [ShutDown]
     with pytest.raises(ShutDown):
         other.put(1)
@@ -508,7 +508,7 @@ def test_join_waits_for_what_others_do(opened: Open) -> None:
     assert joining.is_alive()
     other.get()
     other.task_done()
-    joining.join(20)
+    joining.join(60)
     assert not joining.is_alive()
 
 
@@ -561,7 +561,7 @@ def test_nobody_sleeps_while_there_is_an_item(opened: Open, kind: type[Queue[int
         q.put_many([1, 2])
         q.put_many([3, 4])
         for thread in waiting:
-            thread.join(20)
+            thread.join(60)
             assert not thread.is_alive()
 
 

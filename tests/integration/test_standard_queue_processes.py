@@ -87,7 +87,7 @@ def test_killed_consumer_keeps_what_it_got_and_nothing_else_is_lost(
         got += rest(consumer)
         left = []
         while len(got) + len(left) < count - 1:
-            left.append(q.get(timeout=20))
+            left.append(q.get(timeout=60))
         # At most one item was on its way from `get` to the line that says so.
         assert q.qsize() in (0, 1)
         left += [q.get_nowait() for _ in range(q.qsize())]
@@ -105,7 +105,7 @@ def test_items_leased_by_a_killed_process_come_back(path: Path, start: Start) ->
         assert q.get() == 3
         assert q.empty()
         holder.kill()
-        assert sorted(q.get(timeout=20) for _ in range(2)) == [1, 2]
+        assert sorted(q.get(timeout=60) for _ in range(2)) == [1, 2]
 
 
 def test_items_leased_by_a_process_that_ends_by_itself_come_back(path: Path, start: Start) -> None:
@@ -114,7 +114,7 @@ def test_items_leased_by_a_process_that_ends_by_itself_come_back(path: Path, sta
         holder = start("hold", 1)
         assert output(holder).readline() == "holds [1]\n"
         holder.send_signal(signal.SIGTERM)
-        assert q.get(timeout=20) == 1
+        assert q.get(timeout=60) == 1
 
 
 @pytest.mark.parametrize("their_maxsize", [2, 0])
@@ -122,8 +122,8 @@ def test_put_into_a_full_queue_goes_on_when_another_process_takes(path: Path, st
     with Queue[int | None](path, 2, durability="relaxed") as q:
         consumer = start("consume", their_maxsize)
         for number in range(50):
-            q.put(number, timeout=20)
-        q.put(None, timeout=20)
+            q.put(number, timeout=60)
+        q.put(None, timeout=60)
         assert rest(consumer) == list(range(50))
 
 

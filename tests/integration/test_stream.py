@@ -23,7 +23,7 @@ from millstream.stream.options import options_of
 from millstream.stream.run import StreamRun
 from millstream.testing.fake_clock import FakeClock
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 MINUTE_US = 60_000_000
 BEGIN = datetime(2024, 5, 1, 12, 0, tzinfo=UTC)

@@ -30,7 +30,7 @@ from millstream.testing.fake_clock import FakeClock
 from millstream.web.operations import Operations, serve_operations
 from millstream.web.stream_metrics import stream_metrics_text
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 BEGIN = datetime(2024, 5, 1, 12, 0, tzinfo=UTC)
 
 

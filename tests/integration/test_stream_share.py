@@ -24,7 +24,7 @@ from millstream.stream.run import StreamRun
 
 PARTITIONS = 4
 BEGIN = datetime(2024, 5, 1, 12, 0, tzinfo=UTC)
-PATIENCE_S = 45.0
+PATIENCE_S = 60.0
 
 
 class Click(msgspec.Struct, frozen=True):

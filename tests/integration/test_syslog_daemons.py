@@ -133,7 +133,7 @@ def test_receiver_that_is_stopped_and_started_again_loses_nothing_of_a_daemon_th
         sending.join(120)
         with closing(server_on(transport, port, context)) as server, follow_system(app, sources=[server]) as follower:
             wait_for(follower, rounds * each)
-            until(lambda: len(messages_of(follower)) >= rounds * each, lambda: len(messages_of(follower)), 30)
+            until(lambda: len(messages_of(follower)) >= rounds * each, lambda: len(messages_of(follower)))
             found = messages_of(follower)
     assert found == {f"number {number}" for number in range(rounds * each)}
 

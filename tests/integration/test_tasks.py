@@ -32,7 +32,7 @@ from millstream.errors import (
 from millstream.queue import DeadLetter, Job, JobStatus, Retry, current_job, progress
 from millstream.testing.fake_clock import FakeClock
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 """How long a test waits for what must happen; a test that passes does not use it up."""
 
 MakeApp = Callable[..., App]

@@ -29,7 +29,7 @@ from millstream.errors import (
 from millstream.log.log import Log
 from millstream.log.topic import Topic
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 class Order(msgspec.Struct, frozen=True):

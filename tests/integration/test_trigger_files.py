@@ -35,7 +35,7 @@ def app(tmp_path: Path) -> Iterator[App]:
         yield app
 
 
-def eventually(condition: Callable[[], Any], seconds: float = 30) -> None:
+def eventually(condition: Callable[[], Any], seconds: float = 60) -> None:
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until, "it did not come about"
@@ -278,7 +278,7 @@ def test_a_version_that_was_replaced_before_its_handler_began_is_left_to_the_nex
     @app.on(files(inbox / "*.csv", settle=0))
     def load(file: File) -> None:
         if file.name == "first.csv":
-            go.wait(30)
+            go.wait(60)
         else:
             got.append(file.text())
 
@@ -404,7 +404,7 @@ def test_files_dropped_in_every_way_with_restarts_come_once_and_whole(tmp_path: 
             if number % (count // 4) == count // 8:
                 at = number // (count // 4) % 2
                 processes[at].kill() if number % 2 else processes[at].terminate()
-                processes[at].wait(30)
+                processes[at].wait(60)
                 processes[at] = start()
         final = {f"{path.name} {path.read_text()}" for path in inbox.glob("*.txt")}
 
@@ -415,7 +415,7 @@ def test_files_dropped_in_every_way_with_restarts_come_once_and_whole(tmp_path: 
         # Nothing more comes: the log has handled all its events.
         with App(str(tmp_path / "log.db")) as app:
             group = app.topic(_events_topic(app)).group("load")
-            eventually(lambda: group.info().lag == 0, 30)
+            eventually(lambda: group.info().lag == 0)
             versions = Counter(
                 (r.value.name, r.value.signature) for r in app.topic(_events_topic(app), File).read(records_max=10_000)
             )

@@ -17,7 +17,7 @@ from millstream.triggers.matching import Matched
 
 
 def eventually(condition: Callable[[], Any]) -> None:
-    until = time.monotonic() + 30
+    until = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < until, "it did not come about"
         time.sleep(0.01)

@@ -66,7 +66,7 @@ def test_it_is_due_while_the_app_runs(tmp_path: Path) -> None:
             called.set()
 
         with app.start():
-            assert called.wait(20)
+            assert called.wait(60)
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_two_processes_call_each_due_time_once(tmp_path: Path) -> None:
         for process in processes:
             process.terminate()
         for process in processes:
-            process.wait(30)
+            process.wait(60)
     lines = out.read_text().splitlines()
     assert len(lines) >= 10
     assert max(Counter(lines).values()) == 1

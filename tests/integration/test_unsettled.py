@@ -15,7 +15,7 @@ from millstream.engines.protocol import Outcome, Settlement
 from millstream.log.topic import Topic
 from millstream.testing import FakeClock
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 MakeApp = Callable[..., App]
 

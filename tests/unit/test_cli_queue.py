@@ -27,7 +27,7 @@ from millstream.queue.presence import Presence
 from millstream.records import Position
 from millstream.testing.fake_clock import FakeClock
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 class Result(NamedTuple):

@@ -91,7 +91,7 @@ class Holder:
 
     def left(self) -> bool:
         self._go_on.set()
-        self._thread.join(20)
+        self._thread.join(60)
         return not self._thread.is_alive()
 
     def _hold(self, commits: GroupCommit) -> None:
@@ -115,7 +115,7 @@ def test_interrupted_anywhere_holds_nobody_up(work: Callable[[GroupCommit], None
         for thread in others:
             thread.start()
         for thread in others:
-            thread.join(20)
+            thread.join(60)
             assert not thread.is_alive(), f"interrupted at line {at} of it, nobody writes any more"
         if not got_there:
             break

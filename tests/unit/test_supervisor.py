@@ -9,7 +9,7 @@ import pytest
 from millstream.errors import SinkError
 from millstream.run.supervisor import Running
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 class Interrupted:
