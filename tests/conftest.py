@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import hypothesis
@@ -20,8 +20,8 @@ hypothesis.settings.load_profile("millstream")
 class DemoProcess:
     """`millstream demo` as a user starts it: its own process, a free port, a folder of its own."""
 
-    def __init__(self, data: Path, *arguments: str) -> None:
-        command = [sys.executable, "-m", "millstream", "demo", "--data", str(data), "--no-browser", *arguments]
+    def __init__(self, data: Path, *arguments: str, program: Sequence[str] = ("-m", "millstream")) -> None:
+        command = [sys.executable, *program, "demo", "--data", str(data), "--no-browser", *arguments]
         if "--port" not in arguments:
             command += ["--port", "0"]
         self.log = data / "millstream.db"
@@ -57,8 +57,8 @@ def start_demo(tmp_path: Path) -> Iterator[Callable[..., DemoProcess]]:
     """Start demos on the test's data folder; whatever still runs at the end is killed."""
     started: list[DemoProcess] = []
 
-    def start(*arguments: str) -> DemoProcess:
-        started.append(DemoProcess(tmp_path / "data", *arguments))
+    def start(*arguments: str, **more: Sequence[str]) -> DemoProcess:
+        started.append(DemoProcess(tmp_path / "data", *arguments, **more))
         return started[-1]
 
     yield start

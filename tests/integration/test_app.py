@@ -196,7 +196,7 @@ def test_a_reader_that_fails_is_shown_and_started_again(app: App, caplog: pytest
             if state.failures:
                 break
             pause.wait(0.01)
-        assert state.failures == 1
+        assert state.failures >= 1  # it may have been tried again since
         assert state.error == "ValueError: the other side is closed"
         fails.clear()
         assert done.wait(PATIENCE_S)

@@ -403,7 +403,9 @@ def test_each_trigger_can_start_a_batch(tmp_path: Path) -> None:
 
         click(clicks, 3)
         with app.start():
-            (inbox / "go.csv").write_text("a,b\n")
+            # A file that was seen empty, and again with its line, would be two events.
+            (inbox / "go.part").write_text("a,b\n")
+            (inbox / "go.part").rename(inbox / "go.csv")
             assert ran.wait(30)
         assert [(run.trigger, run.rows) for run in report.runs()] == [("on", 3)]
         assert report.rerun(report.runs()[0].id).result == ["go.csv"]

@@ -39,7 +39,7 @@ def seen(app: App) -> list[tuple[str, int]]:
 
 
 def run(test: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(asyncio.wait_for(test, 20))
+    asyncio.run(asyncio.wait_for(test, 100))
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import json
 import signal
 import socket
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ import httpx
 import pytest
 
 from millstream import App
-from millstream.serving.server import GRACE_SECONDS
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals to the demo")
 
@@ -70,14 +68,17 @@ def test_sigterm_ends_it_as_ctrl_c_does_also_with_a_live_page_open(start_demo: S
     assert (code, err) == (0, "")
 
 
+PATIENT = "from millstream.serving import server; server.GRACE_SECONDS = 3600; from millstream.cli import main; main()"
+"""The program, as it is where clients are waited for longer than any test is."""
+
+
 def test_a_second_ctrl_c_does_not_wait_for_a_client_that_takes_its_time(start_demo: StartDemo) -> None:
-    demo = start_demo()
+    demo = start_demo(program=("-c", PATIENT))
     url = httpx.URL(demo.address())
     head = f"POST /collect HTTP/1.1\r\nHost: {url.netloc.decode()}\r\nContent-Length: 100\r\n\r\n"
     with socket.create_connection((url.host, url.port or 80)) as slow:
         slow.sendall(head.encode() + b"x")
         httpx.get(url)  # the server has read what came before
-        began = time.monotonic()
         demo.process.send_signal(signal.SIGINT)
         with contextlib.suppress(ConnectionRefusedError, ConnectionResetError):  # it is stopping
             while True:
@@ -85,7 +86,6 @@ def test_a_second_ctrl_c_does_not_wait_for_a_client_that_takes_its_time(start_de
         demo.process.send_signal(signal.SIGINT)
         code, _, err = demo.finish()
         assert (code, err) == (0, "")
-        assert time.monotonic() - began < GRACE_SECONDS
 
 
 def test_a_port_in_use_is_one_line_and_exit_code_1(start_demo: StartDemo) -> None:
@@ -250,13 +250,19 @@ def test_what_is_refused_is_refused_in_one_shape(start_demo: StartDemo) -> None:
 
 
 def test_too_many_requests_are_told_when_to_come_back(start_demo: StartDemo) -> None:
-    address = start_demo().address()
-    with httpx.Client() as http:
-        answers = (http.post(f"{address}collect", content="{") for _ in range(20_000))
-        refused = next(answer for answer in answers if answer.status_code != 400)
-    assert refused.status_code == 429
-    assert refused.json()["error"]["code"] == "too_many_requests"
-    assert int(refused.headers["retry-after"]) >= 1
+    url = httpx.URL(start_demo().address())
+    head = f"POST /collect HTTP/1.1\r\nHost: {url.netloc.decode()}\r\nContent-Length: 1\r\n"
+    # One behind the other without waiting for an answer: also a slow machine takes more of them than it may.
+    requests = f"{head}\r\n{{" * 1000 + f"{head}Connection: close\r\n\r\n{{"
+    with socket.create_connection((url.host, url.port or 80), timeout=60) as connection:
+        connection.sendall(requests.encode())
+        answers = b"".join(iter(lambda: connection.recv(65536), b"")).split(b"HTTP/1.1 ")[1:]
+    refused = next(answer for answer in answers if not answer.startswith(b"400 "))
+    assert refused.startswith(b"429 ")
+    head, _, body = refused.decode().partition("\r\n\r\n")
+    assert json.loads(body)["error"]["code"] == "too_many_requests"
+    headers = dict(line.lower().split(": ", 1) for line in head.splitlines()[1:])
+    assert int(headers["retry-after"]) >= 1
 
 
 def test_it_does_not_listen_beyond_loopback(start_demo: StartDemo) -> None:

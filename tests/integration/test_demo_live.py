@@ -48,12 +48,12 @@ class Browser:
 
     async def until(self, count: int) -> list[tuple[str, Any]]:
         async with self._arrived:
-            await asyncio.wait_for(self._arrived.wait_for(lambda: len(self.events()) >= count), 5)
+            await asyncio.wait_for(self._arrived.wait_for(lambda: len(self.events()) >= count), 60)
         return self.events()
 
 
 def run(test: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(asyncio.wait_for(test, 20))
+    asyncio.run(asyncio.wait_for(test, 100))
 
 
 def test_a_page_gets_a_snapshot_then_every_change_once_and_in_order() -> None:

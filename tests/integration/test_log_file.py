@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -18,7 +17,7 @@ import pytest
 
 from millstream.engines.connect import connect
 from millstream.engines.protocol import Append, TopicSpec
-from millstream.engines.sqlite import SqliteEngine, driver
+from millstream.engines.sqlite import SqliteEngine, driver, waiting
 from millstream.engines.sqlite.statements import statements
 from millstream.errors import (
     ForeignFileError,
@@ -214,8 +213,11 @@ def test_room_made_in_the_write_ahead_log_is_no_record(tmp_path: Path) -> None:
     engine.create_topic(TopicSpec("t"))
     for i in range(50):
         engine.append(one(b"%d" % i))
-    wal = Path(f"{path}-wal").read_bytes()
-    assert wal.endswith(bytes(64 * 1024)), "no room was made"
+    # In the background, and more of it before it is used up: at rest there always is some.
+    until = time.monotonic() + 60
+    while not Path(f"{path}-wal").read_bytes().endswith(bytes(64 * 1024)):
+        assert time.monotonic() < until, "no room was made"
+        time.sleep(0.01)
     # What a killed process leaves: the file and its log as they are at this moment.
     for name in ("log.db", "log.db-wal"):
         shutil.copy(tmp_path / name, tmp_path / name.replace("log", "copy"))
@@ -321,39 +323,38 @@ def test_damage_is_found_and_named(tmp_path: Path) -> None:
 # --- being woken --------------------------------------------------------------------------------------------------
 
 _WRITER = """
-import sys, time
+import sys
 from millstream.engines.sqlite import SqliteEngine
 from millstream.engines.protocol import *
 from millstream.records import *
 import msgspec
 engine = SqliteEngine(sys.argv[1], durability="relaxed")
 for line in sys.stdin:
-    engine.append([Append("t", 0, EncodedBatch(Coding.ROWS, 1, msgspec.msgpack.encode(b"%d" % time.monotonic_ns())))])
+    engine.append([Append("t", 0, EncodedBatch(Coding.ROWS, 1, msgspec.msgpack.encode(b"x")))])
 """
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no Unix datagram sockets: readers poll there")
 @pytest.mark.parametrize("folder", ["short", "long" * 30])
-def test_reader_is_woken_by_another_process_without_polling(tmp_path: Path, folder: str) -> None:
+def test_reader_is_woken_by_another_process_without_polling(
+    tmp_path: Path, folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for poll in ("POLL_US", "POLL_WITHOUT_PUSH_US"):
+        monkeypatch.setattr(waiting, poll, 3_600_000_000)
     (tmp_path / folder).mkdir()
     path = tmp_path / folder / "log.db"
     engine = SqliteEngine(path)
     engine.create_topic(TopicSpec("t"))
     process = subprocess.Popen([sys.executable, "-c", _WRITER, str(path)], stdin=subprocess.PIPE, text=True)
     assert process.stdin is not None
-    delays_ms: list[float] = []
     for offset in range(20):
         process.stdin.write("go\n")
         process.stdin.flush()
-        while not (batches := engine.read("t", 0, offset, records_max=1)):
-            assert engine.wait({"t": {0: offset}}, 30_000_000)
-        sent_ns = int(msgspec.msgpack.decode(batches[0].data))
-        delays_ms.append((time.monotonic_ns() - sent_ns) / 1e6)
+        while not engine.read("t", 0, offset, records_max=1):
+            assert engine.wait({"t": {0: offset}}, 60_000_000)
     process.stdin.close()
-    assert process.wait(30) == 0
+    assert process.wait(60) == 0
     engine.close()
-    # A poll would take half a second on average; how fast the push is belongs in the benchmarks.
-    assert statistics.median(delays_ms) < 250
 
 
 def test_sockets_of_dead_readers_are_removed(tmp_path: Path) -> None:

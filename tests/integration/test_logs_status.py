@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from tests.integration.test_logs import NOW, at, failed, millstream, until
+from tests.integration.test_logs_outputs import stored
 
 from millstream import App
 from millstream.cli.application import run
@@ -45,6 +46,10 @@ def said(folder: Path, capsys: pytest.CaptureFixture[str]) -> list[dict[str, obj
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
+def readers(folder: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, dict[str, object]]:
+    return {str(one["reader"]): one for one in said(folder, capsys) if "reader" in one}
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is another thing there")
 def test_status_says_how_far_sources_rules_and_outputs_are(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -63,10 +68,13 @@ def test_status_says_how_far_sources_rules_and_outputs_are(
                 "the output that is away is told of",
                 200,
             )
-            readers = {str(one["reader"]): one for one in said(tmp_path, capsys) if "reader" in one}
-            assert readers["logs/away"]["state"] == "failing"
-            assert "does not answer" in str(readers["logs/away"]["error"])
-            assert readers["logs/kept"]["behind"] == 0
+            until(
+                lambda: stored(tmp_path / "kept.db") == 3 and readers(tmp_path, capsys)["logs/kept"]["behind"] == 0,
+                "the output that is there has all",
+            )
+            away = readers(tmp_path, capsys)["logs/away"]
+            assert away["state"] == "failing"
+            assert "does not answer" in str(away["error"])
             until(lambda: "away: " in (tmp_path / "err").read_text(), "it is told of in one line")
             assert "Traceback" not in (tmp_path / "err").read_text()
             process.send_signal(signal.SIGINT)

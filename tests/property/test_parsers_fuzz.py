@@ -69,12 +69,12 @@ def test_nearly_right_lines_are_events(name: str) -> None:
     until = time.monotonic() + SECONDS
     while time.monotonic() < until:
         lines = [mutated(dice.choice(LINES), dice) for _ in range(20)]
-        started = time.monotonic()
+        started = time.process_time()
         try:
             read(name, lines)
         except Exception as error:  # noqa: BLE001 (whatever it is, the lines are needed)
             pytest.fail(f"{type(error).__name__}: {error}; lines {lines!r}")
-        assert time.monotonic() - started < HANG_S, f"{lines!r}"
+        assert time.process_time() - started < HANG_S, f"{lines!r}"
 
 
 @pytest.mark.parametrize("name", FORMATS)
