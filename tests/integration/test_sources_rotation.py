@@ -18,8 +18,8 @@ import pytest
 from tests.integration.tail_follower import Follower, add, rotate
 
 from millstream.sources.compressed import CompressedText, decompressor_of
+from millstream.sources.lineage import COMPRESSION_QUIET_US
 from millstream.sources.rotation import generations, is_generation
-from millstream.sources.tail import COMPRESSION_QUIET_US
 
 COMPRESS: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.compress, ".xz": lzma.compress, ".bz2": bz2.compress}
 for name in ("compression.zstd", "backports.zstd"):

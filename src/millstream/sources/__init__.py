@@ -9,8 +9,8 @@ General layout:
     files       text files of given paths and patterns; followed: which are open; patterns: which are meant;
                 looks: when they are looked at
     tail        one text file: partial lines, rotation, truncation; log_file, compressed: what it reads;
-                rotation: which file was renamed to which; last_change: of an old file without years;
-                utf16: text of Windows
+                rotation: which names it is renamed to; lineage: which of them is the one that was read;
+                last_change: of an old file without years; utf16: text of Windows
     sampled     the parser of a format that a user names, or `auto`;
                 heads: what a file says of its lines in front of them
     line_split  bytes cut into lines; event_split, multiline: into events of several lines; traces: of which languages;

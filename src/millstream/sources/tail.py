@@ -9,21 +9,20 @@
 | it is emptied, or written anew (copytruncate) | the copy is read to its end, then the file from its start |
 | it is deleted | what is left of it is read; a new one of that name is read from its start |
 
-A file is known by its inode and by a digest of its first bytes: inodes are given to new files again, and a compressed
-copy has another. Its device is not looked at: that number changes with a reboot on some file systems.
+Which file is which of them: `lineage`.
 """
 
 from __future__ import annotations
 
 import os
 from codecs import BOM_UTF8
-from collections.abc import Callable, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from millstream.clock import Clock
 from millstream.sources.line_split import Split, split
+from millstream.sources.lineage import COMPRESSION_QUIET_US, Elsewhere, Lineage, status_of
 from millstream.sources.log_file import (
     FilePosition,
     LogFile,
@@ -33,23 +32,14 @@ from millstream.sources.log_file import (
     open_log_file,
     position_in,
 )
-from millstream.sources.rotation import Generation, generations
+from millstream.sources.rotation import Generation
 from millstream.sources.source import Line, Note, Reading
 
 READ_BYTES: Final = 1024 * 1024
 """With `READ_LINES_MAX` the bounds of one reading."""
-HEAD_BYTES_SURE: Final = 64
-"""From this many equal bytes on, a file with another inode is a copy, whenever it was made."""
 ROTATION_QUIET_US: Final = 1_000_000
 """A renamed file is left when nothing was added for this long: its writer may not have turned to the new one yet."""
-COMPRESSION_QUIET_US: Final = 60_000_000
-"""A compressed file without an end that nothing was added to for this long was cut off, and is left."""
-_COPY_SLACK_NS: Final = 1_000_000_000
-"""What keeps the time of change of what it compresses may keep whole seconds only."""
 _TRIES: Final = 5
-
-Elsewhere = Callable[[int], Path | None]
-"""Takes an inode; returns which of the other files that are looked at has it."""
 
 
 class FileTail:
@@ -74,8 +64,8 @@ class FileTail:
         Args:
             position: As given by a `Reading`; None where there is none.
             lines_first: Without a position, begin with this many of its last lines; None: with its first.
-            directories: Where rotated files go, besides the directory of the file.
-            elsewhere: Says where a file is that was renamed to a name which tells nothing.
+            directories: See `Lineage`.
+            elsewhere: See `Lineage`.
             split: What cuts bytes into events: lines, or what `multiline` puts together.
             quiet_us: After this long without a change, what `split` holds back is taken as complete.
             end_after_us: After this long without a change, a last line without an end is taken as complete; None:
@@ -85,8 +75,7 @@ class FileTail:
         self.key = self.key_of(path)
         self._clock = clock
         self._note = note
-        self._directories = directories
-        self._elsewhere = elsewhere
+        self._lineage = Lineage(path, directories=directories, elsewhere=elsewhere, clock=clock, note=note)
         self._split = split
         self._quiet_us = quiet_us
         self._end_after_us = end_after_us
@@ -104,8 +93,6 @@ class FileTail:
         self._left = False
         """The file of `_position` is read to its end and gone from `path`: the next one is to be read."""
         self._final = False
-        self._before: FilePosition | None = None
-        """Of the file that was left last."""
         self._asleep: tuple[int, int, int] | None = None
         """What the file at `path` looked like when it was closed for being idle."""
 
@@ -136,7 +123,7 @@ class FileTail:
         """
         self._final = final
         try:
-            if self._asleep is not None and self._asleep == _status_of(self.path):
+            if self._asleep is not None and self._asleep == status_of(self.path):
                 return None
             self._asleep = None
             was_open = self.open
@@ -151,7 +138,7 @@ class FileTail:
 
     def sleep(self) -> bool:
         """Close the file if it is read to its end and still at its path; it is opened again when it changes."""
-        file, there = self._file, _status_of(self.path)
+        file, there = self._file, status_of(self.path)
         if file is None or there is None or self._position is None or there[0] != file.status.st_ino:
             return False
         if file.look() != self._seen or self._position.offset != self._seen[1]:
@@ -189,7 +176,7 @@ class FileTail:
             pieces[0] = pieces[0].removeprefix(BOM_UTF8)
         position = position_in(file, position.offset + consumed)
         if left:
-            self._left, self._before = True, position
+            self._left, self._lineage.left = True, position
             self.close()
         if not consumed:
             return None
@@ -221,7 +208,7 @@ class FileTail:
 
     def _open_untouched(self, position: FilePosition) -> bool:
         """Open the file of a position where it is still at its path: most are, and no directory needs to be listed."""
-        there = _status_of(self.path)
+        there = status_of(self.path)
         if self._left or not position.offset or there is None or there[0] != position.inode:
             return False
         file = open_log_file(self.path, self._note)
@@ -238,8 +225,8 @@ class FileTail:
 
         Opens none where there is none yet.
         """
-        known = self._generations(position)
-        found = self._find(known, position)
+        known = self._lineage.generations(position)
+        found = self._lineage.find(known, position)
         if found is None:
             return False
         place, file = found
@@ -251,7 +238,7 @@ class FileTail:
                 return True
             # Without its end it is still being compressed, and the rest comes. Else it is a copy that was made before
             # the last lines were written, which are stored already.
-            self._left = file.complete or self._is_stale(file)
+            self._left = file.complete or self._lineage.is_stale(file)
         file.close()
         if not self._left:
             return True
@@ -261,26 +248,12 @@ class FileTail:
             self._left = False  # it came back
         return True
 
-    def _generations(self, position: FilePosition) -> list[Generation]:
-        known = generations(self.path, self._directories)
-        if self._elsewhere is None or any(one.inode == position.inode for one in known):
-            return known
-        path = self._elsewhere(position.inode)
-        status = None if path is None else _status_of(path)
-        if path is None or status is None or status[0] != position.inode:
-            return known
-        place = next(
-            (n for n, one in enumerate(known) if one.path == self.path or one.changed_ns > status[1]), len(known)
-        )
-        known.insert(place, Generation(path, status[0], status[1], -1, 0))
-        return known
-
     def _open_after(self, known: Sequence[Generation], position: FilePosition) -> bool:
         """Open what came after a file that is gone: the oldest that was changed later."""
         unread = not self._left and position.offset > 0
-        if unread and any(self._may_become(one, position) for one in known):
+        if unread and any(self._lineage.may_become(one, position) for one in known):
             return True
-        later = self._later_files(known, position)
+        later = self._lineage.later(known, position)
         if unread and later:
             self._note(f"{self.path} was rotated, and its file removed before all of it was read")
         elif unread and known and known[-1].inode == position.inode:
@@ -291,25 +264,10 @@ class FileTail:
             return True  # there is nothing yet
         return self._open_from_start(later[0] if later else known[-1])
 
-    def _later_files(self, known: Sequence[Generation], position: FilePosition) -> list[Generation]:
-        """Return the rotated files that were changed after a position was taken."""
-        later = [one for one in known if one.changed_ns > position.changed_ns > 0 and one.path != self.path]
-        # What compresses the file that was read before need not keep its time.
-        return [one for one in later if not self._is_before(one)]
-
-    def _is_before(self, one: Generation) -> bool:
-        file = None if self._before is None else open_log_file(one.path, self._note)
-        if self._before is None or file is None:
-            return False
-        try:
-            return self._before.begins(file)
-        finally:
-            file.close()
-
     def _open_from_start(self, one: Generation) -> bool:
         file = open_log_file(one.path, self._note)
         if file is None:
-            return _status_of(one.path) is not None  # it is there and may not be read; else it was renamed meanwhile
+            return status_of(one.path) is not None  # it is there and may not be read; else it was renamed meanwhile
         if file.status.st_ino != one.inode:
             file.close()
             return False
@@ -323,57 +281,6 @@ class FileTail:
         self._seen = file.look()
         self._unchanged_since_us = self._clock.monotonic_us()
 
-    def _find(self, known: Sequence[Generation], position: FilePosition) -> tuple[int, LogFile | None] | None:
-        """Return the place of a position's file among the generations, and the file, open.
-
-        No file where none of them is it, and None where names changed meanwhile.
-        """
-        live = known[-1] if known and known[-1].path == self.path else None
-        untouched = not position.offset and live is not None and live.inode == position.inode
-        # Where nothing was read, nothing tells whether the file was emptied since; but then there is a copy.
-        if untouched and self._later_files(known, position):
-            return 0, None
-        orders = (
-            [place for place, one in enumerate(known) if one.inode == position.inode],
-            [place for place, one in enumerate(known) if self._may_be_copy(one, position)],
-            [place for place in range(len(known)) if position.head_size >= HEAD_BYTES_SURE],
-        )
-        for place in dict.fromkeys(place for order in orders for place in order):
-            one = known[place]
-            file = open_log_file(one.path, self._note)
-            if file is None and _status_of(one.path) is not None:
-                continue  # it may not be read
-            if file is None or file.status.st_ino != one.inode:
-                if file is not None:
-                    file.close()
-                return None
-            # What was emptied, or begun anew, and begins alike is another one; a copy may lack the last lines.
-            is_copy = one.inode != position.inode and one.path != self.path
-            if position.begins(file) and (is_copy or file.is_compressed or file.reaches(position.offset)):
-                return place, file
-            file.close()
-        return 0, None
-
-    def _may_be_copy(self, one: Generation, position: FilePosition) -> bool:
-        return one.path != self.path and position.changed_ns > 0 and _later(one, position) and position.head_size > 0
-
-    def _may_become(self, one: Generation, position: FilePosition) -> bool:
-        """Return whether a file has too little in it yet to say whether it is the one of a position."""
-        if one.path == self.path:
-            return False
-        file = open_log_file(one.path, self._note)
-        if file is None:
-            return False
-        try:
-            unknown = _later(one, position) and not file.reaches(position.head_size) and not file.complete
-            return unknown and not self._is_stale(file)
-        finally:
-            file.close()
-
-    def _is_stale(self, file: LogFile) -> bool:
-        """Return whether a file that is not complete was not changed for so long that it never will be."""
-        return self._clock.now_us() - file.status.st_mtime_ns // 1000 > COMPRESSION_QUIET_US
-
     def _is_other(self, file: LogFile, position: FilePosition) -> bool:
         """Return whether the open file changed other than by growing: it was emptied, or written anew."""
         seen, self._seen = self._seen, file.look()
@@ -383,7 +290,7 @@ class FileTail:
         if file.is_compressed:
             return False
         if not position.offset:
-            return bool(self._later_files(generations(self.path, self._directories), position))
+            return self._lineage.is_rotated_since(position)
         return self._seen[1] < position.offset or not position.begins(file)
 
     def _is_quiet(self) -> bool:
@@ -402,17 +309,15 @@ class FileTail:
                 return False
             self._note(f"{file.path} ends in the middle: its compression was cut off")
             return True
-        there = _status_of(self.path)
+        there = status_of(self.path)
         if there is not None and there[0] == file.status.st_ino:
             self._away_since_us = None
             return False
         now_us = self._clock.monotonic_us()
         if self._away_since_us is None:
             self._away_since_us = now_us
-            status, known = file.status, generations(self.path, self._directories)
-            for one, after in pairwise(known[:-1]):
-                if one.inode == status.st_ino and after.changed_ns > status.st_mtime_ns:
-                    return True  # its writer went on, and has left the one after it as well
+            if self._lineage.is_succeeded(file):
+                return True
         return file.is_compressed or self._final or now_us - self._away_since_us >= ROTATION_QUIET_US
 
     def _unchanged_us(self) -> int:
@@ -421,16 +326,3 @@ class FileTail:
         if self._unchanged_since_us is None:
             self._unchanged_since_us = now_us
         return now_us - self._unchanged_since_us
-
-
-def _later(one: Generation, position: FilePosition) -> bool:
-    return one.changed_ns + _COPY_SLACK_NS > position.changed_ns
-
-
-def _status_of(path: Path) -> tuple[int, int, int] | None:
-    """Return inode, time of change and size of what is at a path; None for nothing."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_ino, status.st_mtime_ns, status.st_size
