@@ -146,6 +146,21 @@ def test_a_file_that_may_not_be_read_is_an_error(tmp_path: Path) -> None:
     assert (done.returncode, "f may not be read by this user" in done.stderr) == (2, True)
 
 
+def test_an_entry_of_a_slow_query_log_is_one_event(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for second in (1, 2):
+        with (tmp_path / "slow.log").open("a") as file:
+            file.write(
+                f"# Time: 2026-03-01T10:00:0{second}.123456Z\n# User@Host: ann[ann] @ web [10.0.0.1]  Id:     8\n"
+                "# Query_time: 2.5  Lock_time: 0.1 Rows_sent: 1  Rows_examined: 9\nSET timestamp=1772359197;\n"
+                f"SELECT {second}\nFROM orders;\n"
+            )
+    (tmp_path / "app.log").write_text("2026-03-01 10:00:00 INFO a\n2026-03-01 10:00:00 INFO b\n")
+    assert run(["logs", str(tmp_path), "--no-follow", "--all", "--json"]) == 0
+    events = [json.loads(line)["event"] for line in capsys.readouterr().out.splitlines()]
+    assert [event["message"] for event in events] == ["a", "b", "SELECT 1\nFROM orders", "SELECT 2\nFROM orders"]
+    assert [event["user"] for event in events] == [None, None, "ann", "ann"]
+
+
 def test_a_file_with_a_hole_in_it_is_text(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(bytes(3000) + f"{accepted(1, user='ann')}\n".encode())
     done = millstream("logs", "f", "--no-follow", "--json", folder=tmp_path)

@@ -68,6 +68,10 @@ LINES: Final = tuple(
         '2026-03-01T10:00:00Z,warning,ann,"late, by ""much"""',
         "time: 2026-03-01 10:00:00 UTC, level=warn; user=\"ann\", note: 'a, b'; message = late by 7",
         "@4000000069a40e2a00000000 tcpserver: status",
+        "# Time: 2026-03-01T10:00:00.123456Z\n# User@Host: ann[ann] @ web [10.0.0.1]  Id:     8\n"
+        "# Query_time: 2.5  Lock_time: 0.1 Rows_sent: 1\nuse shop;\nSET timestamp=1772359197;\nSELECT 1;",
+        "260301 11:00:00\t    8 Connect\tann@10.0.0.1 on shop using TCP/IP",
+        "20260301 10:00:00,db1,ann,10.0.0.1,8,12,QUERY,shop,'SELECT a, b',0",
     )
 )  # fmt: skip
 
@@ -79,7 +83,7 @@ PIECES: Final = tuple(
         "-", "--", ".", "/", "0", "9", "1.", "10.0.0.1", "::", "a", "A", "INFO ", "[a] ", "(a) ", '"a" ',
         " - ", "a.b", "\x00",
         "ä", "\x85", "\u2028", "\udcff", "\r", '{"a":', "[[", "\\x", "\\u", "%", "#", "@", "~", "*", "a b ",
-        "a, ", "a: b, ",
+        "a, ", "a: b, ", "# Thread_id: 1  ", " @ ", "A: 1 ", "\n",
         "Mar  1 10:00:00 ", "2026-03-01 10:00:00 ", "T10:00:00Z", "9999999999999999999999", "1e999", "NaN",
         "true", "null",
     )

@@ -52,6 +52,15 @@ def test_a_file_in_utf16_is_read(folder: Path, encoding: str) -> None:
     assert events[0].raw == "2026-03-01 10:00:00 INFO größer"
 
 
+@pytest.mark.parametrize("format", ["auto", "mysql_slow"])
+def test_entries_of_a_slow_query_log_are_put_together(folder: Path, format: str) -> None:
+    (folder / "slow.log").write_text("# User@Host: ann[ann] @ web []\n# Query_time: 2.5\nSELECT 1\nFROM orders;\n" * 2)
+    assert run(["put", "slow", "--file", "slow.log", "--format", format]) == 0
+    with App("millstream.db") as app:
+        events = [record.value for record in app.topic("slow", LogEvent, time="time").read()]
+    assert [event.message for event in events] == ["SELECT 1\nFROM orders"] * 2
+
+
 def test_format_of_a_file_is_seen(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "app.log").write_text('ts=2026-03-01T10:00:00Z level=warn msg="late"\n')
     assert run(["put", "app", "--file", "app.log", "--format", "auto"]) == 0

@@ -36,6 +36,7 @@ END_AFTER: Final = "10s"
 HEAD_BYTES: Final = 4096
 ODD_SHARE: Final = 0.02
 """Of control characters: no text has as many, in any encoding of one byte or more; anything else has."""
+_SLOW_QUERIES: Final = re.compile(rb"(?:^|\n)# User@Host: ")
 _ODD: Final = bytes({*range(9), *range(14, 27), *range(28, 32), 127})
 _RUN_OF_NUL: Final = re.compile(rb"\0{16,}")
 """What a crash, or a file that was emptied under its writer, leaves in a log."""
@@ -67,6 +68,8 @@ class Looked(msgspec.Struct, frozen=True):
     """None: nothing does."""
     problem: str = ""
     is_empty: bool = False
+    multiline: str | None = None
+    """Of text: the preset that puts its lines together, where what is in it says so."""
 
 
 def given_files(
@@ -184,7 +187,7 @@ def _by_content(path: Path, head: bytes) -> Looked:
     if head.startswith(_ZIP) or head[_TAR_AT:].startswith(_TAR):
         return Looked(at, problem="is an archive; unpack it, and give the folder")
     if not _is_binary(head):
-        return Looked(at, Reads.LINES)
+        return Looked(at, Reads.LINES, multiline="mysql" if _SLOW_QUERIES.search(head) else None)
     for prefix, reads in (("wtmp", Reads.WTMP), ("btmp", Reads.BTMP), ("lastlog", Reads.DATABASE)):
         if name.startswith(prefix):
             return Looked(at, reads)
@@ -204,17 +207,16 @@ def _listeners(found: Sequence[Looked], format: str | None, multiline: str | Non
     for one in found:
         if one.reads is not None and one.path not in of.setdefault(one.reads, []):
             of[one.reads].append(one.path)
-    made: list[Listener] = []
-    if Reads.LINES in of:
-        made.append(
-            FilesListener(
-                paths=of[Reads.LINES],
-                lines_first=None,
-                format=format or AUTO,
-                multiline=multiline,
-                end_after=END_AFTER,
-            )
+    made: list[Listener] = [
+        FilesListener(
+            paths=[one.path for one in texts],
+            lines_first=None,
+            format=format or AUTO,
+            multiline=multiline or preset,
+            end_after=END_AFTER,
         )
+        for preset, texts in _by_preset(found).items()
+    ]
     if Reads.EVTX in of:
         made.append(EvtxListener(paths=tuple(of[Reads.EVTX])))
     beside = {Path(path).parent for path in of.get(Reads.LINES, ()) if Path(path).name.startswith(_LOGIN_TEXTS)}
@@ -235,3 +237,11 @@ def _listeners(found: Sequence[Looked], format: str | None, multiline: str | Non
                 )
             )
     return tuple(made)
+
+
+def _by_preset(found: Sequence[Looked]) -> dict[str | None, list[Looked]]:
+    """Return the texts by what puts their lines together."""
+    texts: dict[str | None, list[Looked]] = {}
+    for one in {one.path: one for one in found if one.reads is Reads.LINES}.values():
+        texts.setdefault(one.multiline, []).append(one)
+    return texts

@@ -92,7 +92,7 @@ def put(
     if multiline is not None and format is None and pattern is None:
         raise SettingsError("--multiline goes with --format or --pattern: say what an event is")
     known = _format(format, pattern, file)
-    cut = _split(multiline)
+    cut = _split(multiline, known)
     if known is not None and file is not None and str(file) != "-":
         _look_at(file)  # before anything is made for it
     with shell.open(create=True) as log, without_collector():
@@ -141,12 +141,15 @@ def _format(name: str | None, pattern: str | None, file: Path | None) -> Format 
     return format_of(chosen)
 
 
-def _split(preset: str | None) -> Split | None:
-    """Return what puts lines together."""
+def _split(preset: str | None, format: Format | None) -> Split | None:
+    """Return what puts lines together: what the user says, else what the format needs."""
+    from millstream.parsers.formats import FORMATS
+    from millstream.sources.multiline import PRESET_OF_FORMAT, Multiline
+
+    if preset is None and format is not None:
+        preset = next((needs for name, needs in PRESET_OF_FORMAT.items() if FORMATS[name] is format), None)
     if preset is None:
         return None
-    from millstream.sources.multiline import Multiline
-
     return Multiline(preset=preset).splitter()
 
 

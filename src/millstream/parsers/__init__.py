@@ -10,7 +10,7 @@ General layout:
     journal         one entry of the systemd journal, as journalctl writes it in JSON
     access          access logs of web servers
     event_parser    a parser that reads line by line; what those share
-    json_lines, key_values, ltsv, server_errors, databases, w3c, security_messages, audit
+    json_lines, key_values, ltsv, server_errors, databases, slow_queries, w3c, security_messages, audit
                     what each format says of one line
     logins, devices, broker, otlp
                     what the lines of JSON mean that these sources make; audit_records: auditd's records, taken apart

@@ -36,6 +36,7 @@ from millstream.parsers.otlp import otlp_reader
 from millstream.parsers.proxies import proxy_reader
 from millstream.parsers.security_messages import security_reader
 from millstream.parsers.server_errors import error_reader
+from millstream.parsers.slow_queries import slow_query_reader
 from millstream.parsers.w3c import w3c_reader
 from millstream.parsers.web import WebParser
 from millstream.parsers.windows import windows_reader
@@ -85,7 +86,8 @@ FORMATS: Final = {  # the narrow ones first: see `choose_format`
     "audit_beside": _events("audit_beside", audit_reader_beside, "auditd, where a text log says who logged in as well"),
     "cef": _events("cef", security_reader, "CEF and LEEF, alone or behind a syslog header"),
     "postgres": _events("postgres", postgres_reader, "PostgreSQL"),
-    "mysql": _events("mysql", mysql_reader, "MySQL and MariaDB"),
+    "mysql": _events("mysql", mysql_reader, "MySQL and MariaDB: their error log, general log, audit log"),
+    "mysql_slow": _events("mysql_slow", slow_query_reader, "slow query log of MySQL, MariaDB, Percona"),
     "w3c": _events("w3c", w3c_reader, "W3C extended logs: IIS"),
     "zeek": _events("zeek", zeek_reader, "Zeek, with its #fields"),
     "broker": Format(LogEvent, BrokerParser, "messages of Kafka and NATS, kept whole: JSON, one a line"),

@@ -17,6 +17,8 @@ from millstream.sources.traces import PRESETS, Compiled
 __all__ = ["EVENT_LINES_MAX", "QUIET", "Multiline", "multiline"]
 
 QUIET: Final = "2s"
+PRESET_OF_FORMAT: Final = {"mysql_slow": "mysql"}
+"""Formats whose events always have several lines."""
 
 
 class Multiline(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -67,12 +69,16 @@ class Multiline(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         return lambda line: "", lambda state, line: "" if continues.match(line) else None
 
 
-def multiline(given: str | Multiline | None) -> Multiline | None:
-    """Return what a user said: the name of a preset, or all of it.
+def multiline(given: str | Multiline | None, format: str | None = None) -> Multiline | None:
+    """Return what a user said: the name of a preset, or all of it; where nothing, what lines of a format need.
+
+    Args:
+        format: A name of `FORMATS`, or anything else.
 
     Raises:
         SettingsError: As `Multiline.check`.
     """
+    given = PRESET_OF_FORMAT.get(format or "") if given is None else given
     found = Multiline(preset=given) if isinstance(given, str) else given
     if found is not None:
         found.check()

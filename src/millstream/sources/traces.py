@@ -13,6 +13,7 @@ matches continues the event; any other begins a new one, in the state that `begi
 | `ruby` | `from ...:12:in ...`, and Rails' lists of frames |
 | `docker`, `cri` | nothing but parts of a line that Docker's json-file, containerd or CRI-O cut, as all others do too |
 | `traces` | all languages above, whichever a line is of |
+| `mysql` | an entry of the slow query log, a statement of several lines of the general log: MySQL, MariaDB, Percona |
 
 Source: what the languages print; that states and expressions are enough, from Fluent Bit's multiline parsers.
 """
@@ -116,6 +117,15 @@ def _together(machines: Sequence[Machine]) -> Machine:
     return Machine([rule for machine in machines for rule in machine.begin], states)
 
 
+_MYSQL_HEADER: Final = r"\S+, Version: |Tcp port: |Time {3,}Id Command"
+_MYSQL_GENERAL: Final = r"(?:\d{4}-\d\d-\d\dT\S+|\d{6} [ \d]\d:\d\d:\d\d|\t)\t[ ]*\d+ [A-Z]"
+# Whatever is not the beginning of another belongs to a statement; MariaDB has no time in front of each entry.
+_MYSQL_REST: Final = rf"(?!# Time: |# User@Host: |{_MYSQL_HEADER}|{_MYSQL_GENERAL})"
+_MYSQL: Final = Machine(
+    [("# Time: ", "mysql time"), ("# User@Host: ", "mysql"), (_MYSQL_GENERAL, "mysql")],
+    {"mysql time": [("# User@Host: ", "mysql"), (_MYSQL_REST, "mysql")], "mysql": [(_MYSQL_REST, "mysql")]},
+)
+
 PRESETS: Final[Mapping[str, Machine]] = {
     "java": _JAVA,
     "dotnet": _DOTNET,
@@ -125,6 +135,7 @@ PRESETS: Final[Mapping[str, Machine]] = {
     "ruby": _RUBY,
     "docker": _PARTS,
     "cri": _PARTS,
+    "mysql": _MYSQL,
     "traces": _together([_PYTHON, _GO, _JAVA, _DOTNET, _JAVASCRIPT, _RUBY]),
 }
 
