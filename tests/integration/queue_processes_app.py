@@ -31,18 +31,31 @@ def note(text: str) -> None:
         file.write(f"{text}\n")
 
 
-@app.queue(jobs, workers=2, kind="processes", retry=Retry(attempts=2, delay="10ms"), timeout="1s")
+def noted_processes() -> set[str]:
+    with open(os.path.join(FOLDER, "notes")) as file:
+        return {line.split()[0] for line in file}
+
+
+@app.queue(jobs, workers=2, kind="processes", retry=Retry(attempts=2, delay="10ms"))
 def work(job: Job) -> None:
     note(f"{os.getpid()} {job.number}")
     match job.act:
         case "exit":
             os._exit(0)
-        case "hang":
-            time.sleep(3600)
-        case "raise":
-            raise ValueError("as told")
+        case "meet":
+            until = time.monotonic() + 60
+            while len(noted_processes()) < 2 and time.monotonic() < until:
+                time.sleep(0.01)
         case "wait":
             time.sleep(0.5)
+
+
+@app.queue(
+    app.topic("limited", Job), workers=2, kind="processes", retry=Retry(attempts=2, delay="10ms"), timeout="1500ms"
+)
+def in_time(job: Job) -> None:
+    note(f"{os.getpid()} {job.number}")
+    time.sleep(3600 if job.act == "hang" else 0)
 
 
 @app.queue(slow, kind="processes")

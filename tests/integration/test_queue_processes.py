@@ -67,7 +67,7 @@ def dead(app: App, topic: str = "jobs") -> list[DeadLetter]:
 
 def test_worker_processes_share_the_records(app: App, module: Any, notes: Callable[[], list[tuple[str, int]]]) -> None:
     work = only(app, "work")
-    module.jobs.extend([module.Job(n, "wait") for n in range(6)])
+    module.jobs.extend([module.Job(n, "meet") for n in range(6)])
     app.run(until="now")
     assert sorted(number for _, number in notes()) == list(range(6))
     assert len({pid for pid, _ in notes()}) == 2
@@ -90,12 +90,14 @@ def test_a_worker_process_that_dies_is_replaced_and_the_record_that_killed_it_se
 def test_a_worker_process_whose_handler_overruns_is_ended(
     app: App, module: Any, notes: Callable[[], list[tuple[str, int]]]
 ) -> None:
-    work = only(app, "work")
-    module.jobs.extend([module.Job(0, "hang"), module.Job(1), module.Job(2)])
+    in_time = only(app, "in_time")
+    app.topic("limited", module.Job).extend([module.Job(0, "hang"), module.Job(1), module.Job(2)])
     with app.start():
-        assert work.join(PATIENCE_S)
+        assert in_time.join(PATIENCE_S)
     assert Counter(number for _, number in notes()) == Counter({0: 2, 1: 1, 2: 1})
-    assert [(letter.offset, letter.error_type, letter.attempts) for letter in dead(app)] == [(0, "TimeoutError", 2)]
+    assert [(letter.offset, letter.error_type, letter.attempts) for letter in dead(app, "limited")] == [
+        (0, "TimeoutError", 2)
+    ]
 
 
 def test_a_worker_process_is_replaced_after_so_many_jobs(

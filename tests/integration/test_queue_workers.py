@@ -85,20 +85,22 @@ def test_a_batch_handler_gets_a_frame_where_it_says_so(app: App) -> None:
 
 def test_a_batch_waits_for_more_records_and_no_longer_than_told(app: App) -> None:
     jobs = fill(app, 1)
-    batches: list[list[int]] = []
-    full, alone = threading.Event(), threading.Event()
+    seen: dict[str, list[list[int]]] = {"patient": [], "hasty": []}
+    both = threading.Semaphore(0)
 
-    @app.queue(jobs, batch=(3, "1s"))
-    def work(batch: list[Job]) -> None:
-        batches.append([job.number for job in batch])
-        (full if len(batch) == 3 else alone).set()
+    def note(name: str, batch: list[Job]) -> None:
+        seen[name].append([job.number for job in batch])
+        both.release()
 
+    app.queue(jobs, name="patient", batch=(3, "1h"))(lambda batch: note("patient", batch))
+    app.queue(jobs, name="hasty", batch=(3, "10ms"))(lambda batch: note("hasty", batch))
     with app.start():
+        assert both.acquire(timeout=PATIENCE_S)
+        assert seen == {"patient": [], "hasty": [[0]]}
         jobs.extend([Job(1), Job(2)])
-        assert full.wait(PATIENCE_S)
-        jobs.append(Job(3))
-        assert alone.wait(PATIENCE_S)
-    assert batches == [[0, 1, 2], [3]]
+        assert both.acquire(timeout=PATIENCE_S)
+        assert both.acquire(timeout=PATIENCE_S)
+    assert seen["patient"] == [[0, 1, 2]]
 
 
 def test_a_batch_that_fails_is_tried_again_record_by_record(app: App) -> None:
@@ -136,19 +138,23 @@ def test_async_handlers_of_batches_work_too(app: App) -> None:
 def test_a_hundred_async_handlers_run_at_once(app: App) -> None:
     jobs = fill(app, 250)
     at_work, most = 0, 0
+    everybody = asyncio.Event()
 
     @app.queue(jobs, workers=100, retry=Retry(attempts=1))
     async def work(job: Job) -> None:
         nonlocal at_work, most
         at_work += 1
         most = max(most, at_work)
-        await asyncio.sleep(0.01)
+        if most == 100:
+            everybody.set()
+        async with asyncio.timeout(PATIENCE_S):
+            await everybody.wait()
         at_work -= 1
         if job.number == 7:
             raise ValueError
 
     app.run(until="now")
-    assert 50 < most <= 100
+    assert most == 100
     assert ledger(work) == {"done": 249, "dead": 1}
 
 

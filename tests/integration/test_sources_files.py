@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from millstream.sources import files
 from millstream.sources.files import PROGRAMS, FileSource, program_of, system_files
 
 
@@ -76,17 +77,23 @@ def test_what_is_there_what_is_added_and_what_appears_is_read(tmp_path: Path, fo
     assert follower.source.following() == ()
 
 
-def test_a_change_is_announced_and_not_waited_for(tmp_path: Path, follow: Callable[..., Follower]) -> None:
+def test_a_change_is_announced_and_not_waited_for(
+    tmp_path: Path, follow: Callable[..., Follower], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_LOOK_MS", 600_000)  # the look that happens by itself comes too late for any of these
     path = tmp_path / "a.log"
     add(path, "old\n")
     follower = follow(FileSource([path]))
     follower.wait(1)
-    # The look that happens once a second would find a tenth of these in time.
-    started = time.monotonic()
+    written, until = 1, time.monotonic() + 60
+    while len(follower.lines) < 2:  # those before changes are announced are seen with the first one after
+        assert time.monotonic() < until
+        add(path, "more\n")
+        written += 1
+        time.sleep(0.05)
     for i in range(10):
         add(path, f"{i}\n")
-        follower.wait(2 + i)
-    assert time.monotonic() - started < 5
+        follower.wait(written + 1 + i)
 
 
 def test_lines_written_just_before_the_stop_are_read(tmp_path: Path, follow: Callable[..., Follower]) -> None:

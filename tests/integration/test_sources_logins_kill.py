@@ -7,11 +7,14 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from millstream import App
 from millstream.parsers.log_event import LogEvent
 from millstream.sources.login_records import LAYOUTS, LoginRecord, encode
+from millstream.sources.logins import LoginSource
+from millstream.sources.system import follow_system
 
 RECORDS = 1500
 FOLLOWER = """
@@ -37,21 +40,19 @@ def rotate(wtmp: Path) -> None:
     wtmp.touch()
 
 
-def write(wtmp: Path, finished: threading.Event) -> None:
+def login(number: int) -> bytes:
+    user, line = b"user%d" % number, b"pts/%d" % (number % 50)
+    record = LoginRecord(type=7, pid=1 + number, line=line, user=user, seconds=1772359200 + number)
+    return encode(record, LAYOUTS["narrow"])
+
+
+def write(wtmp: Path, finished: threading.Event, is_stored: Callable[[int], bool]) -> None:
     """Write logins, a few at a time, sometimes half of one, and rotate now and then."""
     chance, pause = random.Random(7), threading.Event()
-    number = 0
+    number, first = 1, 0
     while number < RECORDS:
         count = min(chance.randint(1, 40), RECORDS - number)
-        data = b"".join(
-            encode(
-                LoginRecord(
-                    type=7, pid=1 + one, line=b"pts/%d" % (one % 50), user=b"user%d" % one, seconds=1772359200 + one
-                ),
-                LAYOUTS["narrow"],
-            )
-            for one in range(number, number + count)
-        )
+        data = b"".join(map(login, range(number, number + count)))
         number += count
         half = chance.randint(0, len(data))
         with wtmp.open("ab") as file:
@@ -61,39 +62,42 @@ def write(wtmp: Path, finished: threading.Event) -> None:
             file.write(data[half:])
         if chance.random() < 0.06:
             # Rotations are hours apart; here at least so far that a follower comes to know the file between two.
-            pause.wait(0.5)
+            while not is_stored(first):
+                pause.wait(0.02)
             rotate(wtmp)
+            first = number
         pause.wait(0.01)
     finished.set()
 
 
 def test_each_login_is_stored_once(tmp_path: Path) -> None:
     wtmp, url = tmp_path / "wtmp", f"sqlite:///{tmp_path / 'log.db'}"
-    wtmp.touch()
-    finished, chance = threading.Event(), random.Random(11)
-    writer = threading.Thread(target=write, args=(wtmp, finished))
-    kills = 0
-    while not finished.is_set() or kills == 0:
-        with subprocess.Popen([sys.executable, "-c", FOLLOWER, str(wtmp), url], stdout=subprocess.PIPE) as follower:
-            assert follower.stdout is not None
-            follower.stdout.readline()
-            if not kills:
-                writer.start()
-            finished.wait(chance.uniform(0.05, 0.8))
-            follower.send_signal(signal.SIGKILL)
-            kills += 1
-    writer.join()
-    from millstream.sources.logins import LoginSource
-    from millstream.sources.system import follow_system
-
-    pause = threading.Event()
+    wtmp.write_bytes(login(0))
+    finished, pause, chance = threading.Event(), threading.Event(), random.Random(11)
     with App(url) as app:
+        topic = app.topic("system", LogEvent, time="time")
+
+        def users() -> list[str]:
+            return [user for user in topic.frame().collect()["user"] if user is not None]
+
+        writer = threading.Thread(target=write, args=(wtmp, finished, lambda number: f"user{number}" in users()))
+        kills = 0
+        while not finished.is_set() or kills < 3:
+            with subprocess.Popen([sys.executable, "-c", FOLLOWER, str(wtmp), url], stdout=subprocess.PIPE) as follower:
+                assert follower.stdout is not None
+                follower.stdout.readline()
+                if not kills:
+                    while not users():  # from then on there is a position
+                        pause.wait(0.02)
+                    writer.start()
+                # On a machine that is slow it lives longer, or it would never store anything.
+                finished.wait(chance.uniform(0.05, 0.8) * (1 + kills / 10))
+                follower.send_signal(signal.SIGKILL)
+                kills += 1
+        writer.join()
         with follow_system(app, sources=[LoginSource(wtmp=[wtmp], btmp=[], utmp=None)]):
-            topic = app.topic("system", LogEvent, time="time")
-            for _ in range(300):
-                users = [user for user in topic.frame().collect()["user"] if user is not None]
-                if len(users) >= RECORDS:
+            for _ in range(600):
+                if len(users()) >= RECORDS:
                     break
                 pause.wait(0.1)
-    assert kills > 2
-    assert sorted(users) == sorted(f"user{number}" for number in range(RECORDS))
+        assert sorted(users()) == sorted(f"user{number}" for number in range(RECORDS))

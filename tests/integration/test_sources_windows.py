@@ -143,8 +143,8 @@ def test_channel_that_is_empty_at_first_is_read_from_its_first_event(windows: Wi
     found: list[int] = []
     thread = threading.Thread(target=lambda: found.append(len(next(readings).lines)), daemon=True)
     thread.start()
-    until(lambda: windows.open == 1, "subscribed")
-    assert source.following() == ("Security",)
+    until(lambda: source.following() == ("Security",), "subscribed")
+    assert windows.open == 1
     windows.write("Security", 2)
     thread.join(60)
     assert found == [2]

@@ -222,7 +222,7 @@ def test_another_writer_of_the_file_is_waited_for(app: App, tmp_path: Path) -> N
 @pytest.mark.parametrize("key", ["", "a"])
 def test_database_that_crashes_and_comes_back_has_each_row_once(app: App, server: PostgresServer, key: str) -> None:
     table = f"away_{key}"
-    patience = Patience(attempts=100, first_s=0.05, most_s=0.2)
+    patience = Patience(attempts=1000, first_s=0.05, most_s=0.2)
     topic = app.topic("s", Short)
     app.stream(topic, name="s")(lambda s: s.to(sinks.sql(server.url, table, key=key or (), patience=patience)))
     topic.extend([Short(n, "x") for n in range(100)])
