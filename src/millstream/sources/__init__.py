@@ -5,6 +5,8 @@ General layout:
     system      follow_system: events of sources, parsed and written to a topic; handling: what may be done between
     writer      values into a topic together with the positions they were read at: each once
     standing    how far sources are read, by their stored positions
+    listening   how the sources of this process fare; troubles: what one cannot read now; spare: those nobody named;
+                listener_signs: told to other processes; listener_info: what they see
 
     files       text files of given paths and patterns; followed: which are open; patterns: which are meant;
                 looks: when they are looked at

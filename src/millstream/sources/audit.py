@@ -23,6 +23,7 @@ from millstream.sources.log_file import is_missing
 from millstream.sources.looks import looks
 from millstream.sources.source import Note, Reading
 from millstream.sources.tail import READ_BYTES, FileTail
+from millstream.sources.troubles import unreadable
 
 AUDIT_LOG: Final = Path("/var/log/audit/audit.log")
 EVENT_S: Final = 2
@@ -74,6 +75,9 @@ class AuditSource:
 
     def following(self) -> Sequence[str]:
         return tuple(str(tail.path) for tail in self._tails if tail.open)
+
+    def troubles(self) -> Sequence[str]:
+        return tuple(f"{path}: {said}" for path in self._paths if (said := unreadable(path)))
 
     def parser(self, origin: str) -> LogEventParser:
         if self._decides:

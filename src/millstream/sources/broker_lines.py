@@ -13,6 +13,7 @@ from millstream.parsers.formats import FORMATS
 from millstream.parsers.log_event import LogEvent
 from millstream.sources.messages import Message, MessageSource
 from millstream.sources.source import Line, Note, Reading
+from millstream.sources.troubles import Troubles
 
 AUTO: Final = "auto"
 """JSON where a value begins as an object, else syslog, which takes any line."""
@@ -39,6 +40,7 @@ class BrokerLines:
         self._format = format
         self._follow = follow
         self._reading = False
+        self._troubles = Troubles()
 
     @property
     def name(self) -> str:
@@ -46,6 +48,9 @@ class BrokerLines:
 
     def following(self) -> Sequence[str]:
         return (self.origin,) if self._reading else ()
+
+    def troubles(self) -> Sequence[str]:
+        return self._troubles.sentences()
 
     @property
     def origin(self) -> str:
@@ -67,10 +72,12 @@ class BrokerLines:
                     yield reading
                 return
             except SourceError as error:
+                self._troubles.have(str(error))
                 note(str(error) + ("; it is tried again" if self._follow else ""))
                 if not self._follow:
                     return
             except UsageError as error:
+                self._troubles.have(str(error))
                 note(str(error))
                 return
             stop.wait(pause_s)
@@ -79,10 +86,20 @@ class BrokerLines:
     def _readings(self, known: dict[bytes, bytes], stop: threading.Event, note: Note) -> Generator[Reading, None, None]:
         pending: dict[bytes, bytes | None] = {}
         """Positions that came without lines: they are stored with the next ones."""
-        found = self._source.messages(dict(known), stop, note, follow=self._follow)
+
+        begun = False
+
+        def told(sentence: str) -> None:
+            if not begun:  # it is not read at all: there is no such topic, no such stream
+                self._troubles.have(sentence)
+            note(sentence)
+
+        found = self._source.messages(dict(known), stop, told, follow=self._follow)
         self._reading = True
         try:
             for part in found:
+                begun = True
+                self._troubles.over()
                 pending.update(part.positions)
                 if not part.messages:
                     continue

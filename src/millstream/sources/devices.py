@@ -22,6 +22,7 @@ from millstream.parsers.event_parser import EventParser, LogEventParser
 from millstream.records import time_from_us
 from millstream.sources import uevents
 from millstream.sources.source import Line, Note, Reading
+from millstream.sources.troubles import Troubles
 from millstream.sources.usb import SYS, Seen, UsbDevice, boot_id, changes, decode_seen, device_of, devices_now
 
 POSITION: Final = b"devices:usb"
@@ -61,6 +62,7 @@ class DeviceSource:
         self._clock = clock or SystemClock()
         self._running = False
         self._seen = Seen()
+        self._troubles = Troubles()
 
     @property
     def name(self) -> str:
@@ -68,6 +70,9 @@ class DeviceSource:
 
     def following(self) -> Sequence[str]:
         return (ORIGIN,) if self._running else ()
+
+    def troubles(self) -> Sequence[str]:
+        return self._troubles.sentences()
 
     def parser(self, origin: str) -> LogEventParser:
         return EventParser(origin, device_reader(), format="devices")
@@ -79,6 +84,7 @@ class DeviceSource:
         try:
             heard = uevents.open_socket(uevents.UDEV if self._udev_runs.exists() else uevents.KERNEL)
         except SourceError as error:
+            self._troubles.have(str(error))
             note(str(error))
             yield from self._compared(decode_seen(positions.get(POSITION)))
             return

@@ -21,6 +21,7 @@ from millstream.parsers.windows import windows_reader
 from millstream.sources.evtx_file import Chunk, EvtxFile, evtx_parser, is_evtx
 from millstream.sources.log_file import is_missing
 from millstream.sources.source import Line, Note, Reading
+from millstream.sources.troubles import Troubles
 
 READING_RECORDS: Final = 1000
 """Of one reading, which is stored as one."""
@@ -50,6 +51,7 @@ class EvtxSource:
         self._patterns = tuple(map(str, paths))
         self._follow = follow
         self._reading: tuple[str, ...] = ()
+        self._troubles = Troubles()
 
     @property
     def name(self) -> str:
@@ -57,6 +59,9 @@ class EvtxSource:
 
     def following(self) -> Sequence[str]:
         return self._reading
+
+    def troubles(self) -> Sequence[str]:
+        return self._troubles.sentences()
 
     def parser(self, origin: str) -> LogEventParser:
         return EventParser(origin, windows_reader(), format="windows")
@@ -69,7 +74,7 @@ class EvtxSource:
             while True:
                 for path in self._paths(note):
                     if path not in logs:
-                        logs[path] = _Log(path, positions.get(_key(path)), note)
+                        logs[path] = _Log(path, positions.get(_key(path)), note, self._troubles)
                     for reading in logs[path].readings():
                         yield reading
                         if stop.is_set():
@@ -86,7 +91,10 @@ class EvtxSource:
             matches = sorted(glob.glob(pattern, recursive=True)) if glob.has_magic(pattern) else [pattern]
             if not matches or (not glob.has_magic(pattern) and is_missing(Path(pattern))):
                 then = ", and read once it is" if self._follow else ""
+                self._troubles.have(f"not on this machine{then}: {pattern}", pattern)
                 note(f"not on this machine{then}: {pattern}")
+            elif glob.has_magic(pattern):
+                self._troubles.over(pattern)
             found += [path for path in matches if path not in found]
         return found
 
@@ -94,10 +102,11 @@ class EvtxSource:
 class _Log:
     """One file, and how far it is read."""
 
-    def __init__(self, path: str, position: bytes | None, note: Note) -> None:
+    def __init__(self, path: str, position: bytes | None, note: Note, troubles: Troubles) -> None:
         self.is_there = False
         self._path = path
         self._note = note
+        self._troubles = troubles
         self._position = None if position is None else msgspec.msgpack.decode(position, type=_Position)
         self._seen: tuple[int, int] | None = None
 
@@ -111,15 +120,20 @@ class _Log:
                 self.is_there = True
                 if not is_evtx(file.read(8)):
                     if stat.st_size >= 8:
-                        self._note(f"{self._path} is no .evtx file of the Windows event log; it is not read")
+                        self._trouble(f"{self._path} is no .evtx file of the Windows event log; it is not read")
                     return
+                self._troubles.over(self._path)
                 yield from self._new(EvtxFile(file, self._path, self._note))
         except OSError as error:
             self.is_there = False
             if not isinstance(error, FileNotFoundError):
-                self._note(f"{self._path} cannot be read: {error.strerror or error}")
+                self._trouble(f"{self._path} cannot be read: {error.strerror or error}")
             return
         self._seen = (stat.st_size, stat.st_mtime_ns)
+
+    def _trouble(self, sentence: str) -> None:
+        self._troubles.have(sentence, self._path)
+        self._note(sentence)
 
     def _new(self, file: EvtxFile) -> Generator[Reading, None, None]:
         chunks = file.chunks()

@@ -49,6 +49,7 @@ class FileSource:
         multiline: Multiline | str | None = None,
         olddirs: Sequence[Path | str] = (),
         end_after: str | None = None,
+        all_wanted: bool = True,
         clock: Clock | None = None,
     ) -> None:
         """Follow files.
@@ -64,6 +65,7 @@ class FileSource:
             olddirs: Where rotated files go, besides the directory of each file.
             end_after: A last line without a line end is complete when its file did not change for so long, and at once
                 without `follow`; None: it waits for its end.
+            all_wanted: Each path is one that should be there; False: one of them is enough, whichever.
 
         Raises:
             UsageError: There is no such format or preset, or an expression or a duration is wrong.
@@ -81,6 +83,9 @@ class FileSource:
             olddirs=[Path(directory) for directory in olddirs],
         )
         self._files: FollowedFiles | None = None
+        self._all_wanted = all_wanted
+        self._left: Sequence[str] = ()
+        """Of the last reading, what it could not read."""
 
     @property
     def name(self) -> str:
@@ -88,6 +93,10 @@ class FileSource:
 
     def following(self) -> Sequence[str]:
         return () if self._files is None else self._files.following()
+
+    def troubles(self) -> Sequence[str]:
+        files = self._files
+        return self._left if files is None else files.troubles(all_wanted=self._all_wanted, final=not self._follow)
 
     def parser(self, origin: str) -> LogEventParser:
         if self._parser is None:
@@ -113,6 +122,7 @@ class FileSource:
             # What is in the files at the moment of the stop is read, one bounded piece a file.
             yield from files.round(None)
         finally:
+            self._left = self.troubles()
             files.close()
             self._files = None
 

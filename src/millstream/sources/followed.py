@@ -16,6 +16,7 @@ from millstream.sources.patterns import FilePattern, is_pattern, without_generat
 from millstream.sources.rotation import generations
 from millstream.sources.source import Line, Note, Reading
 from millstream.sources.tail import READ_BYTES, FileTail
+from millstream.sources.troubles import unreadable
 
 OPEN_MAX: Final = 200
 """Files that are kept open: of more than this many, those that are read to their end are closed until they change."""
@@ -109,6 +110,21 @@ class FollowedFiles:
 
     def following(self) -> Sequence[str]:
         return tuple(str(path) for path, tail in list(self._tails.items()) if tail.open or tail.asleep)
+
+    def troubles(self, *, all_wanted: bool, final: bool) -> Sequence[str]:
+        """Return what is not read, in sentences.
+
+        Args:
+            all_wanted: Of each file; False: only where there is none that can be read.
+            final: Also patterns that mean no file: what is to come is not waited for.
+        """
+        found = [said for path in self._fixed if (said := _trouble_of(path, self._tails[path])) is not None]
+        if final:
+            # Searched for anew: another thread may be searching with these.
+            found += [_nothing_like(one) for one in self._patterns if not FilePattern(one.pattern).search()]
+        if not all_wanted and (self.following() or len(found) < len(self._fixed)):
+            return ()
+        return tuple(found)
 
     def begun_at(self, path: Path) -> int:
         """Return the offset that a file was read from first; 0 where it is not read (yet)."""
@@ -234,6 +250,11 @@ class FollowedFiles:
                 del self._tails[path], self._gone_since_us[path]
                 if tail.position is not None:
                     self._further[tail.key] = None
+
+
+def _trouble_of(path: Path, tail: FileTail) -> str | None:
+    said = None if tail.open or tail.asleep else unreadable(path)
+    return None if said is None else f"{path}: {said}"
 
 
 def _nothing_like(pattern: FilePattern) -> str:

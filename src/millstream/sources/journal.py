@@ -21,6 +21,7 @@ from typing import Final
 from millstream.parsers.event_parser import LogEventParser
 from millstream.parsers.journal import JournalParser
 from millstream.sources.source import Line, Note, Reading
+from millstream.sources.troubles import Troubles
 
 POSITION: Final = b"journal"
 FIELDS: Final = (
@@ -76,6 +77,7 @@ class JournalSource:
         self._directory = directory
         self._command = command
         self._running = False
+        self._troubles = Troubles()
 
     @property
     def name(self) -> str:
@@ -83,6 +85,9 @@ class JournalSource:
 
     def following(self) -> Sequence[str]:
         return (self.name,) if self._running else ()
+
+    def troubles(self) -> Sequence[str]:
+        return self._troubles.sentences()
 
     def parser(self, origin: str) -> LogEventParser:
         return JournalParser()
@@ -95,18 +100,19 @@ class JournalSource:
         while not stop.is_set():
             program = shutil.which(self._command)
             if program is None:
-                note(f"the systemd journal is not read: this machine has no {self._command}")
+                self._trouble(f"the systemd journal is not read: this machine has no {self._command}", note)
                 return
             try:
                 child = _Child(self._arguments(program, cursor))
             except OSError as error:
-                note(f"the systemd journal is not read: {program} cannot be started ({error.strerror})")
+                self._trouble(f"the systemd journal is not read: {program} cannot be started ({error.strerror})", note)
                 return
             self._running = True
             try:
                 for lines, last in child.entries(stop, note, expected=cursor is None):
                     cursor = last or cursor
                     pause = RESTART_SECONDS_MIN
+                    self._troubles.over()
                     yield Reading(lines, {POSITION: cursor} if cursor else {})
             finally:
                 self._running = False
@@ -114,9 +120,10 @@ class JournalSource:
             if stop.is_set():
                 return
             if "insufficient permissions" in child.complaint:
-                note(
+                self._trouble(
                     "the systemd journal may not be read by this user; "
-                    "membership in the group systemd-journal (or adm) allows it"
+                    "membership in the group systemd-journal (or adm) allows it",
+                    note,
                 )
                 return
             if "cursor" in child.complaint and cursor is not None:
@@ -129,10 +136,16 @@ class JournalSource:
             if not self._follow:
                 if cursor is None and not child.complaint:
                     note(_EMPTY_NOTE)
+                elif child.exit_code:
+                    self._trouble(_ended(child, again=False), note)
                 return
-            note(_ended(child))
+            self._trouble(_ended(child), note)
             stop.wait(pause)
             pause = min(pause * 2, RESTART_SECONDS_MAX)
+
+    def _trouble(self, sentence: str, note: Note) -> None:
+        self._troubles.have(sentence)
+        note(sentence)
 
     def _arguments(self, program: str, cursor: bytes | None) -> list[str]:
         arguments = [program, "--output=json", "--all", f"--output-fields={','.join(FIELDS)}"]
@@ -169,13 +182,14 @@ def _tell(complaint: str, note: Note) -> None:
         )
 
 
-def _ended(child: _Child) -> str:
+def _ended(child: _Child, *, again: bool = True) -> str:
     """Return what to tell about a journalctl that ended by itself."""
     complaint = child.complaint
     if any(sign in complaint for sign in _EMPTY):
         return _EMPTY_NOTE
     said = complaint.splitlines()[0] if complaint else f"exit code {child.exit_code}"
-    return f"journalctl ended ({said}); it is started again, at most once in {RESTART_SECONDS_MAX:.0f} seconds"
+    then = f"; it is started again, at most once in {RESTART_SECONDS_MAX:.0f} seconds" if again else ""
+    return f"journalctl ended ({said}){then}"
 
 
 class _Child:

@@ -32,6 +32,7 @@ from millstream.sources.log_file import is_missing
 from millstream.sources.login_records import time_text
 from millstream.sources.looks import looks
 from millstream.sources.source import Line, Note, Reading
+from millstream.sources.troubles import Troubles, unreadable
 
 WTMPDB: Final = Path("/var/lib/wtmpdb/wtmp.db")
 LASTLOG2: Final = Path("/var/lib/lastlog/lastlog2.db")
@@ -71,6 +72,7 @@ class LoginDatabaseSource:
         self._records_first = records_first
         self._follow = follow
         self._reading = False
+        self._troubles = Troubles()
 
     @property
     def name(self) -> str:
@@ -78,6 +80,10 @@ class LoginDatabaseSource:
 
     def following(self) -> Sequence[str]:
         return (str(self._path),) if self._reading and not is_missing(self._path) else ()
+
+    def troubles(self) -> Sequence[str]:
+        said = unreadable(self._path)
+        return self._troubles.sentences() if said is None else (f"{self._path}: {said}",)
 
     def parser(self, origin: str) -> LogEventParser:
         return EventParser(origin, login_reader(), format="logins")
@@ -109,15 +115,20 @@ class LoginDatabaseSource:
                 found = reader.read()
             except sqlite3.Error as error:
                 if "locked" not in str(error) and "no such table" not in str(error):
-                    note(f"{self._path} cannot be read: {error}")
+                    self._trouble(f"{self._path} cannot be read: {error}", note)
                 return
             except OSError as error:
-                note(f"{self._path} cannot be read: {error.strerror}")
+                self._trouble(f"{self._path} cannot be read: {error.strerror}", note)
                 return
+            self._troubles.over()
             if not found:
                 return
             said = [{"login_file": self._what, "decides": self._decides, **one} for one in found]
             yield Reading([Line(str(self._path), msgspec.json.encode(one)) for one in said], {key: reader.position()})
+
+    def _trouble(self, sentence: str, note: Note) -> None:
+        self._troubles.have(sentence)
+        note(sentence)
 
 
 def what_of(path: Path) -> str:

@@ -38,6 +38,7 @@ from millstream.sources.login_snapshot import LoginSnapshot
 from millstream.sources.looks import looks
 from millstream.sources.source import Line, Note, Reading
 from millstream.sources.tail import FileTail
+from millstream.sources.troubles import unreadable
 
 WTMP: Final = Path("/var/log/wtmp")
 BTMP: Final = Path("/var/log/btmp")
@@ -89,6 +90,11 @@ class LoginSource:
 
     def following(self) -> Sequence[str]:
         return tuple(str(log.tail.path) for log in self._logs if log.tail.open)
+
+    def troubles(self) -> Sequence[str]:
+        """No machine has all of these files: it is one that it can read none of them."""
+        found = [f"{path}: {said}" for path in self._paths() if (said := unreadable(path))]
+        return tuple(found) if len(found) == len(self._paths()) else ()
 
     def parser(self, origin: str) -> LogEventParser:
         return EventParser(origin, login_reader(), format="logins")

@@ -23,6 +23,7 @@ from millstream.parsers.event_parser import EventParser, LogEventParser
 from millstream.parsers.macos import macos_reader
 from millstream.sources.macos_log import LogRun
 from millstream.sources.source import Line, Note, Reading
+from millstream.sources.troubles import Troubles
 
 COMMAND: Final = "/usr/bin/log"
 ORIGIN: Final = "unified log"
@@ -94,6 +95,7 @@ class MacosSource:
         self._follow = follow
         self._command = command
         self._running = False
+        self._troubles = Troubles()
 
     @property
     def name(self) -> str:
@@ -102,6 +104,9 @@ class MacosSource:
     def following(self) -> Sequence[str]:
         return (ORIGIN,) if self._running else ()
 
+    def troubles(self) -> Sequence[str]:
+        return self._troubles.sentences()
+
     def parser(self, origin: str) -> LogEventParser:
         return EventParser(origin, macos_reader(), format="macos")
 
@@ -109,7 +114,7 @@ class MacosSource:
         self, positions: Mapping[bytes, bytes], stop: threading.Event, note: Note
     ) -> Generator[Reading, None, None]:
         if not os.access(self._command, os.X_OK):
-            note(f"the unified log of macOS is not read: this machine has no {self._command}")
+            self._trouble(f"the unified log of macOS is not read: this machine has no {self._command}", note)
             return
         seen = _Seen(positions.get(POSITION))
         pause = RESTART_S_MIN
@@ -118,19 +123,27 @@ class MacosSource:
             try:
                 failure = yield from self._once(seen, stop, note)
             except OSError as error:
-                note(f"the unified log is not read: {self._command} cannot be started ({error.strerror})")
+                self._trouble(
+                    f"the unified log is not read: {self._command} cannot be started ({error.strerror})", note
+                )
                 return
             if stop.is_set() or (failure is None and not self._follow):
                 return
             if failure is not None and _is_forbidden(failure):
-                note(f"the unified log may not be read by this user ({failure}); an administrator may read it")
+                sentence = f"the unified log may not be read by this user ({failure}); an administrator may read it"
+                self._trouble(sentence, note)
                 return
-            note(f"log ended ({failure}); it is started again, at most once in {RESTART_S_MAX:.0f} seconds")
+            then = f"; it is started again, at most once in {RESTART_S_MAX:.0f} seconds" if self._follow else ""
+            self._trouble(f"log ended ({failure}){then}", note)
             if not self._follow:
                 return
             pause = RESTART_S_MIN if seen.newest_us != before else pause
             stop.wait(pause)
             pause = min(pause * 2, RESTART_S_MAX)
+
+    def _trouble(self, sentence: str, note: Note) -> None:
+        self._troubles.have(sentence)
+        note(sentence)
 
     def _once(self, seen: _Seen, stop: threading.Event, note: Note) -> Generator[Reading, None, str | None]:
         """Show what was missed, then stream until that ends; return why it did, None when it should."""
@@ -145,6 +158,7 @@ class MacosSource:
             if failure is not None:
                 return failure
             self._running = True
+            self._troubles.over()
             for lines in stream.lines(stop):
                 yield from seen.readings(lines, note)
             if stop.is_set():

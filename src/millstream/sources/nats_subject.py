@@ -34,6 +34,7 @@ def read_subject(
     connection = connect(source)
     try:
         connection.call(_subscribe(connection.client, source, taken))
+        yield Messages((), {})  # nothing yet, and it is read
         while not stop.is_set():
             messages = _gather(taken)
             if connection.dropped:

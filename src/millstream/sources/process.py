@@ -25,6 +25,7 @@ from millstream.sources.multiline import Multiline, multiline
 from millstream.sources.sampled import parser_of
 from millstream.sources.source import Note, Reading
 from millstream.sources.stream_lines import Pipes, StreamLines
+from millstream.sources.troubles import Troubles
 
 STREAMS: Final = ("stdout", "stderr")
 RESTART_S: Final = 1.0
@@ -32,6 +33,8 @@ RESTART_S: Final = 1.0
 RESTART_MAX_S: Final = 60.0
 SETTLED_US: Final = 60_000_000
 """A process that ran for this long counts as one that works: the next wait is the first again."""
+WORKS_US: Final = 10_000_000
+"""One that was in trouble and is still there after this long is in none any more."""
 GRACE_S: Final = 5.0
 """From asking it to end to killing it."""
 _STOP_CHECK_S: Final = 0.5
@@ -79,6 +82,8 @@ class ProcessSource:
         self._restart_s = restart_s
         self._clock = clock or SystemClock()
         self._running = False
+        self._started_us: int | None = None
+        self._troubles = Troubles()
 
     @property
     def name(self) -> str:
@@ -86,6 +91,12 @@ class ProcessSource:
 
     def following(self) -> Sequence[str]:
         return tuple(f"{self._name} {stream}" for stream in STREAMS) if self._running else ()
+
+    def troubles(self) -> Sequence[str]:
+        started_us = self._started_us
+        if started_us is not None and self._clock.monotonic_us() - started_us >= WORKS_US:
+            self._troubles.over()
+        return self._troubles.sentences()
 
     def parser(self, origin: str) -> LogEventParser:
         return LogParser(origin, program=self._name) if self._parser is None else self._parser(origin)
@@ -118,16 +129,30 @@ class ProcessSource:
                 start_new_session=sys.platform != "win32",
             )
         except OSError as error:
-            note(f"{self._name} cannot be started: {error.strerror or error}; its command is {self._command}")
+            self._trouble(f"{self._name} cannot be started: {_reason(error, self._command, self._directory)}", note)
             return
+        self._started_us = self._clock.monotonic_us()
         self._running = True
         try:
             yield from self._outputs(process, stop)
             if not stop.is_set():
-                note(f"{self._name} ended with {_ending(process.wait())}{' and is started again' * self._restart}")
+                self._tell_end(process.wait(), note)
         finally:
             self._running = False
+            self._started_us = None
             _end(process)
+
+    def _tell_end(self, code: int, note: Note) -> None:
+        sentence = f"{self._name} ended with {_ending(code)}{' and is started again' * self._restart}"
+        if code == 0:
+            self._troubles.over()
+            note(sentence)
+        else:
+            self._trouble(sentence, note)
+
+    def _trouble(self, sentence: str, note: Note) -> None:
+        self._troubles.have(sentence)
+        note(sentence)
 
     def _outputs(self, process: subprocess.Popen[bytes], stop: threading.Event) -> Generator[Reading, None, None]:
         cut = split if self._multiline is None else self._multiline.splitter()
@@ -147,6 +172,16 @@ class ProcessSource:
                 return
             if lines_found := pipes.read(_STOP_CHECK_S):
                 yield Reading(lines_found, {})
+
+
+def _reason(error: OSError, command: Sequence[str], directory: Path | str | None) -> str:
+    """Return why a program cannot be started, and what to do."""
+    if directory is not None and not os.path.isdir(directory):
+        return f"there is no directory {directory}; give one that exists, or none"
+    program = command[0]
+    if isinstance(error, FileNotFoundError) and "/" not in program:
+        return f"there is no program {program!r} on PATH; install it, or give its path; its command is {list(command)}"
+    return f"{error.strerror or error}; its command is {list(command)}"
 
 
 def _ending(code: int) -> str:

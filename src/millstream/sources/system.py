@@ -32,6 +32,8 @@ from millstream.sources.files import FileSource, system_files
 from millstream.sources.handling import Handling
 from millstream.sources.journal import JournalSource, journal_is_kept
 from millstream.sources.linux import linux_sources
+from millstream.sources.listener_signs import GROUP, Telling
+from millstream.sources.listening import ListenerState, Listening, failures, listenings
 from millstream.sources.log_directory import LOG_DIRECTORY
 from millstream.sources.macos import MacosSource
 from millstream.sources.source import Line, Reading, Source
@@ -42,9 +44,8 @@ from millstream.sources.writer import OnceWriter
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["LogEvent", "Severity", "SystemFollower", "follow_system", "system_sources"]
+__all__ = ["GROUP", "LogEvent", "Severity", "SystemFollower", "follow_system", "system_sources"]
 
-GROUP: Final = "system-follower"
 NOTES_MAX: Final = 100
 """A note is for a person; more than this many are not read."""
 COLUMNS_FROM: Final = 500
@@ -122,11 +123,11 @@ def system_sources(*, lines_first: int = 200, follow: bool = True) -> list[Sourc
         return [WindowsSource(events_first=lines_first, follow=follow)]
     if sys.platform == "darwin":
         # What is in system.log is in the unified log as well.
-        files = FileSource([LOG_DIRECTORY / "install.log"], lines_first=lines_first, follow=follow)
+        files = FileSource([LOG_DIRECTORY / "install.log"], lines_first=lines_first, follow=follow, all_wanted=False)
         return [MacosSource(lines_first=lines_first, follow=follow), files]
     # What programs say goes to the journal, and from there to the syslog daemon: once is enough.
     kept = sys.platform == "linux" and journal_is_kept()
-    files = FileSource(system_files(own_only=kept), lines_first=lines_first, follow=follow)
+    files = FileSource(system_files(own_only=kept), lines_first=lines_first, follow=follow, all_wanted=False)
     if sys.platform != "linux":
         return [files]
     return [
@@ -163,12 +164,15 @@ class SystemFollower:
         """Which source keeps the position of a key: the first that read there."""
         self._stop = threading.Event()
         self._writer = OnceWriter(topic, GROUP, sealer=sealer)
+        self._listeners = listenings(self._sources, clock)
+        self._telling = Telling(topic.group(GROUP), self._listeners)
         self._threads = [
-            threading.Thread(target=self._follow, args=(source,), name=f"millstream-{source.name}", daemon=True)
-            for source in self._sources
+            threading.Thread(target=self._listen, args=(one,), name=f"millstream-{one.source.name}", daemon=True)
+            for one in self._listeners
         ]
         for thread in self._threads:
             thread.start()
+        self._telling.begin()
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -178,8 +182,8 @@ class SystemFollower:
 
     @property
     def failed(self) -> bool:
-        """Whether a note tells of something that was to be read, or handed on, and was not."""
-        return self._failed
+        """Whether something was to be read, or handed on, and was not."""
+        return self._failed or bool(failures([one.sign() for one in self._listeners], ended=True))
 
     @property
     def following(self) -> tuple[str, ...]:
@@ -219,6 +223,7 @@ class SystemFollower:
         self._stop.set()
         for thread in self._threads:
             thread.join(timeout)
+        self._telling.end()
         return not any(thread.is_alive() for thread in self._threads)
 
     def __enter__(self) -> SystemFollower:
@@ -242,34 +247,54 @@ class SystemFollower:
             self._notes.append(sentence)
         _log.info("%s", sentence)
 
-    def _follow(self, source: Source) -> None:
+    def _listen(self, listener: Listening) -> None:
+        try:
+            self._follow(listener)
+        finally:
+            listener.end(told=self._stop.is_set())
+        sign = listener.sign()
+        if sign.state is ListenerState.BROKEN and sign.why is not None and not listener.has_noted:
+            self.note(sign.why)  # the end of what nobody hears of would be silence
+
+    def _follow(self, listener: Listening) -> None:
         """Follow one source: the loop that logs, counts and decides."""
+        source = listener.source
+
+        def note(sentence: str) -> None:
+            listener.has_noted = True
+            self.note(sentence)
+
         parsers: dict[str, LogEventParser] = {}
         while not self._stop.is_set():
             epoch, positions = self._writer.positions()
-            readings = source.read(positions, self._stop, self.note)
+            readings = source.read(positions, self._stop, note)
             try:
                 for reading in readings:
                     self._take(reading, source, parsers, epoch)
+                    listener.stored(len(reading.lines))
                 return  # told to stop, or nothing there to follow
             except ConflictError:
                 self._writer.reload()
                 self.note("another process follows this machine into the same topic; each line is stored once")
             except MillstreamError as error:
-                self.note(f"the {source.name} cannot be stored: {error}", failed=not error.retryable)
+                self._hindered(listener, f"the {source.name} cannot be stored: {error}", failed=not error.retryable)
                 if not error.retryable:
                     return
             except Exception:  # noqa: BLE001 - a defect in one source must not end the others unseen
                 _log.exception("following the %s failed", source.name)
-                self.note(
-                    f"the {source.name} is no longer followed, because of a defect; see the program's log", failed=True
-                )
+                sentence = f"the {source.name} is no longer followed, because of a defect; see the program's log"
+                self._hindered(listener, sentence, failed=True)
                 return
             finally:
                 readings.close()
                 if self._handling is not None:
                     self._handling.forget()
             self._stop.wait(_PAUSE_SECONDS)
+
+    def _hindered(self, listener: Listening, sentence: str, *, failed: bool) -> None:
+        listener.hindered(sentence)
+        listener.has_noted = True
+        self.note(sentence, failed=failed)
 
     def _take(self, reading: Reading, source: Source, parsers: dict[str, LogEventParser], epoch: int) -> None:
         """Parse and store a reading; a line that its parser fails on, or makes what cannot be stored of, as it is.

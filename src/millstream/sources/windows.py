@@ -17,6 +17,7 @@ from typing import Final
 from millstream.parsers.event_parser import EventParser, LogEventParser
 from millstream.parsers.windows import windows_reader
 from millstream.sources.source import Line, Note, Reading
+from millstream.sources.troubles import Troubles
 from millstream.sources.windows_api import (
     ACCESS_DENIED,
     CHANNEL_NOT_FOUND,
@@ -72,6 +73,7 @@ class WindowsSource:
         self._follow = follow
         self._logs = logs
         self._channels: list[_Channel] = []
+        self._troubles = Troubles()
 
     @property
     def name(self) -> str:
@@ -79,6 +81,9 @@ class WindowsSource:
 
     def following(self) -> Sequence[str]:
         return tuple(channel.name for channel in self._channels if channel.subscription is not None)
+
+    def troubles(self) -> Sequence[str]:
+        return self._troubles.sentences()
 
     def parser(self, origin: str) -> LogEventParser:
         return EventParser(origin, windows_reader(), format="windows")
@@ -89,7 +94,7 @@ class WindowsSource:
         logs = self._open(note)
         if logs is None:
             return
-        channels = [_Channel(name, positions.get(_key(name)), logs, note) for name in self._names]
+        channels = [_Channel(name, positions.get(_key(name)), logs, note, self._troubles) for name in self._names]
         self._channels = channels
         try:
             while not stop.is_set():
@@ -120,14 +125,18 @@ class WindowsSource:
             from millstream.sources.windows_wevtapi import this_machine
 
             return this_machine()
-        note("the Windows event log is not read: this machine runs another system; .evtx files of it are read anywhere")
+        sentence = (
+            "the Windows event log is not read: this machine runs another system; .evtx files of it are read anywhere"
+        )
+        self._troubles.have(sentence)
+        note(sentence)
         return None
 
 
 class _Channel:
     """One channel, and how far it is read."""
 
-    def __init__(self, name: str, position: bytes | None, logs: EventLogs, note: Note) -> None:
+    def __init__(self, name: str, position: bytes | None, logs: EventLogs, note: Note, troubles: Troubles) -> None:
         self.name = name
         self.subscription: Subscription | None = None
         self.is_given_up = False
@@ -135,6 +144,7 @@ class _Channel:
         self._is_new = position is None
         self._logs = logs
         self._note = note
+        self._troubles = troubles
         self._retry_at = 0.0
         self._pause_s = RETRY_S_MIN
 
@@ -148,7 +158,9 @@ class _Channel:
                 if first is not None:
                     return first
             assert self.subscription is not None
-            return self._reading(self.subscription.take(READING_EVENTS))
+            found = self.subscription.take(READING_EVENTS)
+            self._troubles.over(self.name)
+            return self._reading(found)
         except EventLogError as error:
             self.close()
             return self.read(events_first) if self._goes_on(error) else None
@@ -180,22 +192,26 @@ class _Channel:
         """Decide what comes after an error; return whether to read on at once."""
         if error.code == ACCESS_DENIED:
             self.is_given_up = True
-            self._note(
+            self._trouble(
                 f"the channel {self.name} may not be read by this user; an administrator may, "
                 "and members of the group Event Log Readers"
             )
         elif error.code in (CHANNEL_NOT_FOUND, INVALID_CHANNEL):
             self.is_given_up = True
-            self._note(f"this machine has no channel {self.name}")
+            self._trouble(f"this machine has no channel {self.name}")
         elif error.code in (RESULT_STALE, NOT_FOUND) and self._bookmark is not None:
             self._note(self._lost())
             self._bookmark = None
             return True
         else:
-            self._note(f"the channel {self.name} cannot be read now: {error}; it is tried again")
+            self._trouble(f"the channel {self.name} cannot be read now: {error}; it is tried again")
             self._retry_at = time.monotonic() + self._pause_s
             self._pause_s = min(self._pause_s * 2, RETRY_S_MAX)
         return False
+
+    def _trouble(self, sentence: str) -> None:
+        self._troubles.have(sentence, self.name)
+        self._note(sentence)
 
     def _lost(self) -> str:
         """Return what to say of a channel in which the last record that was read is no more."""

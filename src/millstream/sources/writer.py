@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _STATE_PARTITION: Final = 0
+_OWN: Final = b"millstream."
+"""Begins the keys of the state that are no positions."""
 _TURN: Final = b"millstream.turn"
 """In the state, beside the positions: counts commits, so that one without values finds out as well that it is late."""
 _HEAD: Final = b"millstream.seals.head"
@@ -54,7 +56,7 @@ class OnceWriter(Generic[T]):
         """Return the stored positions of all sources, and the epoch to hand to `store`."""
         with self._lock:
             state = self._group.state(_STATE_PARTITION)
-            return self._epoch, {key: value for key, value in state.items() if key not in (_HEAD, _TURN)}
+            return self._epoch, {key: value for key, value in state.items() if not key.startswith(_OWN)}
 
     def reload(self) -> None:
         """Look again where the group stands, after a conflict or after somebody else's append."""

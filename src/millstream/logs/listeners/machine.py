@@ -15,6 +15,7 @@ from millstream.sources.login_databases import LoginDatabaseSource
 from millstream.sources.logins import BTMP, UTMP, WTMP, LoginSource
 from millstream.sources.macos import PREDICATE, MacosSource
 from millstream.sources.source import Source
+from millstream.sources.spare import SpareSource
 from millstream.sources.system import system_sources
 from millstream.sources.windows import CHANNELS, WindowsSource
 
@@ -34,7 +35,8 @@ class SystemListener(ListenerTable, frozen=True, kw_only=True, tag="system"):
     lines_first: int = LINES_FIRST
 
     def open(self, *, follow: bool = True) -> Sequence[Source]:
-        return system_sources(lines_first=self.lines_first, follow=follow)
+        # Nobody has named them: what this machine has not is no failure.
+        return [SpareSource(source) for source in system_sources(lines_first=self.lines_first, follow=follow)]
 
 
 class LoginsListener(ListenerTable, frozen=True, kw_only=True, tag="logins"):

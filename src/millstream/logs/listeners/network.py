@@ -118,6 +118,8 @@ class NatsListener(ListenerTable, frozen=True, kw_only=True, tag="nats"):
         self._source()
 
     def open(self, *, follow: bool = True) -> Sequence[Source]:
+        if not follow and self.stream is None:
+            raise UsageError("subjects without a stream keep nothing that could be read; leave out --no-follow")
         return [self._source(follow=follow)]
 
     def _source(self, *, follow: bool = True) -> Source:
