@@ -40,7 +40,7 @@ class Receiver(BaseHTTPRequestHandler):
         assert isinstance(server, ReceivingServer)
         body = self.rfile.read(int(self.headers["Content-Length"]))
         server.asked += 1
-        if not server.answers.wait(60) or server.status != 200:
+        if not server.answers.wait(600) or server.status != 200:
             self.send_response(server.status)
             self.send_header("Content-Length", "0")
             self.end_headers()
@@ -139,11 +139,13 @@ def test_output_that_fails_and_one_that_hangs_hold_up_no_other_and_get_what_they
         name = "failing"
         kind = "webhook"
         url = "{failing.url}"
+        timeout = "10m"
 
         [[output]]
         name = "hanging"
         kind = "webhook"
         url = "{hanging.url}"
+        timeout = "10m"
 
         [[output]]
         name = "quick"

@@ -58,12 +58,12 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def log(path: Path) -> Iterator[Log]:
-    with closing(Log(connect(str(path)), housekeeping=False)) as opened:
-        yield opened
+    with closing(opened(path)) as log:
+        yield log
 
 
-def opened(path: Path) -> Log:
-    return Log(connect(str(path)), housekeeping=False)
+def opened(path: Path, durability: str = "relaxed") -> Log:
+    return Log(connect(str(path), durability=durability), housekeeping=False)
 
 
 def writer(log: Log, key: bytes | None = None, topic: str = "logs") -> OnceWriter[Any]:
@@ -448,7 +448,7 @@ import sys
 sys.path.insert(0, {tests!r})
 from test_logs_seal import opened, store
 from pathlib import Path
-log = opened(Path({path!r}))
+log = opened(Path({path!r}), "fsync")
 first = log.topic("logs").end_offsets()[0] if "logs" in log.topics() else 0
 print("begun", flush=True)
 store(log, 1_000_000, at_once=3, first=first)
