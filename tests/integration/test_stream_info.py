@@ -304,6 +304,38 @@ def test_an_error_is_told_until_something_is_committed(app: App, clicks: Topic[C
     assert (checked.info().error, checked.info().state) == (None, StreamState.UP_TO_DATE)
 
 
+def test_an_error_is_told_also_while_it_is_tried_again(app: App, clicks: Topic[Click], clock: FakeClock) -> None:
+    broken = True
+    trying, go_on = threading.Event(), threading.Event()
+
+    def check(click: Click) -> Click:
+        if broken:
+            raise ValueError("no such page")
+        trying.set()
+        assert go_on.wait(PATIENCE_S)
+        return click
+
+    @app.stream(clicks)
+    def checked(s: Any) -> None:
+        s.map(check).to("done")
+
+    click(clicks, 1)
+    with pytest.raises(Exception, match="no such page"):
+        now(app)
+    broken = False
+    clock.advance("1s")
+    with Live(checked):
+        try:
+            eventually(lambda: bool(checked.info().processes))
+            assert trying.wait(PATIENCE_S)
+            info = checked.info()
+            assert (info.state, "no such page" in (info.error or "")) == (StreamState.FAILING, True)
+        finally:
+            go_on.set()
+        eventually(lambda: checked.info().state == StreamState.UP_TO_DATE)
+        assert checked.info().error is None
+
+
 # --- health -----------------------------------------------------------------------------------------------------------
 
 

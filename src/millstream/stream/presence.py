@@ -38,6 +38,8 @@ ERROR_EXPIRES_US: Final = 120_000_000
 ERROR_CHARACTERS_MAX: Final = 1_000
 
 PREFIX: Final = b"h"
+_ERROR: Final = b" error"
+"""Behind the name of a process, where it keeps its last error: the next run's sign of life does not take its place."""
 _PARTITION: Final = 0
 
 
@@ -68,6 +70,7 @@ class Presence:
         self._clock = group.topic.log.clock
         self._first_s = first_s
         self._key = PREFIX + process.encode()
+        self._gone = StateChange(_PARTITION, self._key, None)
         self._told = False
         self._run: StreamRun | None = None
         self._ended = threading.Event()
@@ -92,9 +95,11 @@ class Presence:
         try:
             if failed:
                 text = f"{type(error).__name__}: {error}"[:ERROR_CHARACTERS_MAX]
-                self._tell(Sign(self._process, self._clock.now_us(), error=text), ERROR_EXPIRES_US)
+                sign = Sign(self._process, self._clock.now_us(), error=text)
+                told = _change(self._key + _ERROR, sign, ERROR_EXPIRES_US)
+                self._group.commit([], state=[self._gone, told])
             else:
-                self._group.commit([], state=[StateChange(_PARTITION, self._key, None)])
+                self._group.commit([], state=[self._gone])
         except MillstreamError as untold:
             _log.debug("stream %s: could not tell that this process leaves: %s", self._group.name, untold)
 
@@ -121,9 +126,12 @@ class Presence:
         return Sign(self._process, now_us, step, time.monotonic() - since_s)
 
     def _tell(self, sign: Sign, expires_us: int) -> None:
-        value = msgspec.msgpack.encode(sign)
-        self._group.commit([], state=[StateChange(_PARTITION, self._key, value, sign.at_us + expires_us)])
+        self._group.commit([], state=[_change(self._key, sign, expires_us)])
         self._told = True
+
+
+def _change(key: bytes, sign: Sign, expires_us: int) -> StateChange:
+    return StateChange(_PARTITION, key, msgspec.msgpack.encode(sign), sign.at_us + expires_us)
 
 
 def signs(group: Group[Any]) -> list[Sign]:
