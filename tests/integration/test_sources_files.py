@@ -152,3 +152,14 @@ def test_the_files_of_programs_are_known_by_their_path() -> None:
     assert program_of("/var/log/syslog") is None
     assert program_of("/home/dpkg.log") is None
     assert len(system_files()) == len(PROGRAMS)
+
+
+def test_entries_of_a_slow_query_log_are_put_together_by_its_format(
+    tmp_path: Path, follow: Callable[..., Follower]
+) -> None:
+    add(tmp_path / "slow.log", "# User@Host: a[a] @ b []\nSELECT 1\nFROM c;\n# User@Host: a[a] @ b []\nSELECT 2;\n")
+    follower = follow(FileSource([tmp_path / "slow.log"], format="mysql_slow"))
+    assert follower.wait(2) == [
+        ("slow.log", "# User@Host: a[a] @ b []\nSELECT 1\nFROM c;"),
+        ("slow.log", "# User@Host: a[a] @ b []\nSELECT 2;"),
+    ]

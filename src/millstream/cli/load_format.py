@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from millstream.cli.lines import Block
 from millstream.cli.load import Totals
+from millstream.sources.otlp_lines import with_records
 
 if TYPE_CHECKING:
     from millstream.log.topic import Topic
@@ -21,6 +22,7 @@ _PIECE_BYTES = 1024 * 1024
 class FormatLoader:
     """Stores blocks of lines in a topic; each line becomes a record, whatever it says, but for empty ones.
 
+    The line of a batch of OpenTelemetry becomes a record for each of its own.
     A block is one transaction. What is counted is stored.
     """
 
@@ -45,8 +47,8 @@ class FormatLoader:
             lines = block.data.split(b"\n")
             if not lines[-1]:
                 lines.pop()
-            found = [line.removesuffix(b"\r") for line in lines if line.strip()]
-            self._store(found, len(lines), len(lines) - len(found))
+            found = with_records(line.removesuffix(b"\r") for line in lines if line.strip())
+            self._store(found, len(lines), sum(not line.strip() for line in lines))
         else:
             events, self._held = _events(self._split, self._held + block.data)
             self._store(events, block.lines, 0)

@@ -131,12 +131,13 @@ def _format(name: str | None, pattern: str | None, file: Path | None) -> Format 
     from millstream.cli.lines import open_file
     from millstream.parsers.choose import choose_format
     from millstream.sources.evtx_lines import is_evtx_file
+    from millstream.sources.otlp_lines import with_records
 
     if is_evtx_file(file):
         chosen = "windows"
     else:
         with open_file(file) as reader:
-            chosen = choose_format(reader.read(SAMPLE_BYTES).split(b"\n")[:-1])
+            chosen = choose_format(with_records(reader.read(SAMPLE_BYTES).split(b"\n")[:-1]))
     print(f"{file.name} is read as {chosen}", file=sys.stderr)
     return format_of(chosen)
 

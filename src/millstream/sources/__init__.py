@@ -16,7 +16,7 @@ General layout:
     sampled     the parser of a format that a user names, or `auto`;
                 heads: what a file says of its lines in front of them
     line_split  bytes cut into lines; event_split, multiline: into events of several lines; traces: of which languages;
-                containers: the same, inside of a runtime's own lines
+                containers: the same, inside of a runtime's own lines; otlp_lines: batches into their records
     process, stdin  what programs print; stream_lines: bytes of a pipe
     log_directory   which files /var/log has
 

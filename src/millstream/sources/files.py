@@ -61,7 +61,8 @@ class FileSource:
             follow: Go on with what is added; False: end with what there is.
             format: What lines are: a name of `FORMATS`, `auto`, or a pattern; None: syslog, or what a known program
                 writes.
-            multiline: What puts lines together that are one event: a preset, or a `Multiline`.
+            multiline: What puts lines together that are one event: a preset, or a `Multiline`; None: each is one, but
+                for formats that always have several.
             olddirs: Where rotated files go, besides the directory of each file.
             end_after: A last line without a line end is complete when its file did not change for so long, and at once
                 without `follow`; None: it waits for its end.
@@ -78,7 +79,7 @@ class FileSource:
             [str(path) for path in paths],
             clock=self._clock,
             lines_first=lines_first,
-            multiline=_multiline(multiline),
+            multiline=_multiline(multiline, format),
             end_after_us=None if end_after is None else duration_us(end_after),
             olddirs=[Path(directory) for directory in olddirs],
         )

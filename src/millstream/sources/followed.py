@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Final
 
 from millstream.clock import Clock
-from millstream.sources.line_split import READ_LINES_MAX, split
+from millstream.sources.line_split import READ_LINES_MAX
 from millstream.sources.log_file import FilePosition, is_missing, open_log_file
 from millstream.sources.multiline import Multiline
+from millstream.sources.otlp_lines import split_with_records
 from millstream.sources.patterns import FilePattern, is_pattern, without_generations
 from millstream.sources.rotation import generations
 from millstream.sources.source import Line, Note, Reading
@@ -47,7 +48,7 @@ class FollowedFiles:
         self._clock = clock
         self._note = note
         self._lines_first = lines_first
-        self._split = split if multiline is None else multiline.splitter()
+        self._split = split_with_records if multiline is None else multiline.splitter()
         self._quiet_us = None if multiline is None else multiline.quiet_us
         self._end_after_us = end_after_us
         self._olddirs = olddirs

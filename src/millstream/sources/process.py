@@ -20,8 +20,8 @@ from millstream.clock import Clock, SystemClock
 from millstream.errors import SettingsError
 from millstream.parsers.event_parser import LogEventParser
 from millstream.parsers.log_lines import LogParser
-from millstream.sources.line_split import split
 from millstream.sources.multiline import Multiline, multiline
+from millstream.sources.otlp_lines import split_with_records
 from millstream.sources.sampled import parser_of
 from millstream.sources.source import Note, Reading
 from millstream.sources.stream_lines import Pipes, StreamLines
@@ -155,7 +155,7 @@ class ProcessSource:
         note(sentence)
 
     def _outputs(self, process: subprocess.Popen[bytes], stop: threading.Event) -> Generator[Reading, None, None]:
-        cut = split if self._multiline is None else self._multiline.splitter()
+        cut = split_with_records if self._multiline is None else self._multiline.splitter()
         quiet_us = None if self._multiline is None else self._multiline.quiet_us
         pipes = Pipes()
         assert process.stdout is not None

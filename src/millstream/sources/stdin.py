@@ -13,8 +13,8 @@ from typing import Final
 
 from millstream.clock import Clock, SystemClock
 from millstream.parsers.event_parser import LogEventParser
-from millstream.sources.line_split import split
 from millstream.sources.multiline import Multiline, multiline
+from millstream.sources.otlp_lines import split_with_records
 from millstream.sources.sampled import AUTO, parser_of
 from millstream.sources.source import Note, Reading
 from millstream.sources.stream_lines import Pipes, StreamLines
@@ -63,7 +63,7 @@ class StdinSource:
     def read(
         self, positions: Mapping[bytes, bytes], stop: threading.Event, note: Note
     ) -> Generator[Reading, None, None]:
-        cut = split if self._multiline is None else self._multiline.splitter()
+        cut = split_with_records if self._multiline is None else self._multiline.splitter()
         quiet_us = None if self._multiline is None else self._multiline.quiet_us
         pipes = Pipes()
         pipes.add(

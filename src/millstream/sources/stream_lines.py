@@ -10,7 +10,8 @@ from codecs import BOM_UTF8
 from collections.abc import Callable
 from typing import Final
 
-from millstream.sources.line_split import LINE_BYTES_MAX, Split
+from millstream.sources.line_split import Split
+from millstream.sources.otlp_lines import BATCH_BYTES_MAX
 from millstream.sources.source import Line
 from millstream.sources.utf16 import HEAD_BYTES, Utf16, utf16_of
 
@@ -106,7 +107,7 @@ class StreamLines:
             found += self._lines(pieces)
             if not consumed:
                 break
-        assert len(self._data) <= 4 * LINE_BYTES_MAX, "what is held back is bounded"
+        assert len(self._data) <= 2 * BATCH_BYTES_MAX, "what is held back is bounded"
         return found
 
     def quiet(self) -> list[Line]:

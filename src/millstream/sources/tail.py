@@ -32,11 +32,14 @@ from millstream.sources.log_file import (
     open_log_file,
     position_in,
 )
+from millstream.sources.otlp_lines import BATCH_BYTES_MAX
 from millstream.sources.rotation import Generation
 from millstream.sources.source import Line, Note, Reading
 
 READ_BYTES: Final = 1024 * 1024
 """With `READ_LINES_MAX` the bounds of one reading."""
+READ_BYTES_MAX: Final = 2 * BATCH_BYTES_MAX
+"""So much is looked at where nothing of less is complete."""
 ROTATION_QUIET_US: Final = 1_000_000
 """A renamed file is left when nothing was added for this long: its writer may not have turned to the new one yet."""
 _TRIES: Final = 5
@@ -162,9 +165,14 @@ class FileTail:
         if self._is_other(file, position):
             self.close()
             return None
-        data = file.read(READ_BYTES, position.offset)
         split = self._split if file.utf16 is None else file.utf16.split(self._split)
-        pieces, consumed = split(data, False)
+        size = READ_BYTES
+        while True:
+            data = file.read(size, position.offset)
+            pieces, consumed = split(data, False)
+            if consumed or len(data) < size or size >= READ_BYTES_MAX:
+                break
+            size *= 2  # what comes is larger than a line: a batch of records
         left = not pieces and self._is_left(file)
         if left or (not pieces and data and self._is_ended(file)):
             # Its last line may have no end.
