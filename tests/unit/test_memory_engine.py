@@ -9,7 +9,7 @@ from millstream.engines.memory.group import Group, Place, Run
 from millstream.engines.protocol import Append, Maintenance, TopicSpec
 from millstream.errors import CapabilityError
 from millstream.testing import FakeClock
-from millstream.testing.raw_rows import rows
+from millstream.testing.raw_batches import rows
 
 
 def test_put_cuts_runs_and_returns_what_was_there() -> None:

@@ -59,7 +59,7 @@ from millstream.testing.engine_views import (
     without_ids,
 )
 from millstream.testing.fake_clock import FakeClock
-from millstream.testing.raw_rows import rows, values
+from millstream.testing.raw_batches import rows, values
 
 R = TypeVar("R")
 

@@ -12,7 +12,7 @@ from millstream.engines.protocol import Engine, GroupInfo, Lease, TopicSpec
 from millstream.errors import MillstreamError
 from millstream.records import StoredBatch
 from millstream.testing.fake_clock import FakeClock
-from millstream.testing.raw_rows import values
+from millstream.testing.raw_batches import values
 
 R = TypeVar("R")
 

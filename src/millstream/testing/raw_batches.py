@@ -19,11 +19,21 @@ def raw_batch(values: Iterable[bytes]) -> EncodedBatch:
     return EncodedBatch(coding=Coding.ROWS, count=len(encoded), data=b"".join(encoded))
 
 
+def rows(*values: bytes) -> EncodedBatch:
+    """Return the same of values given one by one."""
+    return raw_batch(values)
+
+
 def raw_values(batch: StoredBatch) -> list[bytes]:
     """Return the values of a rows batch of raw records."""
-    values = _VALUES.decode(b"\xdd" + struct.pack(">I", batch.count) + batch.data)
-    assert len(values) == batch.count
-    return values
+    found = _VALUES.decode(b"\xdd" + struct.pack(">I", batch.count) + batch.data)
+    assert len(found) == batch.count
+    return found
+
+
+def values(batches: Iterable[StoredBatch]) -> dict[int, bytes]:
+    """Return the value at each offset of batches of raw records, however an engine joined them."""
+    return {batch.offset + place: value for batch in batches for place, value in enumerate(raw_values(batch))}
 
 
 def read_values(engine: Engine, topic: str, partition: int = 0) -> tuple[int, list[bytes]]:
@@ -35,14 +45,14 @@ def read_values(engine: Engine, topic: str, partition: int = 0) -> tuple[int, li
         AssertionError: Batches do not follow one another, or end before the partition does.
     """
     info = engine.describe_topic(topic).partitions[partition]
-    values: list[bytes] = []
+    found: list[bytes] = []
     offset = info.start_offset
     while batches := engine.read(topic, partition, offset, records_max=10_000):
         for batch in batches:
             assert batch.offset == offset, f"{topic}/{partition}: a batch at {batch.offset}, expected at {offset}"
-            values += raw_values(batch)
+            found += raw_values(batch)
             offset = batch.end_offset
     assert offset >= info.end_offset, (
         f"{topic}/{partition}: records end at {offset}, the partition at {info.end_offset}"
     )
-    return info.start_offset, values
+    return info.start_offset, found

@@ -32,7 +32,7 @@ from millstream.testing.engine_suite.subject import (
     take,
 )
 from millstream.testing.fake_clock import FakeClock
-from millstream.testing.raw_rows import rows
+from millstream.testing.raw_batches import rows
 
 END = 1 << 40
 """Beyond every offset of these tests."""

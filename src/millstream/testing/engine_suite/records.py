@@ -31,7 +31,7 @@ from millstream.testing.engine_suite.subject import (
     take,
 )
 from millstream.testing.fake_clock import FakeClock
-from millstream.testing.raw_rows import rows, values
+from millstream.testing.raw_batches import rows, values
 
 
 class RecordTests(EngineTests):

@@ -14,7 +14,7 @@ from millstream.clock import Clock
 from millstream.engines.protocol import Append, Engine, Lease, Ledger, Outcome, Settlement, TopicSpec
 from millstream.records import Position, StoredBatch
 from millstream.testing.fake_clock import FakeClock
-from millstream.testing.raw_rows import rows, values
+from millstream.testing.raw_batches import rows, values
 
 EngineFactory: TypeAlias = Callable[[Clock], Engine]
 Spawn: TypeAlias = Callable[..., "Future[Any]"]

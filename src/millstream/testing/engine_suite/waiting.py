@@ -21,7 +21,7 @@ from millstream.testing.engine_suite.subject import (
     settled,
     take,
 )
-from millstream.testing.raw_rows import rows
+from millstream.testing.raw_batches import rows
 
 
 class WaitTests(EngineTests):
