@@ -1,18 +1,21 @@
 """Millstream: events in, work out. One durable log, read three ways.
 
-General layout, as an event flows (a module imports only from those above its own in this list, but for `app` and `run`,
-which bring all of it together):
+General layout, as an event flows (a module imports only from those above its own in this list):
 
-    errors, limits, clock, durations, settings, records     the words
+    errors, limits, clock, durations, settings, records, version, lazy_names    the words
     engines/    what keeps a log: memory, sqlite; `connect` opens one by its URL
     log/        Topic and Group: records in, records out, as Python values and as columns
+    serving/    HTTP itself: the server, its guard
+    sources/    where bytes come from; parsers/: what they say; sinks/: where results leave
+    triggers/   what starts something: requests, files, times, records
     queue/      each record goes to one worker: leases, retries, dead letters
     stream/     records in order, with windows, exactly once
     batch/      a fixed piece of the log as a data frame
+    advise/     which of the three fits, and how many workers it takes
     app, run/   what a program declares, and how it runs
-    triggers/   what starts something: requests, files, times, records
-    web/        collector of clicks, console, demo
-    cli/        the `millstream` command
+    logs/       a machine's own event log: events, rules, alerts
+    web/        collector of clicks, live events, demo
+    cli/        the `millstream` command; `__main__` runs it
     testing/    fake clock, faults, the suite that every engine passes
 
 Names are imported when they are first used: `import millstream` costs next to nothing.

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parents[2] / "src" / "millstream"
-ROOMS = ("logs", "logs/steps", "parsers", "parsers/messages", "parsers/templates", "sinks", "sources")
+ROOMS = sorted(str(path.parent.relative_to(SOURCE)) for path in SOURCE.rglob("__init__.py"))
 
 
 @pytest.mark.parametrize("room", ROOMS)

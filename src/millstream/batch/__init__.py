@@ -2,7 +2,7 @@
 
 General layout:
 
-    batch.py        Batch: what `@app.batch` declares; claims, runs, and commits a run with the offsets
+    batch.py        Batch: what `@app.batch` declares;  work.py  claims, runs, and commits a run with the offsets
     batch_run.py    BatchRun: what a handler asks of its run, and what it gives it: topics, files, state
     handler.py      what a handler looks like;  calling.py  how it is called
     inputs.py       what a run reads: lazy frames, pieces, DuckDB relations

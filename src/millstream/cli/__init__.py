@@ -1,8 +1,22 @@
 """The `millstream` command.
 
-General layout: `application` lists the commands, one module each; `shell` holds the options that they share and opens
-the log; `lines` and `load` are the inside of `put`; `output`, `progress` and `errors` are what all of them write
-with. A command imports the rest of the package when it runs, so that `--help` and shell completion answer at once.
+General layout:
+
+    application     lists the commands, one module each: advise, backup, batch, compact, dead, demo, doctor, export,
+                    import_, logs, put, queue, replay, run, sql, stream, tail, templates, top, topics
+    shell           the options that they share; opens the log
+    output, progress, errors        what all of them write with
+    lines, load, load_format        the inside of `put`: blocks of lines, values, lines of a known format
+    run_progress                    what `run --until now` says meanwhile
+    queue_text, stream_text, batch_text, listener_text      rows of tables, which several commands write;
+                                    stream_state: what steps keep
+    monitoring                      `--metrics`: monitors are answered while a command runs
+    advise_text, advise_workers     what `advise` asks and says
+    logs_given                      files named on the command line of `logs`; logs_show: reads, stores and prints;
+                                    logs_printer: events and alerts in order; logs_telling: what it says of its work
+    logs_check, logs_reparse, logs_status   what else `millstream logs` does
+
+A command imports the rest of the package when it runs, so that `--help` and shell completion answer at once.
 """
 
 from __future__ import annotations

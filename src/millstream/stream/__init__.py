@@ -4,19 +4,30 @@ General layout, in the order a record passes:
 
     reader.py       StreamReader: what `@app.stream` declares
     description.py  Stream: the steps and outputs, as written; arguments.py: how their parameters may be written
-    graph.py        Graph, Node: what was written, checked as it is written
-    plan.py         an operator for each step with state; needs.py: the columns each source reads
-    run.py          StreamRun: micro-batch after micro-batch; offsets, state and outputs in one commit
+    graph.py        Graph, Node: what was written, checked as it is written; windowed.py; explain.py: drawn for people
+    plan.py         an operator for each step with state; needs.py: the columns each source reads; options.py
+    run.py          StreamRun: micro-batch after micro-batch; offsets, state and outputs in one commit;
+                    turns.py: who may commit; standby.py: who looks on; progress.py: how it fares
+    sharing.py      SharedRun: partitions shared by processes; membership.py: which has which; copartition.py: may it
     intake.py       Intake: what is read next; source.py: one topic; watermark.py: how far its event time has come
     flow.py         Flow: records and the watermark go through the graph once
-    piece.py        Piece: records between two steps, as columns or as Python values
+    piece.py        Piece: records between two steps, as columns or as Python values; chunks.py: how they lie in memory
     steps.py        steps without state: filter, with_columns, select, explode, map, flat_map, map_batches, ...
-    kept.py         the columns that steps leave as they were
+    kept.py         the columns that steps leave as they were; failures.py: records that a function raised for
     operators.py    Operator: what a step with state is
+    keyed/          functions of the user, with state by key or without; deduping.py: the first of each key
     joining/        joins of streams and tables
-    windowing/      windows at work; windows.py, aggregates.py: which, and what they compute; exact_sum.py
-    runs.py         rows of state, kept as runs and stored as they change
-    output.py       Output: what arrives becomes appends; row_types.py: the struct of a row; record_keys.py
+    windowing/      windows at work; windows.py: which; aggregates/: what they compute; exact_sum.py
+    runs.py         rows of state, kept as runs and stored as they change; run_values.py: as bytes;
+                    manifest.py: which steps have state, so that a changed description keeps what fits
+    output.py       Output: what arrives becomes appends; row_types.py: the struct of a row; record_keys.py;
+                    sinking.py: what arrives at sinks
+
+and around it:
+
+    info.py         how streams fare, from the log alone; outline.py: what they do; presence.py: who runs them
+    health.py       is one stuck?
+    dropping.py     the end of a stream
 """
 
 from __future__ import annotations

@@ -8,8 +8,10 @@ General layout:
     stream_outside   the same with a table, a function that is called, and files
     fake_clock       a clock that stands still until told otherwise
     engine_suite     every promise of `millstream.engines.protocol.Engine` as a test; an engine binds it in a few lines
+    sink_suite       what every sink promises, as tests; sink_faults: a sink that is interrupted
     operator_histories  random histories of a stream's operator: interleaved, chopped, crashed (needs hypothesis)
-    engine_machine   random histories of an engine, compared step by step with the memory engine (needs hypothesis)
+    engine_machine   random histories of an engine, compared step by step with the memory engine (needs hypothesis);
+                     engine_views: by what they are compared
     disk, crash_vfs  a disk that forgets what was not synced, for SQLite (needs apsw)
     file_faults      full disks and I/O errors at a chosen file operation of SQLite (needs apsw)
     raw_batches      bytes in and out of an engine

@@ -3,7 +3,10 @@
 General layout:
 
     step.py         WindowStep: what is asked
-    operator.py     WindowOperator: late records, what closes, what is stored
+    operator.py     WindowOperator: late records, what closes, what is stored; store.py: rows of open windows
+    kind.py         Kind: what a kind of window must know: panes.py (tumbling, hopping), sliding.py, sessions.py,
+                    whole.py (the global one)
+    revisions.py    results before a window is final
 """
 
 from __future__ import annotations
