@@ -333,10 +333,20 @@ def test_one_app_under_two_names_is_one_app(folder: Path) -> None:
     assert isinstance(load_app("app.py"), App)
 
 
-def test_an_error_in_the_file_is_its_own(folder: Path) -> None:
-    write(folder, "app.py", "import a_module_that_is_not_there\n")
-    with pytest.raises(ModuleNotFoundError, match="a_module_that_is_not_there"):
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("import a_module_that_is_not_there\n", r"ModuleNotFoundError: .*a_module_that_is_not_there.*app\.py, line 1"),
+        ("x = (\n", r"app\.py cannot be imported: SyntaxError: .*app\.py, line 1"),
+        ("import json\n\njson.loads('{')\n", r"JSONDecodeError: .*line "),
+    ],
+)
+def test_an_error_in_the_file_is_told_with_its_line_and_is_the_cause(folder: Path, text: str, message: str) -> None:
+    write(folder, "app.py", text)
+    with pytest.raises(UsageError, match=message) as raised:
         load_app("app.py")
+    assert "millstream/run" not in str(raised.value)
+    assert raised.value.__cause__ is not None
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,8 @@ def test_help_lists_every_command(millstream: Command) -> None:
 def test_without_arguments_it_prints_its_help(millstream: Command) -> None:
     result = millstream()
     assert "Usage: millstream" in result.out + result.err
+    assert "millstream: Usage" not in result.err
+    assert len((result.out + result.err).splitlines()) > 20
 
 
 def test_version_is_that_of_the_package(millstream: Command) -> None:
@@ -124,6 +126,14 @@ def test_a_command_that_looks_makes_no_file(millstream: Command, folder: Path, c
     assert result.code == 3
     assert "there is no log at millstream.db" in result.err
     assert list(folder.iterdir()) == []
+
+
+def test_a_command_that_finds_no_log_names_those_beside_it(millstream: Command) -> None:
+    """Such as that of an `App("shop.db")`, looked at by a command without --url."""
+    millstream("put", "t", '{"a": 1}', "--url", "shop.db")
+    result = millstream("topics")
+    assert result.err == "millstream: there is no log at millstream.db; beside it: shop.db; say --url shop.db\n"
+    assert "--data names another" in millstream("topics", "--data", ".").err
 
 
 def test_common_options_may_stand_before_or_after_the_command(millstream: Command) -> None:

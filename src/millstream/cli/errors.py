@@ -19,8 +19,9 @@ EXIT_INTERRUPTED = 130
 def print_error(error: MillstreamError | TyperException | OSError, *, as_json: bool) -> int:
     """Write an error to stderr as one line, or as one JSON object; return the exit code."""
     if isinstance(error, TyperException):
-        # A bare `millstream` prints its help by raising it; it has no message of its own.
-        if not error.format_message():
+        # A bare `millstream` raises its help, which is a page and no sentence.
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(error.format_message(), file=sys.stderr)
             return error.exit_code
         kind, message, code, retryable = "UsageError", error.format_message(), error.exit_code, False
     elif isinstance(error, MillstreamError):

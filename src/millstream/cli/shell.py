@@ -28,6 +28,11 @@ DebugOption = Annotated[bool, typer.Option("--debug", help="Show where an error 
 
 DATA_FILE = "millstream.db"
 
+LOCK_SUFFIX = "-lock"
+
+BESIDE_MAX = 3
+"""Logs that an error names; a folder of hundreds is no answer."""
+
 
 @dataclass(frozen=True)
 class Shell:
@@ -75,10 +80,7 @@ class Shell:
         place = self.place()
         path = file_of(place)
         if path is not None and not create and not path.exists():
-            option = "--url" if self.data is None else "--data"
-            raise StorageError(
-                f"there is no log at {path}; `millstream put` or an App makes one, {option} names another"
-            )
+            raise StorageError(f"there is no log at {path}; {self._elsewhere(path)}")
         from millstream.engines.connect import connect
         from millstream.log.log import Log
         from millstream.settings import Settings
@@ -88,6 +90,22 @@ class Shell:
             yield log
         finally:
             log.close()
+
+    def _elsewhere(self, path: Path) -> str:
+        """Return where a log can be found or made: an App names its file, and the next command forgets to."""
+        if self.data is not None:
+            return "`millstream put` or an App makes one, --data names another"
+        beside = logs_beside(path)
+        if beside:
+            return f"beside it: {', '.join(beside)}; say --url {beside[0]}"
+        return "`millstream put` or an App makes one, --url names another"
+
+
+def logs_beside(path: Path) -> list[str]:
+    """Return the logs in the folder of a file that is missing, as one would type them; at most `BESIDE_MAX`."""
+    # A log in use, or that was, has this file of its locks beside it: no file of others is opened.
+    found = sorted(lock.with_name(lock.name.removesuffix(LOCK_SUFFIX)) for lock in path.parent.glob(f"*{LOCK_SUFFIX}"))
+    return [str(log) for log in found if log.is_file()][:BESIDE_MAX]
 
 
 def file_of(url: str) -> Path | None:

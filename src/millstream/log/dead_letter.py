@@ -19,6 +19,9 @@ from millstream.records import Record
 TEXT_CHARACTERS_MAX: Final = 16_384
 """Of a message or traceback: enough for the deepest recursion's two ends, and small beside a record."""
 
+DEAD: Final = ".dead"
+"""Behind the name of a topic: the topic of its dead letters."""
+
 VALUE_BYTES_MAX: Final = limits.RECORD_BYTES_MAX // 2
 """A dead letter is a record itself and must fit beside its error; a larger value stays in its own topic only."""
 
@@ -82,7 +85,7 @@ class Origin(NamedTuple):
 
 
 def dead_topic_name(topic: str) -> str:
-    return f"{topic}.dead"
+    return topic + DEAD
 
 
 def dead_letter_append(

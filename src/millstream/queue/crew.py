@@ -13,7 +13,7 @@ from millstream.clock import Clock
 from millstream.durations import duration_us
 from millstream.engines.fetching import Fetched
 from millstream.engines.protocol import Lease, Outcome, Settlement, StateChange
-from millstream.errors import LeaseLostError, StorageError, UsageError
+from millstream.errors import LeaseLostError, RetryLater, StorageError, UsageError
 from millstream.log.batches import BadRecord
 from millstream.log.group import Group
 from millstream.log.topic import Topic
@@ -23,6 +23,7 @@ from millstream.queue.cancelling import Cancelled
 from millstream.queue.dead import DeadLetter, Failure, Origin, dead_letter_append, dead_topic_name
 from millstream.queue.ended import WORKER_DIED, Ended
 from millstream.queue.events import QueueEvent, QueueEventKind, WorkerState
+from millstream.queue.failures import FailureLog
 from millstream.queue.feed import Feed
 from millstream.queue.handler import Handler
 from millstream.queue.keeper import Keeper
@@ -91,6 +92,7 @@ class Crew:
         self._random = random.Random()
         self._dead: Topic[DeadLetter] | None = None
         self._errors: list[BaseException] = []
+        self._failures = FailureLog(group.name, group.topic.name, clock=self.clock)
         self.feed = Feed(group, options, lease=lease, stopping=self.stopping, until_empty=until_empty)
         kind = options.kind or (Kind.ASYNC if handler.is_async else Kind.THREADS)
         self.team: Team = AsyncTeam(self, workers) if handler.is_async else ThreadTeam(self, workers)
@@ -113,6 +115,7 @@ class Crew:
         self.team.join(self._aborted)
         keeper.stop()
         self.team.close()
+        self._failures.close()
         if self._errors:
             raise self._errors[0]
         return self.team.handled
@@ -196,6 +199,8 @@ class Crew:
         failure = Failure(Cancelled.__name__, str(error), "") if cancelled else Failure.of(error)
         if decision.outcome is Outcome.REJECT:
             return self.dead(Settlement(lease, start, end, Outcome.REJECT), record, failure, worker)
+        if not isinstance(error, RetryLater):  # which is no failure, but a plan of the handler
+            self._failures.again(record.position, failure, attempt=lease.attempt, delay_us=decision.delay_us)
         due_us = self.clock.now_us() + decision.delay_us
         settlement = Settlement(lease, start, end, Outcome.NACK, due_us)
         outcome = HandlerOutcome(QueueEventKind.RETRY, failure=failure, attempt=lease.attempt, due_us=due_us)
@@ -208,6 +213,9 @@ class Crew:
             attempt -= 1  # this one does not reach the handler
         origin = Origin(group=self.name, worker=worker, attempts=attempt, failed_at=time_from_us(self.clock.now_us()))
         appends = dead_letter_append(self._dead_topic(), record, failure, origin)
+        place = (record.record if isinstance(record, BadRecord) else record).position
+        if failure.error_type != Cancelled.__name__:
+            self._failures.given_up(place, failure, attempts=attempt)
         state: Sequence[StateChange] = ()
         if not isinstance(record, BadRecord):
             state = self._kept(record, HandlerOutcome(QueueEventKind.DEAD, failure=failure, attempt=attempt))

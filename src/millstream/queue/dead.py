@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from millstream.log.dead_letter import (
+    DEAD,
     TEXT_CHARACTERS_MAX,
     VALUE_BYTES_MAX,
     DeadLetter,
@@ -15,6 +16,7 @@ from millstream.log.dead_letter import (
 )
 
 __all__ = [
+    "DEAD",
     "TEXT_CHARACTERS_MAX",
     "VALUE_BYTES_MAX",
     "DeadLetter",

@@ -17,7 +17,7 @@ from millstream.engines.protocol import GroupInfo
 from millstream.errors import ConflictError, GroupNotFoundError, TopicNotFoundError, UsageError
 from millstream.log.log import Log
 from millstream.log.topic import Topic
-from millstream.queue.dead import DeadLetter, dead_topic_name
+from millstream.queue.dead import DEAD, DeadLetter, dead_topic_name
 from millstream.queue.dead_filter import DeadFilter, Place, position_of
 from millstream.queue.dead_value import value_of
 from millstream.queue.redrive import (
@@ -73,7 +73,7 @@ class DeadLetters:
 
     def __init__(self, log: Log, topic: str) -> None:
         if dead_topic_name(topic) not in log.topics():
-            raise TopicNotFoundError(dead_topic_name(topic), f"{log.engine.url}: nothing of {topic!r} was given up on")
+            raise TopicNotFoundError(dead_topic_name(topic), f"{log.engine.url}: {_why_none(log, topic)}")
         self.log = log
         self.topic_name = topic
         self.topic: Topic[DeadLetter] = log.topic(dead_topic_name(topic), DeadLetter)
@@ -248,3 +248,11 @@ class DeadLetters:
 
     def _state(self, partition: int, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         return self.log.engine.state(self.topic.name, REDRIVE_GROUP, partition, keys)
+
+
+def _why_none(log: Log, topic: str) -> str:
+    """Return why a topic has no dead letters, and which have: people give the name of a queue or a task."""
+    if topic in log.topics():
+        return f"nothing of {topic!r} was given up on"
+    having = [name.removesuffix(DEAD) for name in log.topics() if name.endswith(DEAD)]
+    return "there are dead letters of " + ", ".join(having) if having else "nothing was given up on"

@@ -6,16 +6,20 @@ import importlib
 import importlib.util
 import os
 import sys
+import traceback
 from pathlib import Path
 from types import ModuleType
 from typing import Final
 
 from millstream.app import App
-from millstream.errors import UsageError
+from millstream.errors import MillstreamError, UsageError
 
 FILE_MODULE: Final = "__millstream_app__"
 """Name of the module of a file: not that of an installed package of the same name, and not `__main__`, so that what
 stands under `if __name__ == "__main__":` does not run."""
+
+OURS: Final = str(Path(__file__).resolve().parent.parent)
+"""Where this package's own code is."""
 
 
 def load_app(target: str) -> App:
@@ -27,12 +31,27 @@ def load_app(target: str) -> App:
         target: A path that ends in .py, or a dotted module name; after a colon, the variable that holds the App.
 
     Raises:
-        UsageError: There is no such file, module or variable, or no App in it, or several and none was named.
-        Exception: What the file or module raised itself while it was imported.
+        UsageError: There is no such file, module or variable, or no App in it, or several and none was named; or the
+            file or module raised something itself while it was imported, which is the cause.
     """
     place, attribute = _parts(target)
-    module = import_file(place) if _is_path(place) else _from_name(place)
+    try:
+        module = import_file(place) if _is_path(place) else _from_name(place)
+    except MillstreamError:
+        raise
+    except Exception as error:  # code of others: whatever it raises is told with its place, and not with ours
+        raise UsageError(f"{place} cannot be imported: {_told(error)}; --debug shows the traceback") from error
     return _named(module, place, attribute) if attribute else _only(module, place)
+
+
+def _told(error: Exception) -> str:
+    """Return an error of an import in a line: what, and where in the code that is not ours."""
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    if isinstance(error, SyntaxError):
+        return text  # which names file and line itself
+    frames = traceback.extract_tb(error.__traceback__)
+    theirs = [frame for frame in frames if not frame.filename.startswith(("<frozen ", OURS))]
+    return f"{text} ({theirs[-1].filename}, line {theirs[-1].lineno})" if theirs else text
 
 
 def _parts(target: str) -> tuple[str, str]:
