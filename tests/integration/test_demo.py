@@ -19,6 +19,7 @@ from millstream import App
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals to the demo")
 
 LOAD = "0123456789abcdef"
+PATIENCE_S = 100.0
 StartDemo = Callable[..., Any]
 
 
@@ -26,10 +27,18 @@ def click(number: int, element: str = "button", page: str = "/bread") -> dict[st
     return {"load": LOAD, "clicks": [{"seq": number, "page": page, "element": element, "label": f"click {number}"}]}
 
 
+def get(url: str | httpx.URL) -> httpx.Response:
+    return httpx.get(url, timeout=PATIENCE_S)
+
+
+def post(url: str, json: object, headers: dict[str, str] | None = None) -> httpx.Response:
+    return httpx.post(url, json=json, headers=headers, timeout=PATIENCE_S)
+
+
 def events_until(address: str, wanted: Callable[[str, Any], bool]) -> list[tuple[str, Any]]:
     """Read the live events up to the first that is wanted."""
     events: list[tuple[str, Any]] = []
-    with httpx.stream("GET", f"{address}events", timeout=30) as response:
+    with httpx.stream("GET", f"{address}events", timeout=PATIENCE_S) as response:
         name = ""
         for line in response.iter_lines():
             if line.startswith("event: "):
@@ -49,7 +58,7 @@ def sequences(log: Path) -> list[int]:
 def test_it_prints_its_address_and_ctrl_c_drains_and_exits_0(start_demo: StartDemo) -> None:
     demo = start_demo()
     address = demo.address()
-    assert httpx.get(address).status_code == 200
+    assert get(address).status_code == 200
     code, out, err = demo.interrupt()
     assert (code, err) == (0, "")
     assert str(demo.log) in out
@@ -59,7 +68,7 @@ def test_it_prints_its_address_and_ctrl_c_drains_and_exits_0(start_demo: StartDe
 def test_sigterm_ends_it_as_ctrl_c_does_also_with_a_live_page_open(start_demo: StartDemo) -> None:
     demo = start_demo()
     address = demo.address()
-    with httpx.stream("GET", f"{address}events", timeout=30) as response:
+    with httpx.stream("GET", f"{address}events", timeout=PATIENCE_S) as response:
         lines = response.iter_lines()
         assert next(lines).startswith("retry:")
         demo.process.send_signal(signal.SIGTERM)
@@ -68,8 +77,16 @@ def test_sigterm_ends_it_as_ctrl_c_does_also_with_a_live_page_open(start_demo: S
     assert (code, err) == (0, "")
 
 
-PATIENT = "from millstream.serving import server; server.GRACE_SECONDS = 3600; from millstream.cli import main; main()"
-"""The program, as it is where clients are waited for longer than any test is."""
+PATIENT = """
+from millstream.cli import main
+from millstream.serving import guard, server
+
+server.GRACE_SECONDS = 3600
+guard.Guard.__init__.__kwdefaults__["body_seconds_max"] = 3600
+server.Server.__init__.__kwdefaults__["idle_seconds_max"] = 3600
+main()
+"""
+"""The program, where clients are waited for longer than for any test."""
 
 
 def test_a_second_ctrl_c_does_not_wait_for_a_client_that_takes_its_time(start_demo: StartDemo) -> None:
@@ -78,7 +95,7 @@ def test_a_second_ctrl_c_does_not_wait_for_a_client_that_takes_its_time(start_de
     head = f"POST /collect HTTP/1.1\r\nHost: {url.netloc.decode()}\r\nContent-Length: 100\r\n\r\n"
     with socket.create_connection((url.host, url.port or 80)) as slow:
         slow.sendall(head.encode() + b"x")
-        httpx.get(url)  # the server has read what came before
+        get(url)  # the server has read what came before
         demo.process.send_signal(signal.SIGINT)
         with contextlib.suppress(ConnectionRefusedError, ConnectionResetError):  # it is stopping
             while True:
@@ -108,15 +125,15 @@ def test_an_address_of_another_machine_is_one_line_and_exit_code_1(start_demo: S
 def test_a_second_start_goes_on_where_the_first_ended(start_demo: StartDemo) -> None:
     first = start_demo()
     address = first.address()
-    receipt = httpx.post(f"{address}collect", json=click(1)).json()
+    receipt = post(f"{address}collect", json=click(1)).json()
     assert receipt["offsets"] == {"1": 0}
     assert first.interrupt()[0] == 0
 
     second = start_demo()
     address = second.address()
-    again = httpx.post(f"{address}collect", json=click(1)).json()
+    again = post(f"{address}collect", json=click(1)).json()
     assert (again["accepted"], again["offsets"]) == (0, {"1": 0})
-    assert httpx.post(f"{address}collect", json=click(2)).json()["offsets"] == {"2": 1}
+    assert post(f"{address}collect", json=click(2)).json()["offsets"] == {"2": 1}
     ((name, _), *_) = events_until(address, lambda name, value: name == "snapshot")
     assert name == "snapshot"
     events_until(
@@ -132,7 +149,7 @@ def test_a_second_start_goes_on_where_the_first_ended(start_demo: StartDemo) -> 
 
 def test_jobs_that_were_not_done_at_the_end_are_done_after_the_next_start(start_demo: StartDemo) -> None:
     first = start_demo()
-    receipt = httpx.post(f"{first.address()}collect", json=click(1, "ten-jobs", "/")).json()
+    receipt = post(f"{first.address()}collect", json=click(1, "ten-jobs", "/")).json()
     assert receipt["answers"] == {"1": {"jobs": {"first": 0, "last": 9}}}
     assert first.interrupt()[0] == 0
     second = start_demo()
@@ -151,7 +168,7 @@ def test_killed_between_two_clicks_it_has_every_answered_click(start_demo: Start
     demo = start_demo()
     address = demo.address()
     for number in range(1, 31):
-        assert httpx.post(f"{address}collect", json=click(number)).status_code == 200
+        assert post(f"{address}collect", json=click(number)).status_code == 200
     demo.process.kill()
     demo.finish()
     assert sequences(demo.log) == list(range(1, 31))
@@ -161,8 +178,8 @@ def test_a_report_is_numbered_and_covers_every_click_so_far(start_demo: StartDem
     demo = start_demo()
     address = demo.address()
     for number in range(1, 6):
-        httpx.post(f"{address}collect", json=click(number, page="/bread" if number % 2 else "/rolls"))
-    receipt = httpx.post(f"{address}collect", json=click(6, "report", "/"), timeout=30).json()
+        post(f"{address}collect", json=click(number, page="/bread" if number % 2 else "/rolls"))
+    receipt = post(f"{address}collect", json=click(6, "report", "/")).json()
     assert receipt["answers"] == {"6": {"report": 1}}
     report = next(
         value["report"] if name == "snapshot" else value
@@ -182,14 +199,14 @@ def test_another_address_than_loopback_needs_the_token_it_prints(start_demo: Sta
     plain = f"http://127.0.0.1:{printed.port}/"
     assert len(token) >= 32
     for path in ("", "events", "static/tracker.js", "collect"):
-        assert httpx.get(plain + path).status_code == 401
-    assert httpx.post(f"{plain}collect", json=click(1)).status_code == 401
-    with httpx.Client(follow_redirects=True) as browser:
+        assert get(plain + path).status_code == 401
+    assert post(f"{plain}collect", json=click(1)).status_code == 401
+    with httpx.Client(follow_redirects=True, timeout=PATIENCE_S) as browser:
         page = browser.get(plain, params={"token": token})
         assert (page.status_code, page.url) == (200, plain)
         assert browser.post(f"{plain}collect", json=click(1)).status_code == 200
     bearer = {"authorization": f"Bearer {token}"}
-    assert httpx.post(f"{plain}collect", json=click(2), headers=bearer).status_code == 200
+    assert post(f"{plain}collect", json=click(2), headers=bearer).status_code == 200
     code, _, err = demo.interrupt()
     assert (code, err) == (0, "")
 
@@ -213,7 +230,7 @@ def test_a_data_folder_that_is_a_file_is_one_line(start_demo: StartDemo, tmp_pat
 def ask_raw(address: str, request: bytes) -> tuple[int, bytes]:
     """Send bytes as they are; return status and body of what comes back."""
     url = httpx.URL(address)
-    with socket.create_connection((url.host, url.port or 80), timeout=20) as connection:
+    with socket.create_connection((url.host, url.port or 80), timeout=PATIENCE_S) as connection:
         connection.sendall(request)
         answer = b"".join(iter(lambda: connection.recv(65536), b""))
     head, _, body = answer.partition(b"\r\n\r\n")
@@ -254,7 +271,7 @@ def test_too_many_requests_are_told_when_to_come_back(start_demo: StartDemo) -> 
     head = f"POST /collect HTTP/1.1\r\nHost: {url.netloc.decode()}\r\nContent-Length: 1\r\n"
     # One behind the other without waiting for an answer: also a slow machine takes more of them than it may.
     requests = f"{head}\r\n{{" * 1000 + f"{head}Connection: close\r\n\r\n{{"
-    with socket.create_connection((url.host, url.port or 80), timeout=60) as connection:
+    with socket.create_connection((url.host, url.port or 80), timeout=PATIENCE_S) as connection:
         connection.sendall(requests.encode())
         answers = b"".join(iter(lambda: connection.recv(65536), b"")).split(b"HTTP/1.1 ")[1:]
     refused = next(answer for answer in answers if not answer.startswith(b"400 "))
