@@ -239,15 +239,17 @@ class Job(msgspec.Struct):
     number: int
 
 jobs = app.topic("jobs", Job)
+stop = threading.Event()
 
 @app.queue(jobs)
 def work(job):
     print("started", job.number, flush=True)
     sys.stdin.readline()
+    stop.wait(60)  # the signal takes a moment
     print("finished", job.number, flush=True)
 
 jobs.extend([Job(1), Job(2)])
-app.run()
+app.run(stop=stop)
 print("drained", flush=True)
 app.close()
 """
