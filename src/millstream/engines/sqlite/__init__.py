@@ -6,7 +6,7 @@ General layout, `engine` being the protocol:
     log_file        who writes when; file_lock: among processes; group_commit: of a process; roll: who else listens
     statements      SQL by name, from queries.sql and schema.sql; transaction: one, as operations see it
     topics, records, groups             what is written and read
-    leases, sorting, settling           what a queue holds; fetching: a worker's next records in one transaction
+    lease_request, leases, sorting, settling    what a queue holds; fetching: a worker's next records in one transaction
     popping, handing                    records handed over for good: one, or a run of them
     caller          a program's own tables in the same transaction
     owners          which processes live, and so which leases

@@ -45,6 +45,7 @@ from millstream.engines.sqlite import (
     topics,
 )
 from millstream.engines.sqlite.caller import CallerTransaction, caller_transaction
+from millstream.engines.sqlite.lease_request import LeaseRequest
 from millstream.engines.sqlite.log_file import LogFile, R
 from millstream.engines.sqlite.transaction import Transaction
 from millstream.engines.sqlite.waiting import NO_MARK
@@ -235,24 +236,10 @@ class SqliteEngine(LogFile):
         lifo: bool = False,
         rate: Rate | None = None,
     ) -> list[Lease]:
-        with driver.wrapped(self._path):
-            owner = self._owners.own_name()
-        self._owners.look(self._expire_owner, self._lease_owners)
+        request = self._request(topic, group, worker, records_max, duration_us, lifo=lifo, rate=rate)
         # Not synced: after a power loss the workers are gone too, and what they held is handed over again.
         return self._run(
-            lambda transaction: leases.lease(
-                transaction,
-                topic,
-                group,
-                worker=worker,
-                records_max=records_max,
-                duration_us=duration_us,
-                lifo=lifo,
-                rate=rate,
-                owner=owner,
-                holds=self._owners.holds,
-            ),
-            durability=Durability.RELAXED,
+            lambda transaction: leases.hand_over(transaction, request).leases, durability=Durability.RELAXED
         )
 
     def settle(
@@ -293,25 +280,10 @@ class SqliteEngine(LogFile):
         settlements: Sequence[Settlement] = (),
         flag: bytes,
     ) -> Fetched:
-        with driver.wrapped(self._path):
-            owner = self._owners.own_name()
-        self._owners.look(self._expire_owner, self._lease_owners)
+        request = self._request(topic, group, worker, records_max, duration_us, lifo=lifo, rate=rate, flag=flag)
         topic_id = self._waiters.topic_ids.get(topic)
         mark = self._waiters.mark(topic_id) if topic_id is not None else NO_MARK
-        fetch = functools.partial(
-            fetching.fetch,
-            topic=topic,
-            group=group,
-            worker=worker,
-            owner=owner,
-            holds=self._owners.holds,
-            records_max=records_max,
-            duration_us=duration_us,
-            lifo=lifo,
-            rate=rate,
-            settlements=settlements,
-            flag=flag,
-        )
+        fetch = functools.partial(fetching.fetch, request=request, settlements=settlements)
         taken = self._run(self._holding(fetch) if settlements else fetch, durability=Durability.RELAXED)
         if taken.topic_id != topic_id:
             self._waiters.topic_ids[topic] = taken.topic_id
@@ -370,24 +342,9 @@ class SqliteEngine(LogFile):
         lifo: bool = False,
         settlements: Sequence[Settlement] = (),
     ) -> list[Lease]:
-        with driver.wrapped(self._path):
-            owner = self._owners.own_name()
-        self._owners.look(self._expire_owner, self._lease_owners)
+        request = self._request(topic, group, worker, records_max, duration_us, lifo=lifo)
         return self._run(
-            self._holding(
-                lambda transaction: handing.take(
-                    transaction,
-                    topic,
-                    group,
-                    worker=worker,
-                    owner=owner,
-                    records_max=records_max,
-                    duration_us=duration_us,
-                    lifo=lifo,
-                    settlements=settlements,
-                    holds=self._owners.holds,
-                )
-            ),
+            self._holding(lambda transaction: handing.take(transaction, request, settlements)),
             durability=Durability.RELAXED,
         )
 
@@ -442,6 +399,25 @@ class SqliteEngine(LogFile):
     def backup(self, path: str, progress: Callable[[int, int], None] | None = None) -> None:
         with self._lending() as connection:
             maintenance.backup(connection, path, progress)
+
+    def _request(
+        self,
+        topic: str,
+        group: str,
+        worker: str,
+        records_max: int,
+        duration_us: int,
+        *,
+        lifo: bool,
+        rate: Rate | None = None,
+        flag: bytes = b"",
+    ) -> LeaseRequest:
+        """Return a request of this process; what processes held that have died is given back before it."""
+        with driver.wrapped(self._path):
+            owner = self._owners.own_name()
+        self._owners.look(self._expire_owner, self._lease_owners)
+        holds = self._owners.holds
+        return LeaseRequest(topic, group, worker, records_max, duration_us, lifo, rate, owner, holds, flag)
 
     def _holding(self, operation: Callable[[Transaction], R]) -> Callable[[Transaction], R]:
         """Have an operation renew first what a full disk kept from being renewed."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from millstream.engines.fetching import READ_RECORDS_MAX
-from millstream.engines.protocol import Lease, Rate, Settlement
+from millstream.engines.protocol import Lease, Settlement
 from millstream.engines.sqlite import leases, records, settling
+from millstream.engines.sqlite.lease_request import LeaseRequest
 from millstream.engines.sqlite.transaction import Transaction, first_id
 from millstream.records import StoredBatch
 
@@ -25,37 +26,12 @@ class Taken(NamedTuple):
     flagged: bool
 
 
-def fetch(
-    transaction: Transaction,
-    topic: str,
-    group: str,
-    *,
-    worker: str,
-    owner: str,
-    holds: Callable[[str, int], bool],
-    records_max: int,
-    duration_us: int,
-    lifo: bool,
-    rate: Rate | None,
-    settlements: Sequence[Settlement],
-    flag: bytes,
-) -> Taken:
+def fetch(transaction: Transaction, request: LeaseRequest, settlements: Sequence[Settlement]) -> Taken:
+    """See `Fetching.fetch`."""
     if settlements:
         settling.settle(transaction, settlements, (), ())
         transaction.write_counts()  # leasing looks at them
-    found, taken, partition_ids = leases.hand_over(
-        transaction,
-        topic,
-        group,
-        worker=worker,
-        records_max=records_max,
-        duration_us=duration_us,
-        lifo=lifo,
-        rate=rate,
-        owner=owner,
-        holds=holds,
-        flag=flag,
-    )
+    found, taken, partition_ids = leases.hand_over(transaction, request)
     batches = None
     if len(taken) == 1 and taken[0].partition in partition_ids:
         batches = _read(transaction, partition_ids[taken[0].partition], taken[0])

@@ -5,12 +5,13 @@ from __future__ import annotations
 import mmap
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from millstream.engines.handing import TALLIES_MAX, WANTS_ROOM, TallyOrder, ended
 from millstream.engines.protocol import Lease, Outcome, Settlement
 from millstream.engines.sqlite import leases, settling
+from millstream.engines.sqlite.lease_request import LeaseRequest
 from millstream.engines.sqlite.transaction import Transaction
 from millstream.errors import LeaseLostError, LimitExceededError, TopicNotFoundError, UsageError
 
@@ -114,37 +115,13 @@ def settle_tallied(transaction: Transaction, owner: str, tallies: Mapping[int, t
             _make_room(transaction, topic, group)
 
 
-def take(
-    transaction: Transaction,
-    topic: str,
-    group: str,
-    *,
-    worker: str,
-    owner: str,
-    records_max: int,
-    duration_us: int,
-    lifo: bool,
-    settlements: Sequence[Settlement],
-    holds: Callable[[str, int], bool],
-) -> list[Lease]:
+def take(transaction: Transaction, request: LeaseRequest, settlements: Sequence[Settlement]) -> list[Lease]:
+    """See `HandingOver.take`."""
     if settlements:
         settling.settle(transaction, settlements, (), ())
         transaction.write_counts()  # leasing looks at them
-        _make_room(transaction, topic, group)
-    if records_max == 0:
-        return []
-    return leases.lease(
-        transaction,
-        topic,
-        group,
-        worker=worker,
-        records_max=records_max,
-        duration_us=duration_us,
-        lifo=lifo,
-        rate=None,
-        owner=owner,
-        holds=holds,
-    )
+        _make_room(transaction, request.topic, request.group)
+    return leases.hand_over(transaction, request).leases if request.records_max else []
 
 
 def _make_room(transaction: Transaction, topic: str, group: str) -> None:

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from millstream import limits
-from millstream.engines.protocol import Lease, Rate
+from millstream.engines.protocol import Lease
 from millstream.engines.sqlite import sorting
+from millstream.engines.sqlite.lease_request import LeaseRequest
 from millstream.engines.sqlite.transaction import Transaction
 from millstream.errors import GroupNotFoundError, LimitExceededError, UsageError
 
@@ -64,113 +65,48 @@ def view(transaction: Transaction, topic: str, group: str, flag: bytes = b"") ->
     return View(topic_id, group_id, bool(paused), parallel, leased, waiting, skipped, bool(flagged), fresh)
 
 
-def lease(
-    transaction: Transaction,
-    topic: str,
-    group: str,
-    *,
-    worker: str,
-    records_max: int,
-    duration_us: int,
-    lifo: bool,
-    rate: Rate | None,
-    owner: str,
-    holds: Callable[[str, int], bool],
-) -> list[Lease]:
-    return hand_over(
-        transaction,
-        topic,
-        group,
-        worker=worker,
-        records_max=records_max,
-        duration_us=duration_us,
-        lifo=lifo,
-        rate=rate,
-        owner=owner,
-        holds=holds,
-    ).leases
-
-
-def hand_over(
-    transaction: Transaction,
-    topic: str,
-    group: str,
-    *,
-    worker: str,
-    records_max: int,
-    duration_us: int,
-    lifo: bool,
-    rate: Rate | None,
-    owner: str,
-    holds: Callable[[str, int], bool],
-    flag: bytes = b"",
-) -> HandedOver:
-    """Lease, see `Engine.lease`.
-
-    Args:
-        owner: The process that leases.
-        holds: Whether a process keeps its leases at a moment of the steady clock although their deadlines have passed.
-        flag: A state key to look for.
-    """
-    if records_max < 1 or duration_us < 1:
-        raise UsageError(f"a lease needs at least one record and microsecond, not {records_max} and {duration_us}")
+def hand_over(transaction: Transaction, request: LeaseRequest) -> HandedOver:
+    """Lease, see `Engine.lease`."""
+    records_max = request.records_max
+    if records_max < 1 or request.duration_us < 1:
+        raise UsageError(
+            f"a lease needs at least one record and microsecond, not {records_max} and {request.duration_us}"
+        )
     if records_max > limits.LEASE_RECORDS_MAX:
         raise LimitExceededError("a lease's records", limit=limits.LEASE_RECORDS_MAX, size=records_max)
-    found = view(transaction, topic, group, flag)
+    found = view(transaction, request.topic, request.group, request.flag)
     # Each table that has nothing of the group is left alone.
     if found.leased:
-        found = found._replace(waiting=found.waiting + take_back_expired(transaction, found.group_id, holds))
+        back = take_back_expired(transaction, found.group_id, request.holds)
+        found = found._replace(waiting=found.waiting + back)
     if found.paused:
         return HandedOver(found, [], {})
-    deadline_us = transaction.steady_us + duration_us
+    deadline_us = transaction.steady_us + request.duration_us
     if found.parallel is not None:
-        sorted_leases = sorting.lease(
-            transaction,
-            topic,
-            group,
-            found.group_id,
-            found.parallel,
-            worker=worker,
-            owner=owner,
-            records_max=records_max,
-            deadline_us=deadline_us,
-            rate=rate,
-        )
-        return HandedOver(found, sorted_leases, {})
+        return HandedOver(found, sorting.lease(transaction, request, found.group_id, found.parallel, deadline_us), {})
+    return _hand_over_ranges(transaction, request, found, deadline_us)
+
+
+def _hand_over_ranges(transaction: Transaction, request: LeaseRequest, found: View, deadline_us: int) -> HandedOver:
+    topic, group, worker, owner, group_id = request.topic, request.group, request.worker, request.owner, found.group_id
+    due_us = transaction.wall_us(deadline_us)
     leases: list[Lease] = []
     partition_ids: dict[int, int] = {}
-    wanted = records_max
     for partition_id, number, start, end, attempt in ranges(
         transaction,
-        found.group_id,
-        records_max,
-        lifo=lifo,
+        group_id,
+        request.records_max,
+        lifo=request.lifo,
         waiting=bool(found.waiting),
         skipped=bool(found.skipped),
         fresh=found.fresh,
     ):
         # Ids are random: nobody has to count, and an id is never given twice.
         lease_id = random.getrandbits(62)
-        transaction.do(
-            "insert_lease",
-            lease_id,
-            start,
-            end,
-            found.group_id,
-            partition_id,
-            attempt,
-            deadline_us,
-            worker,
-            owner,
-            start,
-            None,
-        )
-        due_us = transaction.wall_us(deadline_us)
+        row = (lease_id, start, end, group_id, partition_id, attempt, deadline_us, worker, owner, start, None)
+        transaction.do("insert_lease", *row)
         leases.append(Lease(lease_id, topic, group, number, start, end, attempt, due_us, worker))
         partition_ids[number] = partition_id
-        wanted -= end - start
-        if wanted <= 0:
-            break
     return HandedOver(found, leases, partition_ids)
 
 

@@ -18,7 +18,7 @@ def pop(
     kept: Callable[[int, int], bool],
     holds: Callable[[str, int], bool],
 ) -> Popped | Pop:
-    """Pop, see `HandingOver.pop`; for `holds`, see `leases.lease`."""
+    """Pop, see `HandingOver.pop`; for `holds`, see `LeaseRequest`."""
     row = transaction.row("group_to_pop", topic, group, transaction.now_us, WANTS_ROOM)
     if row is None:
         transaction.group(topic, group)

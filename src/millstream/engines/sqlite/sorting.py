@@ -10,6 +10,7 @@ import random
 from collections.abc import Iterator, Sequence
 
 from millstream.engines.protocol import Entry, Lease, Rate
+from millstream.engines.sqlite.lease_request import LeaseRequest
 from millstream.engines.sqlite.records import check_range
 from millstream.engines.sqlite.transaction import Transaction
 from millstream.errors import UsageError
@@ -63,25 +64,16 @@ def _heads(transaction: Transaction, group_id: int, parallel: int, entries: Sequ
 
 
 def lease(
-    transaction: Transaction,
-    topic: str,
-    group: str,
-    group_id: int,
-    parallel: int,
-    *,
-    worker: str,
-    owner: str,
-    records_max: int,
-    deadline_us: int,
-    rate: Rate | None,
+    transaction: Transaction, request: LeaseRequest, group_id: int, parallel: int, deadline_us: int
 ) -> list[Lease]:
     """Hand over what is due, by rank and offset."""
+    topic, group, worker, owner = request.topic, request.group, request.worker, request.owner
     transaction.do("promote_sorted", group_id, transaction.now_us)
     ids: dict[int, int] = {}
     leases: list[Lease] = []
     taken: list[tuple[int | str | bytes | None, ...]] = []
     for key, offset, partition_id, number, attempt, given_back in _due(
-        transaction, group_id, parallel, records_max, rate
+        transaction, group_id, parallel, request.records_max, request.rate
     ):
         lease_id = ids.get(partition_id) or ids.setdefault(partition_id, random.getrandbits(62))
         place = len(leases)
