@@ -21,9 +21,9 @@ from tests.mmdb_file import mmdb_file
 from millstream import UsageError
 from millstream.logs.check import check_config
 from millstream.logs.config import parse_config
-from millstream.logs.steps.further import with_further
 from millstream.logs.steps.geoip import REFRESH_US, GeoIp
 from millstream.logs.steps.geoip_database import Database, place_of
+from millstream.logs.steps.members import with_new_member
 from millstream.logs.where import condition
 from millstream.parsers.event_parser import event_columns
 from millstream.parsers.formats import FORMATS
@@ -264,7 +264,7 @@ def test_names_are_added_to_fields_as_to_a_dictionary(rows: list[tuple[Any, Any,
 
     fields = [None if old is None else text(old, ascii, spaced) for old, _, ascii, spaced in rows]
     values = [None if new is None else text(new, ascii, spaced) for _, new, ascii, spaced in rows]
-    found = with_further(pl.Series("fields", fields, pl.String), "geo", pl.Series(values, dtype=pl.String))
+    found = with_new_member(pl.Series("fields", fields, pl.String), "geo", pl.Series(values, dtype=pl.String))
     assert found.name == "fields"
     for (old, new, *_), one in zip(rows, found.to_list(), strict=True):
         wanted = old if new is None else {"geo": new, **(old or {})}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -26,6 +27,70 @@ NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 FURTHER = "fields."
 
 
+def steps_of(name: str) -> list[str | int]:
+    found = re.findall(r'"([^"]+)"|\[(\d+)\]|([^."\[\]]+)', name)
+    path = re.fullmatch(r'(?:"[^"]+"|[^."\[\]]+)(?:\[\d+\])*(?:\.(?:"[^"]+"|[^."\[\]]+)(?:\[\d+\])*)*', name)
+    return [name] if path is None else [int(place) if place else quoted or plain for quoted, place, plain in found]
+
+
+def whole_of(steps: list[str | int]) -> str:
+    return "".join(f"[{one}]" if isinstance(one, int) else f".{one}" for one in steps)[1:]
+
+
+def said_in(fields: Any, name: str) -> Any:
+    """The model of asking: all of the name, else step by step."""
+    steps = steps_of(name)
+    if fields.get(whole_of(steps)) is not None:
+        return fields[whole_of(steps)]
+    for one in steps:
+        if isinstance(one, str):
+            fields = fields.get(one) if isinstance(fields, dict) else None
+        else:
+            fields = fields[one] if isinstance(fields, list) and one < len(fields) else None
+    return fields
+
+
+def taken_from(value: Any, steps: list[str | int]) -> Any:
+    """The model of taking out: the same without the end of a path; None for an object that is empty then."""
+    one, *rest = steps
+    if isinstance(value, dict) and isinstance(one, str) and one in value:
+        inner = taken_from(value[one], rest) if rest else None
+        if inner is None and (not rest or value[one] is not None):
+            kept = {key: part for key, part in value.items() if key != one}
+            return kept or None
+        return {**value, one: inner}
+    if isinstance(value, list) and isinstance(one, int) and one < len(value) and rest:
+        inner = taken_from(value[one], rest)
+        return [*value[:one], {} if inner is None and value[one] is not None else inner, *value[one + 1 :]]
+    return value
+
+
+def put_into(value: Any, steps: list[str | int], new: Any) -> Any:
+    """The model of putting in; NotImplemented where something else than an object is on the way."""
+    if not steps:
+        return new
+    one, *rest = steps
+    if isinstance(one, str) and (value is None or isinstance(value, dict)):
+        inner = put_into((value or {}).get(one), rest, new)
+        return inner if inner is NotImplemented else {**(value or {}), one: inner}
+    if isinstance(one, int) and isinstance(value, list) and one < len(value):
+        inner = put_into(value[one], rest, new)
+        return inner if inner is NotImplemented else [*value[:one], inner, *value[one + 1 :]]
+    return NotImplemented
+
+
+def with_value(fields: dict[str, Any], name: str, new: Any) -> dict[str, Any]:
+    """The model of one name of `fields`: None takes out."""
+    steps, whole = steps_of(name), whole_of(steps_of(name))
+    without = {key: value for key, value in fields.items() if key != whole}
+    without = taken_from(without, steps) or {}
+    if new is None:
+        return without
+    is_whole = fields.get(whole) is not None or put_into(fields, steps, new) is NotImplemented
+    found: dict[str, Any] = {**without, whole: new} if is_whole else put_into(without, steps, new)
+    return found
+
+
 def changed(event: LogEvent, values: Mapping[str, Any]) -> LogEvent:
     """The model: one event with other values; those that are None go."""
     own = {name: value for name, value in values.items() if not name.startswith(FURTHER)}
@@ -33,7 +98,9 @@ def changed(event: LogEvent, values: Mapping[str, Any]) -> LogEvent:
         own["message"] = ""
     further = {name.removeprefix(FURTHER): value for name, value in values.items() if name.startswith(FURTHER)}
     if further:
-        fields = {**(event.fields or {}), **further}
+        fields = dict(event.fields or {})
+        for name, value in further.items():
+            fields = with_value(fields, name, value)
         own["fields"] = {name: value for name, value in fields.items() if value is not None} or None
     return replace(event, **own) if own else event
 
@@ -41,24 +108,34 @@ def changed(event: LogEvent, values: Mapping[str, Any]) -> LogEvent:
 def renamed(event: LogEvent, names: Mapping[str, str]) -> LogEvent:
     def said(name: str) -> Any:
         further = event.fields or {}
-        return further.get(name.removeprefix(FURTHER)) if name.startswith(FURTHER) else getattr(event, name)
+        return said_in(further, name.removeprefix(FURTHER)) if name.startswith(FURTHER) else getattr(event, name)
 
     def as_text(value: Any) -> str:
         return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
     found = {old: value for old in names if (value := said(old)) is not None}
     new = {names[old]: value if names[old].startswith(FURTHER) else as_text(value) for old, value in found.items()}
-    return changed(event, dict.fromkeys(found) | new)
+    return changed(changed(event, dict.fromkeys(found)), new)
 
 
 OWN = st.sampled_from(["message", "user", "session", "host"])
-KEYS = st.sampled_from(["a", "b", "c", "a.b", "x y", "null", 'a"b', "\\", "é", "{", "a-b", "\n", "", "s", "a+", "user"])
-NAMES = OWN | KEYS.filter(bool).map(lambda key: FURTHER + key)
+KEYS = st.sampled_from(
+    ["a", "b", "c", "a.b", "a.b.c", "a[0].b", "x y", "null", 'a"b', "\\", "é", "{", "a-b", "\n", "", "s", "a+", "user"]
+)
+DEEP = st.sampled_from(
+    ["a.b", "b.a", "a.c", "a.b.c", "c.a.b", '"a.b".c', 'a."b.c"', "a[0].b", "c[1].a.b", "x y.a+", "é.a"]
+)
+NAMES = OWN | (KEYS.filter(bool) | DEEP).map(lambda key: FURTHER + key)
 TEXTS = st.sampled_from(
     ["", "x", "a,", '"', "\\", "null", '"a":1', "{", "}", "[", '{"a":"b"}', ': "', "é\n", "1", "a,b", ',"b":2,', "\x00"]
 ) | st.text(max_size=5)
 SCALARS = TEXTS | st.integers(-(10**20), 10**20) | st.floats(allow_nan=False, allow_infinity=False) | st.booleans()
-VALUES = SCALARS | st.none() | st.lists(SCALARS, max_size=3) | st.dictionaries(KEYS, SCALARS, max_size=2)
+VALUES = st.recursive(
+    SCALARS | st.none(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=2),
+    max_leaves=6,
+)
+PLAIN = st.text("abx", max_size=2) | st.integers(0, 9) | st.lists(st.integers(0, 9), max_size=2)
 EVENTS = st.builds(
     lambda message, user, session, fields: LogEvent(
         time=NOW, source="s", message=message, raw=message, user=user, session=session, fields=fields
@@ -66,7 +143,7 @@ EVENTS = st.builds(
     TEXTS,
     st.none() | TEXTS,
     st.none() | TEXTS,
-    st.none() | st.dictionaries(KEYS, VALUES, max_size=4) | st.dictionaries(KEYS, st.integers(0, 9), max_size=4),
+    st.none() | st.dictionaries(KEYS, VALUES, max_size=4) | st.dictionaries(KEYS, PLAIN, max_size=4),
 )
 
 
@@ -91,6 +168,28 @@ def test_fields_are_removed_as_they_are_from_single_events(events: list[LogEvent
 @settings(max_examples=500, deadline=None)
 @given(st.lists(EVENTS, min_size=1, max_size=8), st.dictionaries(NAMES, NAMES, min_size=1, max_size=3))
 def test_fields_are_renamed_as_they_are_in_single_events(events: list[LogEvent], names: dict[str, str]) -> None:
+    assert through(RenameTable(names=names), events) == [renamed(event, names) for event in events]
+
+
+NEAR = st.sampled_from(["a", "a.b", "a.c", "a.b.c", '"a.b".c', "b"]).map(lambda name: FURTHER + name)
+NEAR_KEYS = st.sampled_from(["a", "b", "a.b", "c"])
+NEAR_VALUES = st.recursive(st.integers(0, 2), lambda inner: st.dictionaries(NEAR_KEYS, inner, max_size=2), max_leaves=3)
+NEAR_EVENTS = st.dictionaries(NEAR_KEYS, NEAR_VALUES, max_size=2).map(
+    lambda fields: LogEvent(time=NOW, source="s", message="m", fields=fields)
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(NEAR_EVENTS, min_size=1, max_size=4),
+    st.dictionaries(NEAR, st.sampled_from(["x", "y"]), min_size=1, max_size=2),
+    st.dictionaries(NEAR, NEAR, min_size=1, max_size=3),
+)
+def test_names_that_share_a_part_do_not_get_in_each_others_way(
+    events: list[LogEvent], values: dict[str, str], names: dict[str, str]
+) -> None:
+    assert through(SetTable(values=values), events) == [changed(event, values) for event in events]
+    assert through(RemoveTable(names=list(values)), events) == [changed(one, dict.fromkeys(values)) for one in events]
     assert through(RenameTable(names=names), events) == [renamed(event, names) for event in events]
 
 

@@ -25,13 +25,14 @@ from millstream.log.retention import Retention
 from millstream.logs.alert import Alert
 from millstream.logs.extras import check_installed
 from millstream.logs.listeners import Listener
+from millstream.logs.names import FIELDS
 from millstream.logs.outputs import Output
 from millstream.logs.rules import Rule, check_rules
 from millstream.logs.sigma import SigmaRules, read_sigma
 from millstream.logs.steps.step import StepTable
 from millstream.logs.steps.tables import StepKind
 from millstream.logs.tables import read_table, read_toml, tables_of, with_environment
-from millstream.logs.where import FIELDS, condition
+from millstream.logs.where import condition
 from millstream.parsers.formats import format_of
 from millstream.parsers.log_event import LogEvent, event_of
 from millstream.parsers.log_lines import LogParser

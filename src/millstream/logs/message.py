@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from millstream.errors import UsageError
-from millstream.logs.where import FIELDS, is_part, parts_of
+from millstream.logs.names import FIELDS, Name, part_of, value_of
 from millstream.parsers.log_event import LogEvent
 
 WORDS: Final = ("count", "first", "last", "level", "rule", "values", "within")
@@ -54,11 +54,8 @@ class Message:
             self._pieces = list(string.Formatter().parse(text))
         except ValueError as error:
             raise UsageError(f"{error}; write {{field}}, and {{{{ for a brace") from error
-        self._parts = {
-            name: parts_of(name)
-            for _, name, _, _ in self._pieces
-            if name is not None and name not in FIELDS and is_part(name)
-        }
+        names = {name for _, name, _, _ in self._pieces if name is not None and name not in FIELDS}
+        self._parts = {name: part for name in names if (part := part_of(name)) is not None}
         for _, name, form, conversion in self._pieces:
             if name is not None:
                 self._check(name, known)
@@ -94,7 +91,7 @@ class Message:
             elif name in event:
                 value = event[name]
             else:
-                value = _within(inner, self._parts.get(name, ()))
+                value = _text(inner, self._parts.get(name))
             made.append(UNKNOWN if value is None else _formed(value, form or "", conversion))
         return "".join(made)
 
@@ -103,7 +100,7 @@ class Message:
         found: dict[str, Any] = {}
         inner = self._inner(event)
         for _, name, _, _ in self._pieces:
-            value = event.get(name) if name in FIELDS else _within(inner, self._parts.get(name or "", ()))
+            value = event.get(name) if name in FIELDS else _text(inner, self._parts.get(name or ""))
             if name is not None and value is not None:
                 found[name] = value
         return found
@@ -121,20 +118,10 @@ def values_said(values: Collection[str]) -> str:
     return f"{shown} and {more} more" if more > 0 else shown
 
 
-def _within(value: Any, parts: Collection[str | int]) -> str | None:
+def _text(inner: Any, part: Name | None) -> str | None:
     """Return a part of `fields` as a condition sees it: text, JSON of what is no text; None where there is none."""
-    if not parts:
-        return None
-    for part in parts:
-        if isinstance(part, str) and isinstance(value, dict):
-            value = value.get(part)
-        elif isinstance(part, int) and isinstance(value, list) and part < len(value):
-            value = value[part]
-        else:
-            return None
-    if value is None or isinstance(value, str):
-        return value
-    return msgspec.json.encode(value).decode()
+    value = None if part is None else value_of(inner, part)
+    return value if value is None or isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 def _check_form(name: str, form: str, conversion: str | None) -> None:

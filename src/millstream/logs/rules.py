@@ -34,7 +34,8 @@ from millstream.errors import UsageError
 from millstream.logs.alert import Level
 from millstream.logs.ignore import Ignore, ignored
 from millstream.logs.message import Message
-from millstream.logs.where import FIELDS, column_of, condition
+from millstream.logs.names import FIELDS
+from millstream.logs.where import column_of, condition
 
 DEFAULT: Final = Path(__file__).with_name("default.toml")
 RULES_MAX: Final = 5000
@@ -113,6 +114,9 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     level: Level = Level.MEDIUM
     quiet: str = "0s"
     """After an alert, so long nothing of the same `by`."""
+    remember: str = "35d"
+    """So long after the last event of a key what the rule remembers of it is kept, and longer where the kind needs it.
+    Files with old events that are read beside the new ones have to find it."""
     enabled: bool = True
     scope: str = "true"
     """A condition that many rules share, and that is looked at once for all of them, before `where`."""
@@ -236,6 +240,7 @@ def _check(rule: Rule, what: str) -> None:
     if isinstance(one, Steps):
         condition(one.then, what=f"{what}, then")
     _duration(rule.quiet, f"{what}, quiet")
+    _duration(rule.remember, f"{what}, remember")
     _check_each(rule, what)
     for name in ("within", "window", "forget", "learn"):
         if hasattr(one, name):

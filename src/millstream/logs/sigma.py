@@ -17,9 +17,10 @@ import msgspec
 
 from millstream.errors import MillstreamError, UsageError
 from millstream.logs.alert import Level
+from millstream.logs.names import FIELDS
 from millstream.logs.rules import COUNT_MAX, Each, Rule, Steps, Threshold, check_rules
 from millstream.logs.sigma_fields import GROUPS, LogSource, log_source
-from millstream.logs.where import FIELDS, condition
+from millstream.logs.where import condition
 
 if TYPE_CHECKING:
     from sigma.collection import SigmaCollection

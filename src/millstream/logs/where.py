@@ -2,7 +2,7 @@
 
     kind = 'login' AND NOT success AND user IN ('root', 'admin')
     fields.TargetUserName = 'ann'            what a parser found beyond the fields: text, also of a number
-    fields.http.paths[0] = '/'               `paths` inside of `http`, the first of a list
+    fields.http.paths[0] = '/'               `paths` inside of `http`, the first of a list: see `names`
     field('a name with blanks') IS NOT NULL  the same, of any name
     message ILIKE '%denied%'                 whatever the case; ~ and ~* are regular expressions
     in_network(source_ip, '10.0.0.0/8')      an address in a network
@@ -15,33 +15,27 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from millstream.errors import UsageError
+from millstream.logs.names import FIELDS, IN_SQL, OBJECTS, Name, expression, name_of, part_of
 from millstream.logs.networks import network_pattern
 from millstream.parsers.log_event import LogEvent
 
 if TYPE_CHECKING:
     import polars as pl
 
-FIELDS: Final = LogEvent.__struct_fields__
-"""What a condition may name, and a message."""
-
 _NAME: Final = r"[A-Za-z_][A-Za-z_0-9]*"
-_PART: Final = rf"(?:\.(?:{_NAME}|\"[^\"]+\")|\[[0-9]{{1,9}}\])"
-_JSON: Final = ("fields", "by")
-"""The fields that have names of their own inside: of events, of alerts."""
-_FIELD: Final = rf"(?:{'|'.join(_JSON)}){_PART}+|field\(\s*'[^']+'\s*\)"
 _TOKEN: Final = re.compile(
-    rf"(?P<network>\bin_network\(\s*(?P<address>{_FIELD}|{_NAME})\s*,\s*'(?P<cidr>[^']*)'\s*\))"
-    rf"|'(?:[^']|'')*'|(?P<field>\b(?:{_FIELD}))|\"[^\"]*\"|{_NAME}|.",
+    rf"(?P<network>\bin_network\(\s*(?P<address>{IN_SQL}|{_NAME})\s*,\s*'(?P<cidr>[^']*)'\s*\))"
+    rf"|'(?:[^']|'')*'|(?P<field>\b(?:{IN_SQL}))|\"[^\"]*\"|{_NAME}|.",
     re.DOTALL,
 )
-_INNER: Final = ".$"
-"""Between the field and the path, in the name of a column that stands for a part of a field."""
+_STANDS_FOR: Final = "part "
+"""Before the number of a part, in the name of the column that stands for it until the condition is read."""
 
 
 def condition(text: str, *, what: str = "where", of: type[msgspec.Struct] = LogEvent) -> pl.Expr:
@@ -56,13 +50,10 @@ def condition(text: str, *, what: str = "where", of: type[msgspec.Struct] = LogE
     """
     import polars as pl
 
-    # Some fields are words of SQL (`user`): every field is meant as a name.
     fields = of.__struct_fields__
-    names = {*fields, *FIELDS}
-    root = next((name for name in _JSON if name in fields), _JSON[0])
-    quoted = _TOKEN.sub(lambda token: _quoted(token, names, root), text)
+    reading = _Reading({*fields, *FIELDS}, next((name for name in OBJECTS if name in fields), OBJECTS[0]))
     try:
-        found = _of_each_event(pl.sql_expr(quoted), text, what)
+        found = _of_each_event(pl.sql_expr(reading.quoted(text)), reading.parts, text, what)
         used = found.meta.root_names()
         unknown = sorted(set(used) - set(fields))
         if unknown:
@@ -88,77 +79,63 @@ def column_of(name: str, *, what: str = "by") -> pl.Expr:
     Raises:
         UsageError: Events have no such field.
     """
-    import polars as pl
-
-    if name in FIELDS:
-        return pl.col(name)
-    if not is_part(name):
-        raise UsageError(f"{what}: events have no field {name!r}; they have {', '.join(FIELDS)}, and fields.NAME")
-    return pl.col("fields").str.json_path_match(_path(parts_of(name)))
+    return expression(name_of(name, what))
 
 
-def is_part(name: str) -> bool:
-    """Return whether a text names a part of the `fields` of an event."""
-    return re.fullmatch(_FIELD, name) is not None and not name.startswith("by")
+class _Reading:
+    """A condition with its names as Polars takes them."""
+
+    def __init__(self, names: set[str], root: str) -> None:
+        self.parts: dict[str, Name] = {}
+        """The columns that stand for parts of a field."""
+        self._names = names
+        self._root = root
+
+    def quoted(self, text: str) -> str:
+        """Return SQL in which every field is meant as a name: some of them are words of SQL, such as `user`."""
+        return _TOKEN.sub(self._token, text)
+
+    def _token(self, token: re.Match[str]) -> str:
+        if token["network"]:
+            return f"({self.quoted(token['address'])} ~ '{network_pattern(token['cidr'])}')"
+        if token["field"]:
+            return f'"{self._column(token["field"])}"'
+        return f'"{token[0]}"' if token[0] in self._names else token[0]
+
+    def _column(self, text: str) -> str:
+        root = self._root if text.startswith("field(") else text.partition(".")[0]
+        part = part_of(text, root)
+        assert part is not None
+        column = f"{_STANDS_FOR}{len(self.parts)}"
+        self.parts[column] = part
+        return column
 
 
-def parts_of(name: str) -> list[str | int]:
-    """Return the names, and places in lists, of `fields.a."b c"[0]` or `field('a name')`.
-
-    Raises:
-        UsageError: A name has a quote or backslash in it, which a path cannot say.
-    """
-    if name.startswith("field("):
-        parts: list[str | int] = [name.split("'")[1]]
-    else:
-        found = re.findall(rf"\.\"([^\"]+)\"|\.({_NAME})|\[([0-9]+)\]", name)
-        parts = [int(place) if place else quoted or plain for quoted, plain, place in found]
-    for part in parts:
-        if isinstance(part, str) and set(part) & set("'\\"):
-            raise UsageError(f"fields has no name such as {part!r} here: quotes and backslashes cannot be asked for")
-    return parts
-
-
-def _path(parts: Sequence[str | int]) -> str:
-    return "$" + "".join(f"[{part}]" if isinstance(part, int) else f"['{part}']" for part in parts)
-
-
-def _quoted(token: re.Match[str], names: set[str], root: str) -> str:
-    if token["network"]:
-        address = _TOKEN.sub(lambda inner: _quoted(inner, names, root), token["address"])
-        pattern = network_pattern(token["cidr"])
-        return f"({address} ~ '{pattern}')"
-    if token["field"]:
-        said = token["field"]
-        within = root if said.startswith("field(") else re.split(r"[.\[]", said, maxsplit=1)[0]
-        return f'"{within}.{_path(parts_of(said))}"'
-    return f'"{token[0]}"' if token[0] in names else token[0]
-
-
-def _of_each_event(expression: pl.Expr, text: str, what: str) -> pl.Expr:
+def _of_each_event(expr: pl.Expr, named: Mapping[str, Name], text: str, what: str) -> pl.Expr:
     """Return a condition that has an answer for each event by itself, and never an error.
 
     Columns that stand for parts of a field become those parts. A number of what is none is null, not an error that
     would stop all rules.
+
+    Args:
+        named: The columns that stand for parts.
 
     Raises:
         UsageError: It is about several events: how many are looked at together is chance.
     """
     import polars as pl
 
-    tree = json.loads(expression.meta.serialize(format="json"))
+    tree = _tree(expr)
     if _counts(tree):
         raise UsageError(
             f"{what}: {text!r} is about several events; count them with [rule.threshold], or compare fields"
         )
-    parts: dict[str, Any] = {}
-    for name in expression.meta.root_names():
-        within, inner, path = name.partition(_INNER)
-        if inner:
-            part = pl.col(within).str.json_path_match(f"${path}")
-            parts[name] = json.loads(part.meta.serialize(format="json"))
-    changed = _replaced(tree, parts)
-    return expression if changed == tree else pl.Expr.deserialize(io.StringIO(json.dumps(changed)), format="json")
+    changed = _replaced(tree, {column: _tree(expression(name)) for column, name in named.items()})
+    return expr if changed == tree else pl.Expr.deserialize(io.StringIO(json.dumps(changed)), format="json")
+
+
+def _tree(expr: pl.Expr) -> Any:
+    return json.loads(expr.meta.serialize(format="json"))
 
 
 def _counts(tree: Any) -> bool:

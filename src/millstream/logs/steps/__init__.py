@@ -8,11 +8,11 @@ General layout:
     thinning    filter, sample, dedupe, limit: which events are kept
     changes     set, rename, remove, host, received, parse: fields
     setting     what set, remove and received do; renaming, parsing: rename, parse
-    members     the objects in `fields` as text
+    objects     the objects in `fields`: what a name means in one; members: in whole columns, as text
     time_repair time: clocks that are off, zones, years that were guessed
     dns         names of addresses; dns_lookups: the threads that ask for them
     geoip       places of addresses; geoip_database: the files that know them
-    useragent   what user agents are; further: how all of these add to `fields`
+    useragent   what user agents are
     tables      all kinds by name
 
 All work on columns: a reading is handled at once, however it was cut.

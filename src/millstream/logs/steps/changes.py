@@ -8,9 +8,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from millstream.errors import UsageError
+from millstream.logs.names import Name, part_of
 from millstream.logs.steps.parsing import Parsing
 from millstream.logs.steps.renaming import Renaming
-from millstream.logs.steps.setting import FURTHER, Setting
+from millstream.logs.steps.setting import Setting
 from millstream.logs.steps.step import TEXT_FIELDS, Step, StepTable, check_field
 from millstream.parsers.formats import format_of
 from millstream.parsers.log_event import LogEvent
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 SETTABLE: Final = (*(name for name in TEXT_FIELDS if name != "raw"), "action")
 
 
+RECEIVED: Final = Name("fields", ("received",))
+
+
 class SetTable(StepTable, frozen=True, kw_only=True, tag="set"):
     """Fields with a fixed text."""
 
@@ -29,10 +33,11 @@ class SetTable(StepTable, frozen=True, kw_only=True, tag="set"):
     def check(self) -> None:
         super().check()
         for name in self.values:
-            _check_name(name, "values")
+            _name(name, "values")
 
     def open(self, environment: Mapping[str, str]) -> Step:
-        return Setting(lambda now: self.values)
+        values = {_name(name, "values"): value for name, value in self.values.items()}
+        return Setting(lambda now: values)
 
 
 class RenameTable(StepTable, frozen=True, kw_only=True, tag="rename"):
@@ -44,10 +49,10 @@ class RenameTable(StepTable, frozen=True, kw_only=True, tag="rename"):
         super().check()
         for pair in self.names.items():
             for name in pair:
-                _check_name(name, "names")
+                _name(name, "names")
 
     def open(self, environment: Mapping[str, str]) -> Step:
-        return Renaming(self.names)
+        return Renaming({_name(old, "names"): _name(new, "names") for old, new in self.names.items()})
 
 
 class RemoveTable(StepTable, frozen=True, kw_only=True, tag="remove"):
@@ -58,10 +63,10 @@ class RemoveTable(StepTable, frozen=True, kw_only=True, tag="remove"):
     def check(self) -> None:
         super().check()
         for name in self.names:
-            _check_name(name, "names")
+            _name(name, "names")
 
     def open(self, environment: Mapping[str, str]) -> Step:
-        gone = dict.fromkeys(self.names)
+        gone = dict.fromkeys(_name(name, "names") for name in self.names)
         return Setting(lambda now: gone)
 
 
@@ -81,7 +86,7 @@ class ReceivedTable(StepTable, frozen=True, kw_only=True, tag="received"):
     """When a line was read: `fields.received`."""
 
     def open(self, environment: Mapping[str, str]) -> Step:
-        return Setting(lambda now: {"fields.received": now.isoformat()})
+        return Setting(lambda now: {RECEIVED: now.isoformat()})
 
 
 class ParseTable(StepTable, frozen=True, kw_only=True, tag="parse"):
@@ -109,6 +114,19 @@ class _Columns(Step):
         return frame.with_columns(self._change(now))
 
 
-def _check_name(name: str, what: str) -> None:
-    if not name.startswith(FURTHER) or name == FURTHER:
-        check_field(name, f"{what} (or fields.NAME for one of your own)", SETTABLE)
+def _name(text: str, what: str) -> Name:
+    """Return what is changed by a name.
+
+    Raises:
+        UsageError: It cannot be changed.
+    """
+    part = part_of(text)
+    if part is None:
+        check_field(text, f"{what} (or fields.NAME for one of your own)", SETTABLE)
+        return Name(text)
+    if part.is_place:
+        raise UsageError(
+            f"{what}: {text!r} is a place in a list, which is neither put in nor taken out alone; give what is inside "
+            f"of it, such as {text}.NAME, or the whole list"
+        )
+    return part

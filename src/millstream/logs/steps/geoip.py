@@ -14,8 +14,8 @@ import msgspec
 
 from millstream.clock import Clock, SystemClock
 from millstream.errors import UsageError
-from millstream.logs.steps.further import with_further
 from millstream.logs.steps.geoip_database import Database
+from millstream.logs.steps.members import with_new_member
 from millstream.logs.steps.step import Step, StepTable
 from millstream.logs.where import column_of
 
@@ -84,7 +84,7 @@ class GeoIp(Step):
             return frame
         places = pl.Series(self._of_addresses(different), dtype=pl.String)
         values = addresses.replace_strict(different, places, default=None)
-        return frame.with_columns(with_further(frame.get_column("fields"), self._into, values))
+        return frame.with_columns(with_new_member(frame.get_column("fields"), self._into, values))
 
     def _of_addresses(self, texts: Sequence[str]) -> list[str | None]:
         with self._lock:

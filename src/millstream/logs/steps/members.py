@@ -2,16 +2,19 @@
 
 Most objects are *plain*: written without blanks, flat, without escapes and without empty values. There a name in quotes
 before a colon is a member's name and nothing else, and Polars finds it with an expression. Others are left to whoever
-asks.
+asks, and to `objects`. In a plain object nothing is at the end of a path: a name means what is there under all of it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Final
 
 import msgspec
+
+from millstream.logs.names import Name
+from millstream.logs.steps.objects import nested, text_of
 
 if TYPE_CHECKING:
     import polars as pl
@@ -20,7 +23,6 @@ _ODD: Final = r'(?s)\\|null|.\{|\[\[|":\s|,\s"|\{\s|\s\}|^\{\}$'
 _SCALAR: Final = r'"[^"]*"|[^,"{}\[\]]+'
 _VALUE: Final = rf'{_SCALAR}|\[(?:"[^"]*"|[^"\[\]])*\]'
 _DECODER: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_NULL: Final = b"null"
 
 
 def is_plain(fields: pl.Series) -> pl.Series:
@@ -28,9 +30,26 @@ def is_plain(fields: pl.Series) -> pl.Series:
     return (~fields.str.contains(_ODD)).fill_null(value=True)
 
 
-def is_plain_name(name: str) -> bool:
-    """Return whether a member of a plain object can have this name."""
-    return not re.search(r'["\\\x00-\x1f]|null', name)
+def are_plain_names(names: Collection[Name]) -> bool:
+    """Return whether members of plain objects can have these names, and each leaves alone what the others mean."""
+    used = [part for name in set(names) for part in {name.path[0], name.whole}]
+    return len(set(used)) == len(used) and not any(re.search(r'["\\\x00-\x1f]|null', name.whole) for name in names)
+
+
+def are_odd(fields: pl.Series, names: Collection[Name]) -> pl.Series:
+    """Return the places of objects of which the other functions here do not know what plain names mean.
+
+    Such as are not plain are understood where none of the names is written in them: then it is not there.
+    """
+    import polars as pl
+
+    places = (~is_plain(fields)).arg_true()
+    if not places.len():
+        return places
+    some = pl.col(fields.name)
+    written = [f'"{part}"' for name in names for part in (name.path[0], name.whole)]
+    has_none = some.str.starts_with('{"') & some.str.ends_with("}") & ~some.str.contains_any([*written, "null", "\\"])
+    return places.filter(~fields.gather(places).to_frame().select(has_none).to_series())
 
 
 def member(fields: pl.Series, name: str) -> pl.Series:
@@ -59,6 +78,32 @@ def with_member(fields: pl.Series, name: str, values: pl.Series) -> pl.Series:
     before = (old.str.strip_suffix("}") + comma).fill_null("{")
     added = pl.concat_str(before, pl.lit(f'"{name}":'), new, pl.lit("}"))
     return fields.to_frame().select(pl.coalesce(added, old)).to_series().alias(fields.name)
+
+
+def under_all_of_it(fields: pl.Series, name: Name) -> pl.Series:
+    """Return in which plain objects a value is put under all of a name: it is there, or no object is on its way."""
+    if any(isinstance(part, int) for part in name.path):
+        return fields.str.len_bytes().fill_null(0) >= 0
+    return fields.str.contains(rf'"(?:{re.escape(name.whole)}|{re.escape(str(name.path[0]))})":').fill_null(value=False)
+
+
+def with_named(fields: pl.Series, name: Name, values: pl.Series, whole: pl.Series | None) -> pl.Series:
+    """Return objects with a value under a name, which is not there yet, and unchanged where the value is null.
+
+    Args:
+        values: JSON, as text; one for each, or one for all.
+        whole: What `under_all_of_it` said; None: that is all the name.
+    """
+    import polars as pl
+
+    if whole is None:
+        return with_member(fields, name.whole, values)
+    each = values if len(values) == len(fields) else pl.repeat(values[0], len(fields), dtype=pl.String, eager=True)
+    nothing = pl.repeat(None, len(fields), dtype=pl.String, eager=True)
+    first, *rest = name.path
+    before, _, after = msgspec.json.encode(nested(rest, 0)).decode().rpartition("0")
+    changed = with_member(fields, name.whole, each.zip_with(whole, nothing))
+    return with_member(changed, str(first), (before + each + after).zip_with(~whole, nothing))
 
 
 def none_if_empty(fields: pl.Series) -> pl.Series:
@@ -119,20 +164,35 @@ def with_texts(fields: pl.Series, change: Callable[[pl.Series], pl.Series]) -> t
     return objects.alias(fields.name), pl.int_range(len(fields), eager=True).is_in(renamed.unique().implode())
 
 
-def text_of(value: Any) -> str:
-    """Return a value of a member as text."""
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
-
-
-def with_members(fields: str | None, values: Mapping[str, bytes | None]) -> str | None:
-    """Return any object with other members, and without those that are None or empty; None where none is left.
+def with_new_member(fields: pl.Series, name: str, values: pl.Series) -> pl.Series:
+    """Return any objects with one more member; where that is there already, it stays as it is.
 
     Args:
-        values: JSON, by name.
+        values: JSON, as text; one for each, null where there is none to add.
     """
-    found = {} if fields is None else {name: bytes(value) for name, value in _DECODER.decode(fields).items()}
-    kept = {name: msgspec.Raw(said) for name, said in {**found, **values}.items() if said not in (None, _NULL)}
-    return msgspec.json.encode(kept).decode() if kept else None
+    import polars as pl
+
+    if values.null_count() == len(values):
+        return fields
+    key = msgspec.json.encode(name).decode()
+    old, new = pl.col("old"), pl.col("new")
+    # Put in front of the closing brace, where the name cannot be there already, however it is written.
+    is_plain = old.str.starts_with('{"') & old.str.ends_with("}") & ~old.str.contains_any([key, "\\u"])
+    found = pl.DataFrame({"old": fields, "new": values}).select(
+        pl.when(new.is_null())
+        .then(old)
+        .when(old.is_null() | (old == "{}"))
+        .then(pl.concat_str(pl.lit("{" + key + ":"), new, pl.lit("}")))
+        .when(is_plain)
+        .then(pl.concat_str(old.str.strip_suffix("}"), pl.lit("," + key + ":"), new, pl.lit("}")))
+        .alias("found"),
+        (new.is_not_null() & old.is_not_null() & (old != "{}") & ~is_plain).fill_null(value=False).alias("odd"),
+    )
+    places = found.get_column("odd").arg_true().to_list()
+    result = found.get_column("found").alias(fields.name)
+    if not places:
+        return result
+    return result.scatter(places, [_with_name(fields[place], name, values[place]) for place in places])
 
 
 def with_all_members(fields: pl.Series, others: pl.Series) -> pl.Series:
@@ -150,3 +210,10 @@ def with_all_members(fields: pl.Series, others: pl.Series) -> pl.Series:
 
 def _key(name: str) -> str:
     return f'"{re.escape(name)}":'
+
+
+def _with_name(fields: str, name: str, value: str) -> str:
+    found = _DECODER.decode(fields)
+    if name in found:
+        return fields
+    return msgspec.json.encode({**found, name: msgspec.Raw(value.encode())}).decode()

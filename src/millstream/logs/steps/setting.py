@@ -4,27 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import msgspec
 
+from millstream.logs.names import Name
 from millstream.logs.steps.members import (
-    is_plain,
-    is_plain_name,
+    are_odd,
+    are_plain_names,
     none_if_empty,
-    with_member,
-    with_members,
+    under_all_of_it,
+    with_named,
     without_member,
 )
+from millstream.logs.steps.objects import with_members
 from millstream.logs.steps.step import Step
 
 if TYPE_CHECKING:
     import polars as pl
 
-FURTHER: Final = "fields."
-"""In front of a name that is one of `fields`."""
-
-Values = Mapping[str, str | None]
+Values = Mapping[Name, str | None]
 
 
 class Setting(Step):
@@ -38,8 +37,8 @@ class Setting(Step):
         import polars as pl
 
         values = self._values(now)
-        own = {name: value for name, value in values.items() if not name.startswith(FURTHER)}
-        further = {name.removeprefix(FURTHER): value for name, value in values.items() if name.startswith(FURTHER)}
+        further = {name: value for name, value in values.items() if name.path}
+        own = {name.column: value for name, value in values.items() if not name.path}
         said = {name: empty_of(name) if value is None else value for name, value in own.items()}
         changed = frame.with_columns(pl.lit(value, pl.String).alias(name) for name, value in said.items())
         return changed.with_columns(_with_further(frame.get_column("fields"), further)) if further else changed
@@ -53,18 +52,25 @@ def empty_of(name: str) -> str | None:
 def _with_further(fields: pl.Series, values: Values) -> pl.Series:
     import polars as pl
 
-    said = {name: None if value is None else msgspec.json.encode(value) for name, value in values.items()}
-    if not all(is_plain_name(name) for name in said):
-        return pl.Series(fields.name, [with_members(text, said) for text in fields], dtype=pl.String)
-    changed = fields
-    for name in said:
-        changed = without_member(changed, name)
-    for name, value in said.items():
-        if value is not None:
-            changed = with_member(changed, name, pl.Series([value.decode()]))
-    changed = none_if_empty(changed)
-    places = (~is_plain(fields)).arg_true()
+    if not are_plain_names(values):
+        return pl.Series(fields.name, [with_members(text, values) for text in fields], dtype=pl.String)
+    changed = _with_named(fields, values)
+    places = are_odd(fields, values)
     if not places.len():
         return changed
-    odd = [with_members(text, said) for text in fields.gather(places)]
+    odd = [with_members(text, values) for text in fields.gather(places)]
     return changed.clone().scatter(places, pl.Series(odd, dtype=pl.String))
+
+
+def _with_named(fields: pl.Series, values: Values) -> pl.Series:
+    """Return what `_with_further` does, of objects that are not odd."""
+    import polars as pl
+
+    said = {name: pl.Series([msgspec.json.encode(text).decode()]) for name, text in values.items() if text is not None}
+    whole = {name: under_all_of_it(fields, name) for name in said if name.is_deep}
+    changed = fields
+    for name in values:
+        changed = without_member(changed, name.whole)
+    for name, value in said.items():
+        changed = with_named(changed, name, value, whole.get(name))
+    return none_if_empty(changed)

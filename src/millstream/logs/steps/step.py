@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from millstream.logs.where import FIELDS, condition
+from millstream.logs.names import FIELDS
+from millstream.logs.where import condition
 
 if TYPE_CHECKING:
     import polars as pl

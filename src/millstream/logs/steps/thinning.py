@@ -12,8 +12,8 @@ import msgspec
 
 from millstream.durations import duration_us
 from millstream.errors import UsageError
-from millstream.logs.steps.step import Step, StepTable, check_field
-from millstream.logs.where import condition
+from millstream.logs.steps.step import Step, StepTable
+from millstream.logs.where import column_of, condition
 
 if TYPE_CHECKING:
     import polars as pl
@@ -59,7 +59,7 @@ class SampleTable(StepTable, frozen=True, kw_only=True, tag="sample"):
     def open(self, environment: Mapping[str, str]) -> Step:
         import polars as pl
 
-        kept = pl.struct(pl.col(name).cast(pl.String) for name in self.by).hash() % self.one_in == 0
+        kept = pl.struct(column_of(name).cast(pl.String).alias(name) for name in self.by).hash() % self.one_in == 0
         if self.keep_errors:
             bad = pl.col("severity").is_in(_BAD) | ~pl.col("success")
             kept = kept | bad.fill_null(value=False)
@@ -120,7 +120,7 @@ class _Dedupe(Step):
         kept: list[bool] = []
         repeated: dict[int, int] = {}
         with self._lock:
-            for place, (time_us, *key) in enumerate(frame.select(_time_us(), *self._by).iter_rows()):
+            for place, (time_us, *key) in enumerate(frame.select(_time_us(), *_columns(self._by)).iter_rows()):
                 count = self._left_out_before(tuple(key), time_us)
                 kept.append(count is not None)
                 if count:
@@ -168,7 +168,7 @@ class _Limit(Step):
             self._counts.clear()
 
     def _rows(self, frame: pl.DataFrame) -> Any:
-        return frame.select(_time_us(), *self._by).iter_rows()
+        return frame.select(_time_us(), *_columns(self._by)).iter_rows()
 
     def _is_within(self, key: tuple[Any, ...]) -> bool:
         count = self._counts.get(key, 0) + 1
@@ -186,6 +186,10 @@ def _time_us() -> pl.Expr:
     return pl.col("time").dt.timestamp("us").alias("_us")
 
 
+def _columns(by: tuple[str, ...]) -> list[pl.Expr]:
+    return [column_of(name).alias(name) for name in by]
+
+
 def _with_repeated(fields: str | None, count: int) -> str:
     found = {} if fields is None else msgspec.json.decode(fields)
     return msgspec.json.encode({**found, "repeated": count}).decode()
@@ -195,4 +199,4 @@ def _check_by(names: tuple[str, ...]) -> None:
     if not names:
         raise UsageError("by is empty; give fields of events")
     for name in names:
-        check_field(name, "by")
+        column_of(name)

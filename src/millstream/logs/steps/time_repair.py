@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from millstream.durations import duration
 from millstream.errors import UsageError
-from millstream.logs.steps.further import with_further
+from millstream.logs.steps.members import with_new_member
 from millstream.logs.steps.step import Step, StepTable
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ class _TimeRepair(Step):
         repaired = times.to_frame("time").select(self._moved(now)).to_series()
         text = pl.col("said").dt.strftime('"%Y-%m-%dT%H:%M:%S%.f+00:00"')
         original = pl.select(pl.when(said != repaired).then(said).alias("said")).select(text).to_series()
-        fields = with_further(frame.get_column("fields"), ORIGINAL, original)
+        fields = with_new_member(frame.get_column("fields"), ORIGINAL, original)
         return frame.with_columns(repaired.alias("time"), fields.alias("fields"))
 
     def _moved(self, now: datetime) -> pl.Expr:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from millstream.errors import UsageError
-from millstream.logs.steps.further import with_further
+from millstream.logs.steps.members import with_new_member
 from millstream.logs.steps.step import Step, StepTable
 from millstream.logs.where import column_of
 
@@ -73,7 +73,7 @@ class UserAgents(Step):
         fields = frame.get_column("fields")
         for place, name in enumerate(NAMES):
             values = pl.Series([one[place] for one in found], dtype=pl.String)
-            fields = with_further(fields, name, texts.replace_strict(different, values, default=None))
+            fields = with_new_member(fields, name, texts.replace_strict(different, values, default=None))
         return frame.with_columns(fields)
 
     def _of_texts(self, texts: Sequence[str]) -> list[Found]:
