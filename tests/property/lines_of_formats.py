@@ -70,6 +70,12 @@ LINES: Final = tuple(
         "@4000000069a40e2a00000000 tcpserver: status",
         "# Time: 2026-03-01T10:00:00.123456Z\n# User@Host: ann[ann] @ web [10.0.0.1]  Id:     8\n"
         "# Query_time: 2.5  Lock_time: 0.1 Rows_sent: 1\nuse shop;\nSET timestamp=1772359197;\nSELECT 1;",
+        '{"@t":"2026-03-01T10:00:00Z","@mt":"Paid {Amount:0.00} by {@User}","Amount":3,"User":"ann"}',
+        '{"logName":"a/b","httpRequest":{"requestMethod":"GET","requestUrl":"/a","status":404},"severity":300}',
+        '{"reqId":"x","level":2,"app":"core","user":"--","message":"Login failed: ann (Remote IP: 203.0.113.9)"}',
+        '{"request":{"method":"GET","uri":"/a","headers":{"User-Agent":["x"]}},"status":200,"duration":0.1}',
+        '{"eventVersion":"1","eventSource":"a","eventName":"ConsoleLogin","userIdentity":{"userName":"ann"}}',
+        '{"auditID":"x","verb":"list","user":{"username":"ann"},"sourceIPs":["::1"],"responseStatus":{"code":403}}',
         "260301 11:00:00\t    8 Connect\tann@10.0.0.1 on shop using TCP/IP",
         "20260301 10:00:00,db1,ann,10.0.0.1,8,12,QUERY,shop,'SELECT a, b',0",
     )

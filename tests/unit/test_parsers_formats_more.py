@@ -361,7 +361,7 @@ def test_gelf_is_json() -> None:
         '{"version":"1.1","host":"web","short_message":"it broke","level":3,"timestamp":1772359200.0,"_user_id":7}',
     )
     assert (event.time, event.host, event.message, event.severity) == (TEN, "web", "it broke", ERR)
-    assert event.fields == {"version": "1.1", "_user_id": 7}
+    assert event.fields == {"version": "1.1", "user_id": 7}
 
 
 @pytest.mark.parametrize(

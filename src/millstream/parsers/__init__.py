@@ -12,6 +12,8 @@ General layout:
     event_parser    a parser that reads line by line; what those share
     json_lines, key_values, ltsv, server_errors, databases, slow_queries, w3c, security_messages, audit
                     what each format says of one line
+    json_shapes, json_access
+                    what the names of one product mean in JSON; requests of the web in it, whoever wrote them
     logins, devices, broker, otlp
                     what the lines of JSON mean that these sources make; audit_records: auditd's records, taken apart
     windows         the Windows event log: windows_record (JSON, XML), windows_meaning (what a table says of a number):

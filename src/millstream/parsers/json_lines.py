@@ -1,5 +1,8 @@
 """JSON lines: an object a line, as bunyan, pino, zap, slog, structlog, Log4j, MongoDB and many others write them.
 
+What names mean of any writer is in `named`, whose a numeric level is in `levels`, what one product's are in
+`json_shapes`, what requests of the web are called in `json_access`.
+
 What a container runtime or docker compose puts in front (`web-1  | {...}`) is left out; a comma at the end as well. A
 time in front (`2026-03-01T10:00:00Z {...}`) is that of the line where the object says none.
 """
@@ -13,6 +16,7 @@ from typing import Any, Final
 
 import msgspec
 
+from millstream.parsers.json_shapes import shape_said
 from millstream.parsers.leading_time import split_leading_time
 from millstream.parsers.named import event_fields
 
@@ -42,10 +46,20 @@ def json_reader(zone: tzinfo | None = None) -> Any:
         inner = named.get("fields")
         if isinstance(inner, dict) and not {"message", "msg"} & named.keys() and "message" in inner:
             named = {**named, "message": inner["message"]}  # tracing of Rust
-        said = event_fields(named, now=now, zone=zone)
+        by_shape, others = shape_said(named)
+        said = event_fields(others, now=now, zone=zone)
+        if by_shape:
+            said = _together(by_shape, said)
         return said if said["time"] is not None else {**said, "time": time}
 
     return read
+
+
+def _together(by_shape: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
+    """Return what an object says because of whose it is, and what its other names say."""
+    fields = {**(said["fields"] or {}), **(by_shape.pop("fields", None) or {})}
+    known = {name: value for name, value in by_shape.items() if value not in (None, "")}
+    return {**said, **known, "fields": fields or None}
 
 
 def _storable(value: Any) -> Any:

@@ -3,11 +3,11 @@
 | of the event | names, in any case, the first that is there |
 |---|---|
 | time | @timestamp, timestamp, time, ts, datetime, date, eventTime, t, instant, date_time, _time; date with time |
-| message | message, msg, log, event, text, short_message, body |
-| severity | level, lvl, severity, log.level, loglevel, levelname, s |
+| message | message, msg, log, event, text, short_message, body, @message |
+| severity | level, lvl, severity, log.level, loglevel, levelname, s, ...: see `levels` |
 | host | host, hostname, host.name, nodename |
-| program | program, app, application, service, service.name, syslog_identifier, logger, name, process, component |
-| pid | pid, process.pid, process_id |
+| program | program, app, application, service, service.name, syslog_identifier, logger, name, process, component, ... |
+| pid | pid, process.pid, process_id, processId |
 | user, source_ip | user, username, user.name; source.ip, src_ip, client_ip, remote_addr, remote_ip, ip, ... |
 
 All others are in `fields`, nested ones as they are.
@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from datetime import datetime, tzinfo
 from typing import Any, Final
 
-from millstream.parsers.levels import severity_from
+from millstream.parsers.levels import LEVELS, level_among
 from millstream.parsers.times import parse_time
 
 TIMES: Final = (
@@ -40,15 +40,17 @@ TIMES: Final = (
     "started_at",
     "created_at",
     "edgestarttimestamp",
+    "start_time",
+    "time_iso8601",
+    "time_local",
 )
-MESSAGES: Final = ("message", "msg", "log", "event", "text", "short_message", "body")
-LEVELS: Final = ("level", "lvl", "severity", "log.level", "loglevel", "levelname", "s")
+MESSAGES: Final = ("message", "msg", "log", "event", "text", "short_message", "body", "@message")
 HOSTS: Final = ("host", "hostname", "host.name", "nodename")
 PROGRAMS: Final = (
     "program", "app", "application", "service", "service.name", "syslog_identifier", "logger", "name", "process",
-    "component",
+    "component", "loggername", "logger_name", "@module",
 )  # fmt: skip
-PIDS: Final = ("pid", "process.pid", "process_id")
+PIDS: Final = ("pid", "process.pid", "process_id", "processid")
 USERS: Final = ("user", "username", "user.name")
 ADDRESSES: Final = (
     "source.ip",
@@ -89,10 +91,13 @@ def event_fields(named: Mapping[str, Any], *, now: datetime, zone: tzinfo | None
         day, clock = named[lower["date"]], named[lower["time"]]
         together = parse_time(f"{day} {clock}", now=now, zone=zone) if _text(day) and _text(clock) else None
         taken |= set() if together is None else {lower["date"], lower["time"]}
+    level = level_among(named, lower)
+    if level is not None:
+        taken.add(level[0])
     said = {
         "time": together or first(TIMES, lambda value: _time(value, now, zone)),
         "message": first(MESSAGES, _text) or "",
-        "severity": first(LEVELS, severity_from),
+        "severity": None if level is None else level[1],
         "host": first(HOSTS, _text),
         "program": first(PROGRAMS, _text),
         "pid": first(PIDS, _number),
