@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 from msgspec.structs import replace
 
+from millstream.cli.monitoring import Monitoring
 from millstream.cli.shell import DebugOption, JsonOption
 from millstream.errors import UsageError
 
@@ -112,6 +113,18 @@ def logs(
     data: Annotated[
         Path, typer.Option("--data", metavar="DIR", help="Where its log is kept; a second start goes on there.")
     ] = Path("millstream-logs"),
+    metrics: Annotated[
+        str | None,
+        typer.Option("--metrics", metavar="ADDRESS", help="Answer monitors there, such as 127.0.0.1:9464."),
+    ] = None,
+    metrics_token: Annotated[
+        str | None,
+        typer.Option("--metrics-token", metavar="TOKEN", help="Monitors need it; made up where others reach them."),
+    ] = None,
+    stall: Annotated[
+        str,
+        typer.Option("--stall", metavar="TIME", help="Rules and outputs that do not move for so long are unhealthy."),
+    ] = "10m",
     json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -144,6 +157,10 @@ def logs(
     stdin, read = stdin or STDIN in given, [word for word in given if word != STDIN]
     if listen and not follow:
         raise UsageError("--listen waits for what is sent; leave out --no-follow")
+    monitoring = Monitoring(metrics, metrics_token, stall)
+    monitoring.check()
+    if metrics is not None and not follow:
+        raise UsageError("--metrics is for what goes on until Ctrl-C; leave out --no-follow")
     from millstream.cli.logs_show import show, shown_events
     from millstream.cli.logs_telling import told_in_lines
 
@@ -164,7 +181,7 @@ def logs(
     in_detail = debug or bool(getattr(context.obj, "debug", False))
     with told_in_lines(debug=in_detail), _place(None if is_look else data) as place:
         with opened(found.sources, found.origin or "millstream logs", follow=follow) as sources:
-            code = show(place, found, begin, shown, sources, follow=follow, json=as_json)
+            code = show(place, found, begin, shown, sources, monitoring, follow=follow, json=as_json)
     raise typer.Exit(code)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from contextlib import suppress
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from millstream.cli.logs_printer import Printer
     from millstream.cli.logs_telling import Teller
+    from millstream.cli.monitoring import Monitoring
     from millstream.logs.application import LogsApplication
     from millstream.logs.config import Config
     from millstream.sources.source import Source
@@ -62,12 +64,21 @@ def shown_events(only: str | None, where: str | None, *, everything: bool) -> pl
 
 
 def show(
-    data: Path, config: Config, since: datetime, shown: pl.Expr, sources: Sequence[Source], *, follow: bool, json: bool
+    data: Path,
+    config: Config,
+    since: datetime,
+    shown: pl.Expr,
+    sources: Sequence[Source],
+    monitoring: Monitoring,
+    *,
+    follow: bool,
+    json: bool,
 ) -> int:
     """Do all of it, until Ctrl-C or until there is nothing more; return the exit code."""
     from millstream.app import App
     from millstream.cli.logs_printer import JOURNAL_NOTE, Printer, is_journal
     from millstream.cli.logs_telling import Teller
+    from millstream.cli.monitoring import monitored
     from millstream.log.seals.key import key_from
     from millstream.log.seals.seal import seals_of
     from millstream.logs.application import EVENTS, LogsApplication
@@ -95,15 +106,21 @@ def show(
         teller.note([JOURNAL_NOTE] * silent)
         teller.note(config.unusable)
         if follow:
-            _follow(logs, printer, teller, sources, ends=piped)
-        else:
-            follower = _catch_up(logs, sources)
-            printer.print_all(threading.Event())
-            teller.note(follower.notes)
-            printer.print_counts(follower.dropped, follower.routed)
-            printer.print_unseen()
-            return EXIT_NOT_ALL if follower.failed else 0
-    return 0
+            with monitored(
+                app.log,
+                monitoring,
+                streams=logs.reader_names,
+                listeners=[EVENTS],
+                as_json=json,
+                told=sys.stderr,
+            ):
+                return _follow(logs, printer, teller, sources, ends=piped)
+        follower = _catch_up(logs, sources)
+        printer.print_all(threading.Event())
+        teller.note(follower.notes)
+        printer.print_counts(follower.dropped, follower.routed)
+        printer.print_unseen()
+        return EXIT_NOT_ALL if follower.failed else 0
 
 
 def _make(data: Path) -> None:
@@ -137,8 +154,8 @@ def _catch_up(logs: LogsApplication, sources: Sequence[Source]) -> SystemFollowe
     return follower
 
 
-def _follow(logs: LogsApplication, printer: Printer, teller: Teller, sources: Sequence[Source], *, ends: bool) -> None:
-    """Show what comes until Ctrl-C.
+def _follow(logs: LogsApplication, printer: Printer, teller: Teller, sources: Sequence[Source], *, ends: bool) -> int:
+    """Show what comes until Ctrl-C, or until there is no source left; return the exit code.
 
     Args:
         ends: Whether the sources have an end, which is ours as well.
@@ -152,7 +169,7 @@ def _follow(logs: LogsApplication, printer: Printer, teller: Teller, sources: Se
         printer.print_all(stop)
         if not ends and not stop.is_set():
             printer.print_unseen(follows=True)
-        while not stop.is_set() and not (ends and follower.ended):
+        while not stop.is_set() and not follower.ended:
             printer.print_events()
             printer.print_alerts()
             teller.note(follower.notes)
@@ -165,6 +182,12 @@ def _follow(logs: LogsApplication, printer: Printer, teller: Teller, sources: Se
     printer.print_counts(follower.dropped, follower.routed)
     if ends:
         printer.print_unseen()
+    if stop.is_set():
+        return 0
+    teller.note(follower.notes)
+    if not ends:
+        teller.note(["no source is left to be read: it ends"])
+    return EXIT_NOT_ALL if follower.failed or not ends else 0
 
 
 def _wait_for_begin(follower: SystemFollower, stop: threading.Event) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec.structs import asdict
 
+from millstream.cli.listener_text import LISTENER_COLUMNS, listener_row
 from millstream.cli.output import bytes_text, count_text, one_line, print_json, print_table
 from millstream.cli.shell import DATA_FILE, Shell
 from millstream.durations import duration_text
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from millstream.log.log import Log
     from millstream.log.topic import Topic
     from millstream.parsers.log_event import LogEvent
+    from millstream.sources.listener_info import ListenerInfo
     from millstream.sources.standing import FileStanding
     from millstream.stream.info import StreamInfo
 
@@ -48,6 +50,7 @@ def status(data: Path, *, as_json: bool) -> int:
         StorageError: There is no log.
     """
     from millstream.logs.application import ALERTS, EVENTS
+    from millstream.sources.listener_info import listener_infos
     from millstream.stream.info import StreamWatch
 
     file = data / DATA_FILE
@@ -59,11 +62,12 @@ def status(data: Path, *, as_json: bool) -> int:
         names = log.topics()
         sources = _sources(log) if EVENTS in names else []
         readers = [one for one in StreamWatch(log).look() if one.topics[0] in (EVENTS, ALERTS)]
+        listeners = [one for one in listener_infos(log) if one.topic == EVENTS]
         counts = {name: log.topic(name).info().records if name in names else 0 for name in (EVENTS, ALERTS)}
     if as_json:
-        _print_json(sources, readers)
+        _print_json(listeners, sources, readers)
     else:
-        _print(sources, readers, counts[EVENTS], counts[ALERTS])
+        _print(listeners, sources, readers, counts[EVENTS], counts[ALERTS])
     return 0
 
 
@@ -95,7 +99,11 @@ def _lately(topic: Topic[LogEvent]) -> list[tuple[str, int, datetime | None]]:
     return frame.group_by("source").agg(pl.len(), pl.col("time").max()).collect().rows()
 
 
-def _print_json(sources: Sequence[SourceStanding], readers: Sequence[StreamInfo]) -> None:
+def _print_json(
+    listeners: Sequence[ListenerInfo], sources: Sequence[SourceStanding], readers: Sequence[StreamInfo]
+) -> None:
+    for listener in listeners:
+        print_json(listener.to_object())
     for one in sources:
         print_json(asdict(one))
     for reader in readers:
@@ -104,10 +112,20 @@ def _print_json(sources: Sequence[SourceStanding], readers: Sequence[StreamInfo]
         )
 
 
-def _print(sources: Sequence[SourceStanding], readers: Sequence[StreamInfo], events: int, alerts: int) -> None:
-    processes = sorted({sign.process for reader in readers for sign in reader.processes})
+def _print(
+    listeners: Sequence[ListenerInfo],
+    sources: Sequence[SourceStanding],
+    readers: Sequence[StreamInfo],
+    events: int,
+    alerts: int,
+) -> None:
+    at_work = {sign.process for reader in readers for sign in reader.processes}
+    processes = sorted(at_work | {one.process for one in listeners if one.is_live})
     followed = f"process {', '.join(processes)} follows" if processes else "no process is at it now"
     print(f"{count_text(events, 'event')}, {count_text(alerts, 'alert')}; {followed}")
+    if listeners:
+        print()
+        print_table(LISTENER_COLUMNS, [listener_row(one) for one in listeners])
     if sources:
         print()
         print_table(SOURCE_COLUMNS, [_source_row(one) for one in sources])

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from millstream.cli.errors import EXIT_INTERRUPTED
+from millstream.cli.monitoring import Monitoring, monitored
 from millstream.cli.output import print_json
 from millstream.cli.shell import DataOption, DebugOption, JsonOption, Shell, UrlOption
 from millstream.errors import UsageError
@@ -76,8 +76,8 @@ def run(
     shell = Shell.of(context, url, data, json, debug)
     if until not in (None, "now"):
         raise UsageError(f'--until is {until!r}; give "now", or leave it out to run until stopped')
-    if metrics_token is not None and metrics is None:
-        raise UsageError("--metrics-token is for --metrics; say where with it, such as --metrics 0.0.0.0:9464")
+    monitoring = Monitoring(metrics, metrics_token, stall)
+    monitoring.check()
     if until is not None and grace is not None:
         raise UsageError("--grace is for running until stopped; leave it out with --until now")
     import logging
@@ -97,7 +97,7 @@ def run(
         stop = threading.Event()
         try:
             _announce(loaded, shell, app)
-            with _monitored(loaded, shell, metrics, token=metrics_token, stall=stall), _told(loaded, shell, until):
+            with _monitored(loaded, shell, monitoring), _told(loaded, shell, until):
                 loaded.run(until="now" if until else None, stop=stop, grace=patience, workers=staff)
         except KeyboardInterrupt:
             # Came before the application listened for it: nothing was begun.
@@ -118,29 +118,15 @@ def _workers_of(text: str) -> int | tuple[int, int]:
     return int(match[1]) if match[2] is None else (int(match[1]), int(match[2]))
 
 
-@contextmanager
-def _monitored(app: App, shell: Shell, address: str | None, *, token: str | None, stall: str) -> Iterator[None]:
-    """Answer monitors meanwhile, where an address is given."""
-    if address is None:
-        yield
-        return
-    from millstream.web.operations import address_of, serve_operations
-
-    host, port = address_of(address)
-    own = [(queue.topic.name, queue.name) for queue in app.queues.values()]
-    streams = [(stream.topic.name, stream.name) for stream in app.streams.values()]
-    batches = [*app.batches]
-    with serve_operations(
-        app.log, own, host=host, port=port, token=token, stall=stall, streams=streams, batches=batches
-    ) as serving:
-        if shell.json:
-            print_json({"metrics": f"{serving.url}/metrics", "token": serving.token})
-        else:
-            print(f"metrics at {serving.url}/metrics, health at {serving.url}/health", flush=True)
-            if serving.token is not None and token is None:
-                print(f"with the header Authorization: Bearer {serving.token}", flush=True)
-        sys.stdout.flush()
-        yield
+def _monitored(app: App, shell: Shell, monitoring: Monitoring) -> AbstractContextManager[None]:
+    return monitored(
+        app.log,
+        monitoring,
+        queues=[(queue.topic.name, queue.name) for queue in app.queues.values()],
+        streams=[(stream.topic.name, stream.name) for stream in app.streams.values()],
+        batches=[*app.batches],
+        as_json=shell.json,
+    )
 
 
 def _told(app: App, shell: Shell, until: str | None) -> AbstractContextManager[None]:

@@ -1,14 +1,16 @@
-"""`millstream top`: queues, streams, batches and workers, live."""
+"""`millstream top`: queues, streams, batches, workers and listeners, live."""
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 import typer
 
 from millstream.cli.batch_text import BATCH_COLUMNS, batch_row
+from millstream.cli.listener_text import LISTENER_COLUMNS, listener_row
 from millstream.cli.output import print_json, print_table, text_of
 from millstream.cli.queue_text import QUEUE_COLUMNS, WORKER_COLUMNS, queue_row, worker_rows
 from millstream.cli.shell import DataOption, DebugOption, JsonOption, Shell, UrlOption
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from millstream.batch.info import BatchInfo
     from millstream.log.log import Log
     from millstream.queue.stats import QueueStats
+    from millstream.sources.listener_info import ListenerInfo
     from millstream.stream.info import StreamInfo
 
 WORKERS_SHOWN: Final = 40
@@ -41,7 +44,7 @@ def top(
     json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Show queues, streams, batches and workers, of all processes, live.
+    """Show queues, streams, batches, workers and listeners, of all processes, live.
 
     On a terminal the screen is drawn anew with every look; elsewhere each look is written below the last. Ctrl-C ends.
     """
@@ -73,6 +76,12 @@ class _Look(NamedTuple):
     queues: list[QueueStats]
     streams: list[StreamInfo]
     batches: list[BatchInfo]
+    listeners: list[ListenerInfo]
+
+    @property
+    def has_queues(self) -> bool:
+        """Whether there are queues to show; their table is the one that says that there is nothing at all."""
+        return bool(self.queues) or not (self.streams or self.batches or self.listeners)
 
 
 class _Watch:
@@ -88,11 +97,17 @@ class _Watch:
 
     def look(self) -> _Look:
         from millstream.batch.info import batch_groups, batch_infos
+        from millstream.sources.listener_info import listener_infos
+        from millstream.sources.listener_signs import GROUP
 
         streams = self._streams.look()
         read = {(topic, stream.name) for stream in streams for topic in stream.topics} | batch_groups(self._log)
-        queues = [queue for queue in self._queues.look() if (queue.topic, queue.group) not in read]
-        return _Look(queues, streams, batch_infos(self._log))
+        queues = [
+            queue
+            for queue in self._queues.look()
+            if (queue.topic, queue.group) not in read and queue.group != GROUP  # which keeps positions of listeners
+        ]
+        return _Look(queues, streams, batch_infos(self._log), listener_infos(self._log))
 
 
 def _look_once(watch: _Watch) -> _Look:
@@ -105,24 +120,29 @@ def _look_once(watch: _Watch) -> _Look:
 
 def _write(look: _Look, *, as_json: bool) -> None:
     if as_json:
-        queues, streams, batches = ([one.to_object() for one in some] for some in look)
-        print_json({"queues": queues, "streams": streams, "batches": batches})
+        kinds = look._asdict().items()
+        print_json({kind: [one.to_object() for one in some] for kind, some in kinds})
         return
     print(time.strftime("%Y-%m-%d %H:%M:%S"))
-    if look.queues or not (look.streams or look.batches):
-        print_table(QUEUE_COLUMNS, [queue_row(queue) for queue in look.queues])
+    for number, (columns, rows) in enumerate(_tables(look)):
+        if number:
+            print()
+        print_table(columns, rows[:WORKERS_SHOWN] if columns == WORKER_COLUMNS else rows)
+
+
+def _tables(look: _Look) -> Iterator[tuple[tuple[str, ...], list[list[Any]]]]:
+    """Yield names of columns, and rows, of what there is."""
+    if look.has_queues:
+        yield QUEUE_COLUMNS, [queue_row(queue) for queue in look.queues]
     if look.streams:
-        if look.queues:
-            print()
-        print_table(STREAM_COLUMNS, [stream_row(stream) for stream in look.streams])
+        yield STREAM_COLUMNS, [stream_row(stream) for stream in look.streams]
     if look.batches:
-        if look.queues or look.streams:
-            print()
-        print_table(BATCH_COLUMNS, [batch_row(batch) for batch in look.batches])
+        yield BATCH_COLUMNS, [batch_row(batch) for batch in look.batches]
+    if look.listeners:
+        yield LISTENER_COLUMNS, [listener_row(one, topic=True) for one in look.listeners]
     workers = list(worker_rows(look.queues))
     if workers:
-        print()
-        print_table(WORKER_COLUMNS, workers[:WORKERS_SHOWN])
+        yield WORKER_COLUMNS, workers
 
 
 def _show(watch: _Watch, place: str, pause_s: float) -> None:
@@ -139,18 +159,12 @@ def _screen(look: _Look, place: str) -> Group:
     from rich.text import Text
 
     head = Text(f"{place}  {time.strftime('%H:%M:%S')}  Ctrl-C ends", style="dim")
-    workers = list(worker_rows(look.queues))
     parts: list[Any] = [head]
-    if look.queues or not (look.streams or look.batches):
-        parts += [Text(), _table(QUEUE_COLUMNS, [queue_row(queue) for queue in look.queues])]
-    if look.streams:
-        parts += [Text(), _table(STREAM_COLUMNS, [stream_row(stream) for stream in look.streams])]
-    if look.batches:
-        parts += [Text(), _table(BATCH_COLUMNS, [batch_row(batch) for batch in look.batches])]
-    if workers:
-        parts += [Text(), _table(WORKER_COLUMNS, workers[:WORKERS_SHOWN])]
-    if len(workers) > WORKERS_SHOWN:
-        parts.append(Text(f"... {len(workers) - WORKERS_SHOWN} more workers", style="dim"))
+    for columns, rows in _tables(look):
+        of_workers = columns == WORKER_COLUMNS
+        parts += [Text(), _table(columns, rows[:WORKERS_SHOWN] if of_workers else rows)]
+        if of_workers and len(rows) > WORKERS_SHOWN:
+            parts.append(Text(f"... {len(rows) - WORKERS_SHOWN} more workers", style="dim"))
     return Group(*parts)
 
 
@@ -163,6 +177,9 @@ STYLES: Final = {
     "busy": "green",
     "never": "bold red",
     "late": "bold red",
+    "broken": "bold red",
+    "waiting": "yellow",
+    "running": "green",
 }
 """Of cells that say more than a number."""
 

@@ -43,6 +43,9 @@ OUT_OF_ORDER: Final = "10s"
 FUTURE: Final = OUT_OF_ORDER
 """Nothing has happened later than now: a machine whose clock is ahead must not make an absence of what others send."""
 
+MEMORY_BYTES: Final = 32 * 1024 * 1024
+"""What all rules hold of their keys: a monitor must not take more than what it watches."""
+
 GRACE: Final = "10s"
 """At the end, for an output that does not take what it is given."""
 
@@ -155,6 +158,11 @@ class LogsApplication:
             for sentence in hand_over(self._outputs, CATCH_UP):
                 follower.note(sentence, failed=True)
 
+    @property
+    def reader_names(self) -> list[tuple[str, str]]:
+        """Topic and name of the streams of the rules and of each output."""
+        return [(reader.topic.name, reader.name) for reader in (*self._readers, *self._outputs)]
+
     def troubles(self) -> list[str]:
         """Return what rules and outputs could not do so far, a sentence each; they are tried again."""
         if self._running is None:
@@ -171,7 +179,9 @@ class LogsApplication:
             add_rules(stream, self.rules, self.alerts, begun_us=begun_us)
 
         # A rule that is taken out of the file takes what it remembers with it.
-        return self.app.stream(self.events, name=READER, delay=OUT_OF_ORDER, future=FUTURE, changed="drop")(describe)
+        return self.app.stream(
+            self.events, name=READER, delay=OUT_OF_ORDER, future=FUTURE, changed="drop", memory_bytes=MEMORY_BYTES
+        )(describe)
 
 
 def _keep(app: App, topics: Sequence[str], retention: Retention) -> None:

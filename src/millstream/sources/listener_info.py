@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
@@ -17,6 +17,9 @@ from millstream.log.log import Log
 from millstream.records import time_from_us
 from millstream.sources.listener_signs import GROUP, ProcessSign, lives, told_signs
 from millstream.sources.listening import ListenerSign, ListenerState, failures
+
+UNREAD_S: Final = 60.0
+"""What cannot be read for so long is a problem: a file that is rotated and a broker that is started anew are back."""
 
 
 class ListenerInfo(msgspec.Struct, frozen=True):
@@ -35,6 +38,8 @@ class ListenerInfo(msgspec.Struct, frozen=True):
     process: str
     spare: bool
     """Whether a machine may be without it."""
+    is_live: bool
+    """Whether its process is at work."""
 
     @property
     def message(self) -> str:
@@ -80,7 +85,8 @@ def _of_topic(group: Group[Any]) -> list[ListenerInfo]:
 
 def _info(topic: str, process: ProcessSign, one: ListenerSign, now_us: int) -> ListenerInfo:
     state, why, since_us, behind = one.state, one.why, one.since_us, one.behind_bytes
-    if not lives(process, now_us):
+    is_live = lives(process, now_us)
+    if not is_live:
         behind = None
         if not process.left:
             ago = duration_text((now_us - process.at_us) / 1e6)
@@ -97,19 +103,21 @@ def _info(topic: str, process: ProcessSign, one: ListenerSign, now_us: int) -> L
         behind,
         process.process,
         one.spare,
+        is_live,
     )
 
 
-class ListenerProblem(NamedTuple):
+class ListenerProblem(msgspec.Struct, frozen=True):
     """A listener that has not read what it should for too long."""
 
     topic: str
-    listener: str
+    listener: str | None
+    """None: all of them."""
     message: str
 
 
 def problems_of(
-    infos: Sequence[ListenerInfo], process: str, topics: Collection[str], patience_s: float
+    infos: Sequence[ListenerInfo], process: str, topics: Collection[str], *, patience_s: float = UNREAD_S
 ) -> list[ListenerProblem]:
     """Return what keeps the listeners of one process from reading, for longer than it may.
 
@@ -117,14 +125,13 @@ def problems_of(
         topics: That it reads into: each must have listeners of it.
     """
     found: list[ListenerProblem] = []
-    for topic in topics:
+    for topic in sorted(topics):
         own = [info for info in infos if (info.topic, info.process) == (topic, process)]
         if not own:
-            found.append(
-                ListenerProblem(topic, "", f"the listeners of topic {topic} have told nothing of themselves yet")
-            )
+            found.append(ListenerProblem(topic, None, f"no listener of topic {topic} has told of itself yet"))
         bad = failures(own, ended=False)
         for info in own:
+            # Of itself this process is told to be gone where it could not tell for a while: nothing can be stored.
             gone = info.state is ListenerState.STOPPED and info.why is not None
             late = info.state is ListenerState.BROKEN or (info.for_s or 0.0) >= patience_s
             if (info in bad and late) or gone:

@@ -1,11 +1,12 @@
-"""What monitors and scalers ask a running application: metrics, queues, streams, health.
+"""What monitors and scalers ask a running application: metrics, queues, streams, listeners, health.
 
 GET /metrics                    Prometheus text
 GET /queues                     all queues, as JSON
 GET /queues/GROUP               one; `queued_plus_leased` is what KEDA's metrics-api scaler reads
 GET /queues/TOPIC/GROUP         the same where several topics have such a group
 GET /streams                    all streams, as JSON; /streams/NAME or /streams/TOPIC/NAME: one
-GET /health                     200, or 503 and what is stuck: which record and worker, which step
+GET /listeners                  the sources of event logs, as JSON
+GET /health                     200, or 503 and what is stuck: which record and worker, which step; what cannot be read
 """
 
 from __future__ import annotations
@@ -35,8 +36,12 @@ from millstream.serving.answers import RequestError, json_response
 from millstream.serving.guard import Guard
 from millstream.serving.server import Server, listen
 from millstream.settings import host_and_port
+from millstream.sources.listener_info import ListenerInfo, ListenerProblem, listener_infos, problems_of
+from millstream.sources.listener_signs import GROUP as LISTENERS_GROUP
+from millstream.sources.listener_signs import this_process
 from millstream.stream.health import StreamStall, StreamWatchdog
 from millstream.stream.info import StreamInfo, StreamWatch
+from millstream.web.listener_metrics import listener_metrics_text
 from millstream.web.metrics import CONTENT_TYPE, metrics_text
 from millstream.web.stream_metrics import stream_metrics_text
 
@@ -65,6 +70,7 @@ class _Look(NamedTuple):
     stream_stalls: list[StreamStall]
     late: list[BatchInfo]
     """Batches whose last success is older than it may be."""
+    listeners: list[ListenerInfo]
 
 
 class Operations:
@@ -75,6 +81,7 @@ class Operations:
             another program's queue is in the metrics, and no reason to restart this one.
         streams: The same of its streams: first topic and name.
         batches: Names of its batches.
+        listeners: Topics that sources of this process are read into.
     """
 
     def __init__(
@@ -84,9 +91,11 @@ class Operations:
         *,
         streams: Collection[tuple[str, str]] = (),
         batches: Collection[str] = (),
+        listeners: Collection[str] = (),
         stall: timedelta | str | float = STALL,
     ) -> None:
         self._log = log
+        self._own_listeners = frozenset(listeners)
         self._own = frozenset(own)
         self._own_streams = frozenset(streams)
         self._own_batches = frozenset(batches)
@@ -109,6 +118,7 @@ class Operations:
                 Route("/streams", self._streams),
                 Route("/streams/{name}", self._stream),
                 Route("/streams/{topic}/{name}", self._stream),
+                Route("/listeners", self._listeners),
                 Route("/health", self._health),
             ],
             exception_handlers={RequestError: _refused, HTTPException: _no_route, MillstreamError: _unusable},
@@ -126,6 +136,7 @@ class Operations:
                 continue
             stuck = {f"queue {stall.topic}/{stall.group}": stall.message for stall in self.own_stalls(look.stalls)}
             stuck |= {f"stream {s.full_name}": s.message for s in self.own_stream_stalls(look.stream_stalls)}
+            stuck |= {f"listener {p.topic}/{p.listener}": p.message for p in self.own_problems(look.listeners)}
             for name in stuck.keys() - self._told:
                 _log.error("%s", stuck[name])
             for name in self._told - stuck.keys():
@@ -139,10 +150,15 @@ class Operations:
             if self._last is None or now_us - self._last.at_us >= FRESH_US:
                 streams = self._stream_watch.look()
                 read = {(topic, stream.name) for stream in streams for topic in stream.topics} | batch_groups(self._log)
-                queues = [queue for queue in self._watch.look() if (queue.topic, queue.group) not in read]
+                queues = [
+                    queue
+                    for queue in self._watch.look()
+                    if (queue.topic, queue.group) not in read and queue.group != LISTENERS_GROUP
+                ]
                 stalls, stream_stalls = self._watchdog.look(queues), self._stream_watchdog.look(streams)
                 late = [one for one in batch_infos(self._log) if one.late]
-                self._last = _Look(now_us, queues, stalls, streams, stream_stalls, late)
+                listeners = listener_infos(self._log)
+                self._last = _Look(now_us, queues, stalls, streams, stream_stalls, late, listeners)
             return self._last
 
     def own_stalls(self, stalls: Sequence[Stall]) -> list[Stall]:
@@ -151,12 +167,16 @@ class Operations:
     def own_stream_stalls(self, stalls: Sequence[StreamStall]) -> list[StreamStall]:
         return [stall for stall in stalls if (stall.topic, stall.stream) in self._own_streams]
 
+    def own_problems(self, listeners: Sequence[ListenerInfo]) -> list[ListenerProblem]:
+        return problems_of(listeners, this_process(), self._own_listeners)
+
     # --- requests; plain functions, which run in threads: they wait for the file ------------------------------------
 
     def _metrics(self, request: Request) -> Response:
         look = self.look()
         text = metrics_text(look.queues, {f"{stall.topic}/{stall.group}" for stall in look.stalls})
         text += stream_metrics_text(look.streams, {stall.full_name for stall in look.stream_stalls})
+        text += listener_metrics_text(look.listeners)
         return Response(text, headers={"content-type": CONTENT_TYPE, "cache-control": "no-store"})
 
     def _queues(self, request: Request) -> Response:
@@ -184,12 +204,19 @@ class Operations:
         problem = f"several topics have a stream {name!r}" if wanted else f"there is no stream {name!r}"
         raise RequestError(404, "no_such_stream", problem, where="path")
 
+    def _listeners(self, request: Request) -> Response:
+        return json_response({"listeners": [one.to_object() for one in self.look().listeners]})
+
     def _health(self, request: Request) -> Response:
         try:
             look = self.look()
         except MillstreamError as error:
             return json_response({"status": "failing", "problems": [{"message": str(error)}]}, 503)
-        problems: list[Any] = [*self.own_stalls(look.stalls), *self.own_stream_stalls(look.stream_stalls)]
+        problems: list[Any] = [
+            *self.own_stalls(look.stalls),
+            *self.own_stream_stalls(look.stream_stalls),
+            *self.own_problems(look.listeners),
+        ]
         problems += [{"batch": one.name, "message": one.message} for one in look.late if one.name in self._own_batches]
         if problems:
             return json_response({"status": "failing", "problems": problems}, 503)
@@ -228,6 +255,7 @@ def serve_operations(
     stall: timedelta | str | float = STALL,
     streams: Collection[tuple[str, str]] = (),
     batches: Collection[str] = (),
+    listeners: Collection[str] = (),
 ) -> Iterator[Serving]:
     """Answer monitors in a background thread for a while.
 
@@ -238,7 +266,7 @@ def serve_operations(
     Raises:
         SettingsError: The address cannot be listened on, or the token is too short.
     """
-    operations = Operations(log, own, streams=streams, batches=batches, stall=stall)
+    operations = Operations(log, own, streams=streams, batches=batches, listeners=listeners, stall=stall)
     access = Access.on(host, token)
     if access.token is not None:
         # Monitors ask by the names of services and pods, which this process cannot know. The Host header guards
@@ -279,7 +307,7 @@ async def _no_route(request: Request, error: Exception) -> Response:
     return RequestError(
         error.status_code,
         code,
-        f"{request.method} {request.url.path}: there is /metrics, /queues, /health",
+        f"{request.method} {request.url.path}: there is /metrics, /queues, /streams, /listeners, /health",
         where="path",
     ).response()
 
