@@ -14,8 +14,8 @@ import msgspec
 from benchmarks.harness import Options, Report, folder
 from millstream import App, DeadLetter, Topic
 from millstream.engines.protocol import Entry, Outcome, Settlement
+from millstream.log.dead_letter import ValueCoding
 from millstream.log.group import Group
-from millstream.queue.dead import ValueCoding
 
 SMALL: Final = (1_000, 1_000, 1_000)
 LARGE: Final = (1_000_000, 1_000_000, 100_000)

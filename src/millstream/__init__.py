@@ -89,7 +89,7 @@ if TYPE_CHECKING:
         progress,
     )
     from millstream.queue.autoscale import Scaling
-    from millstream.queue.dead_letters import DeadLetters
+    from millstream.queue.dead.letters import DeadLetters
     from millstream.queue.options import Recycle
     from millstream.queue.replay import Replay, Replayed, replay
     from millstream.queue.standard import Empty, Full, LifoQueue, PriorityQueue, Queue, ShutDown
@@ -198,7 +198,7 @@ _NAMES_OF: Final = {
         "progress",
     ),
     "millstream.queue.autoscale": ("Scaling",),
-    "millstream.queue.dead_letters": ("DeadLetters",),
+    "millstream.queue.dead.letters": ("DeadLetters",),
     "millstream.queue.options": ("Recycle",),
     "millstream.queue.replay": ("Replay", "Replayed", "replay"),
     "millstream.queue.standard": ("Empty", "Full", "LifoQueue", "PriorityQueue", "Queue", "ShutDown"),

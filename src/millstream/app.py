@@ -29,7 +29,7 @@ from millstream.settings import DURABILITIES, Settings
 if TYPE_CHECKING:
     import polars as pl
 
-    from millstream.queue.dead_letters import DeadLetters
+    from millstream.queue.dead.letters import DeadLetters
     from millstream.triggers.http.server import Address
 
 T = TypeVar("T")
@@ -166,7 +166,7 @@ class App(Readers):
         Raises:
             TopicNotFoundError: There are none and never were.
         """
-        from millstream.queue.dead_letters import DeadLetters
+        from millstream.queue.dead.letters import DeadLetters
 
         return DeadLetters(self.log, topic if isinstance(topic, str) else topic.name)
 

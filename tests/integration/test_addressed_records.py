@@ -12,8 +12,8 @@ import pytest
 
 from millstream.app import App
 from millstream.log.addressed import FOR, is_for, rows_for
+from millstream.log.dead_letter import DeadLetter
 from millstream.log.topic import Topic
-from millstream.queue.dead import DeadLetter
 from millstream.queue.replay import replay
 from millstream.queue.retry import Retry
 from millstream.stream import Stream, count, tumbling

@@ -21,10 +21,10 @@ from millstream.app import App
 from millstream.engines.protocol import Outcome, Settlement
 from millstream.errors import ConflictError, SchemaError, TopicNotFoundError, UsageError
 from millstream.log.addressed import FOR
+from millstream.log.dead_letter import DeadLetter, Failure, Origin, dead_letter_append, dead_topic_name
 from millstream.log.topic import Topic
-from millstream.queue.dead import DeadLetter, Failure, Origin, dead_letter_append, dead_topic_name
-from millstream.queue.dead_letters import DeadLetters
-from millstream.queue.redrive import REDRIVES_HEADER
+from millstream.queue.dead.letters import DeadLetters
+from millstream.queue.dead.redrive import REDRIVES_HEADER
 from millstream.queue.retry import Retry
 from millstream.queue.stats import REDRIVE_GROUP
 from millstream.records import Position
@@ -301,7 +301,7 @@ def test_an_error_on_the_way_gives_back_what_was_not_sent(app: App, monkeypatch:
         if next(pauses, "end") == "end":
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("millstream.queue.redrive.sleep", interrupt)
+    monkeypatch.setattr("millstream.queue.dead.redrive.sleep", interrupt)
     with pytest.raises(KeyboardInterrupt):
         dead.redrive(rate="100/s")
     monkeypatch.undo()

@@ -16,9 +16,9 @@ from millstream.app import App
 from millstream.clock import SystemClock
 from millstream.errors import GroupNotFoundError, TopicNotFoundError, UsageError
 from millstream.log.addressed import FOR
+from millstream.log.dead_letter import DeadLetter
 from millstream.log.delivery import DUE
 from millstream.log.topic import Topic
-from millstream.queue.dead import DeadLetter
 from millstream.queue.replay import REPLAYS_HEADER, Replay, replay
 from millstream.queue.retry import Retry
 from millstream.records import Record

@@ -12,7 +12,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 
 from millstream.app import App
 from millstream.engines.protocol import Lease, Outcome, Settlement
-from millstream.queue.dead import DeadLetter, Failure, Origin, dead_letter_append
+from millstream.log.dead_letter import DeadLetter, Failure, Origin, dead_letter_append
 from millstream.queue.stats import REDRIVE_GROUP
 from millstream.records import Position
 

@@ -20,8 +20,8 @@ import pytest
 from millstream import App
 from millstream.cli.application import run
 from millstream.engines.protocol import Lease, Outcome, Settlement
+from millstream.log.dead_letter import DeadLetter, Failure, Origin, dead_letter_append
 from millstream.log.group import Group
-from millstream.queue.dead import DeadLetter, Failure, Origin, dead_letter_append
 from millstream.queue.events import WorkerState, WorkerStatus
 from millstream.queue.presence import Presence
 from millstream.records import Position

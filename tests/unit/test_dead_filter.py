@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from millstream.errors import UsageError
-from millstream.queue.dead import DeadLetter, ValueCoding
-from millstream.queue.dead_filter import DeadFilter, position_of
-from millstream.queue.redrive import rate_per_s
+from millstream.log.dead_letter import DeadLetter, ValueCoding
+from millstream.queue.dead.filter import DeadFilter, position_of
+from millstream.queue.rate import rate_per_s
 from millstream.records import Position, Record, time_from_us
 from millstream.testing.fake_clock import START_US, FakeClock
 

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from millstream.queue.dead import Failure
+from millstream.log.dead_letter import Failure
 from millstream.queue.failures import LINE_EVERY_US, LINES_AT_ONCE, REASON_CHARACTERS_MAX, FailureLog
 from millstream.records import Position
 from millstream.testing import FakeClock

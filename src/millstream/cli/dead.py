@@ -15,8 +15,8 @@ from millstream.cli.shell import DataOption, DebugOption, JsonOption, Shell, Top
 from millstream.errors import UsageError
 
 if TYPE_CHECKING:
-    from millstream.queue.dead_letters import DeadLetters, DeadRecord
-    from millstream.queue.redrive import Redriven
+    from millstream.queue.dead.letters import DeadLetters, DeadRecord
+    from millstream.queue.dead.redrive import Redriven
 
 REFUSALS_SHOWN = 10
 
@@ -84,7 +84,7 @@ def dead(
     exactly once. Without offsets and filters, redrive and purge mean all of them.
     """
     shell = Shell.of(context, url, data, json, debug)
-    from millstream.queue.dead_letters import DeadLetters
+    from millstream.queue.dead.letters import DeadLetters
 
     now = datetime.now(UTC)
     where: dict[str, Any] = {

@@ -187,7 +187,7 @@ def store_bad(log: Log, topic: str, bad: Sequence[BadLine], *, source: str) -> N
 
     A line never had a place in the topic: its partition and offset are -1.
     """
-    from millstream.queue.dead import VALUE_BYTES_MAX, DeadLetter, ValueCoding, dead_topic_name
+    from millstream.log.dead_letter import VALUE_BYTES_MAX, DeadLetter, ValueCoding, dead_topic_name
 
     failed_at = datetime.now(UTC)
     letters = [

@@ -61,7 +61,7 @@ def replay(
     shell = Shell.of(context, url, data, json, debug)
     if start is None:
         raise UsageError("say from where: --from start, an offset, a time, or how long ago, such as --from 2h")
-    from millstream.queue.redrive import rate_per_s
+    from millstream.queue.rate import rate_per_s
     from millstream.queue.replay import Replay
     from millstream.run.signals import stopped_by_signals
 

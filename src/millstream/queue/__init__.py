@@ -12,13 +12,8 @@ General layout, in the order a record passes:
     ended.py        deliveries that have ended; outcome.py: how; unsettled.py: settled with the next fetch
     retry.py        Retry and the pure decision what happens to a failed record
     failures.py     what the process's own log says of failures
-    dead.py         DeadLetter: a record given up on
-
-of dead letters:
-
-    dead_letters.py     DeadLetters: list, look, send back, change, throw away; dead_filter.py: which; dead_value.py
-    redrive.py          what is done with them; claim.py: once, whatever fails in between
-    replay.py           old records once more
+    dead/           records given up on: list, send back, change, throw away
+    replay.py       old records once more
 
 of what is seen of a queue and its workers:
 
@@ -41,7 +36,7 @@ and of the standard library's queue, on disk: standard/
 
 from __future__ import annotations
 
-from millstream.queue.dead import DeadLetter
+from millstream.log.dead_letter import DeadLetter
 from millstream.queue.events import QueueEvent, QueueEventKind, QueueObserver, WorkerState
 from millstream.queue.job import Job, JobStatus, current_job, progress
 from millstream.queue.reader import QueueReader

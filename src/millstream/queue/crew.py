@@ -15,12 +15,12 @@ from millstream.engines.fetching import Fetched
 from millstream.engines.protocol import Lease, Outcome, Settlement, StateChange
 from millstream.errors import LeaseLostError, RetryLater, StorageError, UsageError
 from millstream.log.batches import BadRecord
+from millstream.log.dead_letter import DeadLetter, Failure, Origin, dead_letter_append, dead_topic_name
 from millstream.log.group import Group
 from millstream.log.topic import Topic
 from millstream.queue.async_team import AsyncTeam
 from millstream.queue.autoscale import Scaling
 from millstream.queue.cancelling import Cancelled
-from millstream.queue.dead import DeadLetter, Failure, Origin, dead_letter_append, dead_topic_name
 from millstream.queue.ended import WORKER_DIED, Ended
 from millstream.queue.events import QueueEvent, QueueEventKind, WorkerState
 from millstream.queue.failures import FailureLog

@@ -9,7 +9,7 @@ import msgspec
 
 from millstream.engines.protocol import Append, Outcome, Settlement, StateChange
 from millstream.log.batches import BadRecord
-from millstream.queue.dead import Failure
+from millstream.log.dead_letter import Failure
 from millstream.queue.events import QueueEventKind
 from millstream.records import Record
 

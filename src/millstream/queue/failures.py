@@ -7,7 +7,7 @@ import threading
 from typing import Final
 
 from millstream.clock import Clock
-from millstream.queue.dead import Failure, dead_topic_name
+from millstream.log.dead_letter import Failure, dead_topic_name
 from millstream.records import Position
 
 _log = logging.getLogger("millstream.queue")

@@ -10,11 +10,11 @@ from typing import Any, Final, TypeVar
 from millstream.durations import duration
 from millstream.engines.protocol import Bound
 from millstream.errors import QueueFullError
+from millstream.log.dead_letter import DeadLetter, Failure, Origin, dead_letter_append, dead_topic_name
 from millstream.log.delivery import Due
 from millstream.log.group import Group
 from millstream.log.producer import Headers, Key
 from millstream.log.ranges import OffsetRange
-from millstream.queue.dead import DeadLetter, Failure, Origin, dead_letter_append, dead_topic_name
 from millstream.queue.options import QueueOptions, WhenFull
 from millstream.records import Record, time_from_us
 

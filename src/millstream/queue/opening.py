@@ -10,9 +10,9 @@ from millstream.engines.handing import BUSY, KEPT, Tally, TallyOrder
 from millstream.engines.protocol import Lease, Outcome, Settlement
 from millstream.log.addressed import is_for
 from millstream.log.batches import BadRecord
+from millstream.log.dead_letter import Failure
 from millstream.log.delivery import DUE, due_us
 from millstream.queue.cancelling import Cancelled, cancelled
-from millstream.queue.dead import Failure
 from millstream.queue.ended import WORKER_DIED, Ended
 from millstream.queue.options import Mode
 from millstream.queue.part import Part, Run

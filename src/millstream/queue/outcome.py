@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from millstream.engines.protocol import StateChange
-from millstream.queue.dead import Failure
+from millstream.log.dead_letter import Failure
 from millstream.queue.events import QueueEventKind
 from millstream.records import Record
 

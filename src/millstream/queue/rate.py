@@ -1,4 +1,4 @@
-"""How fast records may be handed over, as people write it: `"10/s"`, `"100/m per key"`."""
+"""How fast, as people write it: records handed over (`"10/s"`, `"100/m per key"`), records sent back (`"0.5/s"`)."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from millstream.engines.protocol import Rate
 from millstream.errors import SettingsError, UsageError
 
 _TEXT: Final = re.compile(r"\s*(\d+)\s*/\s*([\w.]+?)\s*(per key)?\s*")
+_PACE: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*/\s*(s|m|h)\s*")
+_UNITS_S: Final = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 class RateLimit(msgspec.Struct, frozen=True):
@@ -55,6 +57,21 @@ class RateLimit(msgspec.Struct, frozen=True):
             raise
         except UsageError as error:
             raise _unreadable(value) from error
+
+
+def rate_per_s(rate: str | float | None) -> float | None:
+    """Return "10/s", "600/m", "100/h" or a number as records a second; None is no limit.
+
+    Raises:
+        UsageError: None of these, or nothing at all a second.
+    """
+    if rate is None:
+        return None
+    match = _PACE.fullmatch(rate) if isinstance(rate, str) else None
+    per_s = float(match[1]) / _UNITS_S[match[2]] if match else rate if not isinstance(rate, str) else 0.0
+    if not 0 < per_s < float("inf"):
+        raise UsageError(f"{rate!r} is no rate; give records a second, minute or hour, such as 10/s, 600/m")
+    return per_s
 
 
 def _unreadable(value: object) -> SettingsError:

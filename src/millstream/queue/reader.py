@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from millstream.engines.protocol import GroupInfo
 from millstream.errors import LimitExceededError, SettingsError
+from millstream.log.dead_letter import dead_topic_name
 from millstream.log.delivery import Due
 from millstream.log.group import Group
 from millstream.log.producer import Headers, Key
@@ -19,7 +20,6 @@ from millstream.log.topic import Topic
 from millstream.queue.autoscale import Scaling
 from millstream.queue.cancelling import Cancelled, cancel
 from millstream.queue.control import drain, join
-from millstream.queue.dead import dead_topic_name
 from millstream.queue.events import QueueEvent, QueueObserver, WorkerState
 from millstream.queue.handler import Handler
 from millstream.queue.intake import Intake

@@ -22,7 +22,8 @@ from millstream.log.delivery import DUE
 from millstream.log.log import Log
 from millstream.log.ranges import OffsetRange
 from millstream.log.topic import Topic
-from millstream.queue.redrive import REFUSALS_MAX, Refusal, rate_per_s, redrives_of
+from millstream.queue.dead.redrive import REFUSALS_MAX, Refusal, redrives_of
+from millstream.queue.rate import rate_per_s
 from millstream.records import Record, check_name, time_from_us
 
 REPLAYS_MAX: Final = 1

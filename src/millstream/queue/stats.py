@@ -15,9 +15,9 @@ import msgspec
 from millstream.engines.protocol import GroupInfo
 from millstream.errors import GroupNotFoundError, TopicNotFoundError, UsageError
 from millstream.log.append_time import append_time_us
+from millstream.log.dead_letter import dead_topic_name
 from millstream.log.log import Log
 from millstream.queue import capacity
-from millstream.queue.dead import dead_topic_name
 from millstream.queue.presence import Heard, ProcessReport, Sample, hear, sample_of
 from millstream.records import time_from_us
 

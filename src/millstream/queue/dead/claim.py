@@ -15,9 +15,9 @@ from millstream import limits
 from millstream.clock import Clock
 from millstream.engines.protocol import Append, Lease, Outcome, Settlement, StateChange
 from millstream.errors import LeaseLostError
+from millstream.log.dead_letter import DeadLetter
 from millstream.log.group import Group
-from millstream.queue.dead import DeadLetter
-from millstream.queue.dead_filter import DeadFilter
+from millstream.queue.dead.filter import DeadFilter
 from millstream.records import Position, Record
 
 LEASE_S: Final = 60.0

@@ -15,24 +15,23 @@ import msgspec
 
 from millstream.engines.protocol import GroupInfo
 from millstream.errors import ConflictError, GroupNotFoundError, TopicNotFoundError, UsageError
+from millstream.log.dead_letter import DEAD, DeadLetter, dead_topic_name
 from millstream.log.log import Log
 from millstream.log.topic import Topic
-from millstream.queue.dead import DEAD, DeadLetter, dead_topic_name
-from millstream.queue.dead_filter import DeadFilter, Place, position_of
-from millstream.queue.dead_value import value_of
-from millstream.queue.redrive import (
+from millstream.queue.dead.claim import Settled, marker_key
+from millstream.queue.dead.filter import DeadFilter, Place, position_of
+from millstream.queue.dead.redrive import (
     REDRIVES_MAX,
     Redriven,
-    Settled,
     Wishes,
     edit,
-    marker_key,
     purge,
-    rate_per_s,
     redrive,
     redrives_of,
     rehearse,
 )
+from millstream.queue.dead.value import value_of
+from millstream.queue.rate import rate_per_s
 from millstream.queue.stats import REDRIVE_GROUP, open_dead_letters
 from millstream.records import Position, Record
 

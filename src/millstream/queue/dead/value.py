@@ -11,9 +11,9 @@ from uuid import UUID
 import msgspec
 
 from millstream.errors import OffsetOutOfRangeError, SchemaError
+from millstream.log.dead_letter import DeadLetter, ValueCoding
 from millstream.log.schema import FieldType, Kind
 from millstream.log.topic import Topic
-from millstream.queue.dead import DeadLetter, ValueCoding
 
 _SCALARS: Final[Mapping[Kind, Any]] = {
     Kind.BYTES: bytes,

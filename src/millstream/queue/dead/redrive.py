@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from time import monotonic, sleep
 from typing import Any, Final
@@ -14,20 +13,17 @@ from millstream.errors import (
     ConflictError,
     LimitExceededError,
     SchemaError,
-    UsageError,
 )
 from millstream.log.addressed import FOR
+from millstream.log.dead_letter import DeadLetter, ValueCoding, encoded_value
 from millstream.log.delivery import DUE
 from millstream.log.log import Log
 from millstream.log.topic import Topic
-from millstream.queue.claim import Claim, Closing, Settled, marker_key
-from millstream.queue.dead import DeadLetter, ValueCoding, encoded_value
-from millstream.queue.dead_filter import DeadFilter
-from millstream.queue.dead_value import value_from_json, value_of
+from millstream.queue.dead.claim import Claim, Closing
+from millstream.queue.dead.filter import DeadFilter
+from millstream.queue.dead.value import value_from_json, value_of
 from millstream.queue.stats import REDRIVE_GROUP
 from millstream.records import Position, Record
-
-__all__ = ["Settled", "marker_key"]
 
 REDRIVES_MAX: Final = 3
 """A record that came back so often will come back again; sending it back once more needs `force`."""
@@ -40,9 +36,6 @@ REFUSALS_MAX: Final = 1000
 
 PAUSE_S_MAX: Final = 5.0
 """Of one pause between records sent back at a rate: leases are renewed in between."""
-
-_RATE: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*/\s*(s|m|h)\s*")
-_PER_S: Final = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 class Wishes(msgspec.Struct, frozen=True):
@@ -146,21 +139,6 @@ def purge(log: Log, dead: Topic[DeadLetter], filter_: DeadFilter) -> int:
         for partition, committed in group.info().committed.items():
             engine.trim(dead.name, partition, committed)
     return purged
-
-
-def rate_per_s(rate: str | float | None) -> float | None:
-    """Return "10/s", "600/m", "100/h" or a number as records a second; None is no limit.
-
-    Raises:
-        UsageError: None of these, or nothing at all a second.
-    """
-    if rate is None:
-        return None
-    match = _RATE.fullmatch(rate) if isinstance(rate, str) else None
-    per_s = float(match[1]) / _PER_S[match[2]] if match else rate if not isinstance(rate, str) else 0.0
-    if not 0 < per_s < float("inf"):
-        raise UsageError(f"{rate!r} is no rate; give records a second, minute or hour, such as 10/s, 600/m")
-    return per_s
 
 
 def redrives_of(headers: dict[str, bytes]) -> int:

@@ -10,7 +10,7 @@ import msgspec
 from millstream.clock import Clock
 from millstream.durations import duration_us
 from millstream.errors import UsageError
-from millstream.queue.dead import DeadLetter
+from millstream.log.dead_letter import DeadLetter
 from millstream.records import Position, Record, time_to_us
 
 Place = Position | int | str
