@@ -8,6 +8,7 @@ General layout, in the order an event passes:
     listeners/      [[source]]: where events come from
     steps/          [[step]]: what is done with them before they are stored
     rules           [[rule]]: what a rule may say, checked when it is read
+    names           what a name such as `fields.http.status` means, wherever it is written
     where           conditions on events, as SQL; networks: addresses in them
     ignore          whom a rule leaves alone
     detect          when each kind of rule speaks up: pure functions of state and event; memory: what it keeps

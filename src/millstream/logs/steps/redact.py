@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from millstream.errors import UsageError
+from millstream.logs.names import part_of
 from millstream.logs.steps.patterns import GROUPS, PATTERNS, Pattern
 from millstream.logs.steps.redactor import Redactor
 from millstream.logs.steps.step import TEXT_FIELDS, Step, StepTable, check_field
@@ -46,7 +47,8 @@ class RedactTable(StepTable, frozen=True, kw_only=True, tag="redact"):
             if name not in PATTERNS and name not in GROUPS:
                 raise UsageError(f"what: there is no {name!r}; there is {', '.join((*PATTERNS, *GROUPS))}")
         for field in self.fields:
-            check_field(field, "fields", REDACTED)
+            if part_of(field) is None:
+                check_field(field, "fields (or fields.NAME for a part of them)", REDACTED)
         if self.pattern is not None:
             try:
                 if re.compile(self.pattern).match(""):

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from millstream.logs.names import part_of, value_of
 from millstream.logs.steps.members import is_plain, with_texts
+from millstream.logs.steps.objects import object_of, put
 from millstream.logs.steps.patterns import Pattern
 from millstream.logs.steps.step import Step
 from millstream.logs.steps.tokens import Replace
@@ -51,7 +53,9 @@ class Redactor(Step):
         self._by_name = by_name
         self._patterns = tuple(patterns)
         self._replace = replace
-        self._fields = tuple(fields)
+        self._fields = tuple(name for name in fields if part_of(name) is None)
+        parts = () if "fields" in self._fields else fields
+        self._parts = tuple(part for name in parts if (part := part_of(name)) is not None)
         hints = [pattern.looked_for for pattern in patterns]
         self._hint = "|".join(f"(?:{hint})" for hint in hints) if all(hints) else None
         """What Polars looks for; None: every row is looked at."""
@@ -61,7 +65,7 @@ class Redactor(Step):
         self._secret_of = functools.lru_cache(_KEYS_MAX)(self._secret_of_key)
 
     def apply(self, frame: pl.DataFrame, *, now: datetime) -> pl.DataFrame:
-        changed: list[pl.Series] = []
+        changed: list[pl.Series] = [self._without_in_parts(frame)] if self._parts else []
         looks = frame.select(self._worth_a_look(name) for name in self._fields)
         for name in self._fields:
             look = looks.get_column(name)
@@ -77,6 +81,26 @@ class Redactor(Step):
             if name == "raw":
                 changed.append(_without(frame.get_column("raw_bytes"), places.gather(differ).to_list()))
         return frame.with_columns(changed)
+
+    def _without_in_parts(self, frame: pl.DataFrame) -> pl.Series:
+        """Return `fields` without what is found in some parts of them."""
+        fields = frame.get_column("fields")
+        places = frame.select(self._worth_a_look("fields")).to_series().arg_true()
+        if not places.len():
+            return fields
+        return fields.clone().scatter(places, _series(fields, [self._without_in(one) for one in fields.gather(places)]))
+
+    def _without_in(self, fields: str) -> str:
+        found = object_of(fields)
+        changed = False
+        for part in self._parts:
+            value = value_of(found, part)
+            key = part.whole if part.whole in found else [one for one in part.path if isinstance(one, str)][-1]
+            new = self._of_key(key, value, self._text, 0)
+            if new != value:
+                put(found, part, new)
+                changed = True
+        return msgspec.json.encode(found).decode() if changed else fields
 
     def texts(self, values: pl.Series) -> pl.Series:
         """Return texts without what is found in them."""
