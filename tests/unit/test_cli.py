@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import pytest
@@ -289,6 +291,16 @@ def test_lines_from_a_pipe_are_stored_as_they_come(folder: Path) -> None:
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     assert json.loads(out)["stored"] == 2
+
+
+@pytest.mark.parametrize(("count", "rate"), [(2, ""), (2000, " in 2.0 s, 1,000 a second")])
+def test_a_rate_is_that_of_many_records(
+    millstream: Command, folder: Path, monkeypatch: pytest.MonkeyPatch, count: int, rate: str
+) -> None:
+    Path("in.jsonl").write_text('{"n": 1}\n' * count)
+    seconds = itertools.count(0.0, 2.0)
+    monkeypatch.setattr("millstream.cli.put.time", SimpleNamespace(monotonic=lambda: next(seconds)))
+    assert millstream("put", "t", "--file", "in.jsonl").out == f"stored {count:,} records in t{rate}\n"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGINT cannot be sent to one process there")

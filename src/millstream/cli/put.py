@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 SAMPLE_BYTES = 256 * 1024
 """Of a file, to see which format it is in."""
+RATE_RECORDS_MIN = 1000
+"""Of fewer, the time says how long they were waited for, or how slow the start was."""
 
 
 def put(
@@ -379,7 +381,8 @@ def _print_totals(shell: Shell, topic: str, totals: Totals, skip: int, seconds: 
             }
         )
         return
-    rate = f" in {seconds:.1f} s, {totals.stored / seconds:,.0f} a second" if seconds >= 1 else ""
+    told = seconds >= 1 and totals.stored >= RATE_RECORDS_MIN
+    rate = f" in {seconds:.1f} s, {totals.stored / seconds:,.0f} a second" if told else ""
     print(f"stored {count_text(totals.stored, 'record')} in {topic}{rate}")
     for bad in totals.first_bad:
         print(f"  line {bad.line} {one_line(bad.reason)}", file=sys.stderr)

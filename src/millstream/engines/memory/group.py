@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -197,11 +198,14 @@ class Group:
     def put(self, partition: int, start: int, end: int, *instead: Run) -> list[Run]:
         """Put runs in place of what is unsettled of [start, end); return what was there, cut to it."""
         runs = self.runs.get(partition, [])
-        inside = [run.part(start, end) for run in runs if run.start < end and start < run.end]
-        below = [run.part(run.start, start) for run in runs if run.start < start]
-        above = [run.part(end, run.end) for run in runs if run.end > end]
-        self.runs[partition] = [*below, *instead, *above]
-        return inside
+        # Runs are in order and do not overlap: only those in between are cut.
+        first = bisect_right(runs, start, key=lambda run: run.end)
+        past = bisect_left(runs, end, first, key=lambda run: run.start)
+        cut = runs[first:past]
+        below = [run.part(run.start, start) for run in cut[:1] if run.start < start]
+        above = [run.part(end, run.end) for run in cut[-1:] if run.end > end]
+        self.runs[partition] = [*runs[:first], *below, *instead, *above, *runs[past:]]
+        return [run.part(start, end) for run in cut]
 
     def grow(self, partition: int, start: int, end: int) -> None:
         """Take in [start, end), just appended."""
