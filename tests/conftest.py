@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -12,8 +13,15 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-# No deadline: how long an example takes says nothing on a machine that also does something else.
-hypothesis.settings.register_profile("millstream", deadline=None, print_blob=True)
+# No deadline: how long an example takes says nothing on a machine that also does something else. The examples are the same
+# in each run, as chance must not refuse somebody's work; MILLSTREAM_FULL=1 draws new ones.
+hypothesis.settings.register_profile(
+    "millstream",
+    deadline=None,
+    derandomize=os.environ.get("MILLSTREAM_FULL") != "1",
+    print_blob=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
 hypothesis.settings.load_profile("millstream")
 
 
