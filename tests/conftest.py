@@ -13,8 +13,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-# No deadline: how long an example takes says nothing on a machine that also does something else. The examples are the same
-# in each run, as chance must not refuse somebody's work; MILLSTREAM_FULL=1 draws new ones.
+# No deadline: how long an example takes says nothing on a machine that also does something else. The examples are the
+# same in each run, as chance must not refuse somebody's work; MILLSTREAM_FULL=1 draws new ones.
 hypothesis.settings.register_profile(
     "millstream",
     deadline=None,
