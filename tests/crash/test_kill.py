@@ -50,7 +50,7 @@ def started(*commands: list[str]) -> Iterator[list[subprocess.Popen[str]]]:
             process.stdout.close()
 
 
-def until(condition: Callable[[], bool], *, timeout_s: float = 30) -> None:
+def until(condition: Callable[[], bool], *, timeout_s: float = 120) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -67,8 +67,9 @@ def acknowledged_in(path: Path) -> list[tuple[int, int, int, int]]:
         return []
     return [
         (int(producer), int(call), int(offset), int(count))
-        for producer, call, offset, count in (line.split() for line in path.read_text().splitlines(keepends=True))
-        if count.isdigit()
+        for producer, call, offset, count in (
+            line.split() for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")
+        )
     ]
 
 
@@ -138,7 +139,7 @@ def test_writer_killed_in_the_middle_of_a_transaction_does_not_hold_up_the_other
         assert thread.is_alive(), "the stalled process does not hold the lock: this test shows nothing"
         assert read_values(engine, "events") == (0, [b"before"]), "readers do not wait for writers"
         process.kill()
-        thread.join(10)
+        thread.join(60)
         assert offsets == [1]
     assert read_values(engine, "events") == (0, [b"before", b"other"])
     assert engine.check() == []

@@ -21,7 +21,7 @@ from millstream.sources.evtx import EvtxSource
 from millstream.sources.files import FileSource
 from millstream.sources.journal import JournalSource
 from millstream.sources.listener_info import ListenerInfo, listener_infos, problems_of
-from millstream.sources.listener_signs import this_process
+from millstream.sources.listener_signs import GROUP, this_process, told_signs
 from millstream.sources.listening import ListenerState
 from millstream.sources.login_databases import LoginDatabaseSource
 from millstream.sources.logins import LoginSource
@@ -44,7 +44,7 @@ def app(tmp_path: Path) -> Iterator[App]:
 
 def ended(app: App, *sources: Source) -> SystemFollower:
     with follow_system(app, TOPIC, sources=sources) as follower:
-        follower.join(30)
+        follower.join(100)
     return follower
 
 
@@ -53,8 +53,16 @@ def infos(app: App) -> dict[str, ListenerInfo]:
 
 
 def wait_for(app: App, condition: Callable[[dict[str, ListenerInfo]], bool], what: str) -> dict[str, ListenerInfo]:
-    until(lambda: condition(infos(app)), what)
-    return infos(app)
+    """Return what met the condition: the next look may find something else."""
+    found: dict[str, ListenerInfo] = {}
+
+    def met() -> bool:
+        nonlocal found
+        found = infos(app)
+        return condition(found)
+
+    until(met, what)
+    return found
 
 
 def missing(folder: Path) -> list[Source]:
@@ -135,7 +143,7 @@ def test_what_not_every_machine_has_fails_only_where_nothing_can_be_read(app: Ap
 def test_a_file_that_goes_away_is_waited_for_and_read_when_it_is_back(app: App, tmp_path: Path) -> None:
     path = tmp_path / "a.log"
     with follow_system(app, TOPIC, sources=[FileSource([path])]) as follower:
-        found = wait_for(app, lambda found: "files" in found, "it tells of itself")
+        found = wait_for(app, lambda found: any(one.why for one in found.values()), "it tells of itself")
         assert (found["files"].state, found["files"].why) == (
             ListenerState.WAITING,
             f"{path}: there is no such file",
@@ -196,10 +204,10 @@ def test_another_process_sees_listeners_and_that_their_process_was_killed(
             monkeypatch.setattr("millstream.sources.listener_signs.EXPIRES_US", 1_000_000)
             found = wait_for(app, lambda found: found["files"].state is ListenerState.STOPPED, "its process is gone")
             assert "was last heard of" in str(found["files"].why)
-            monkeypatch.undo()
             # The next process begins with a clean slate.
-            with follow_system(app, TOPIC, sources=[FileSource([tmp_path / "a.log"])]):
+            with follow_system(app, TOPIC, sources=[FileSource([tmp_path / "a.log"])]) as follower:
                 wait_for(app, lambda found: found["files"].process == this_process(), "the next one tells")
+            assert [sign.process for sign in told_signs(follower.topic.group(GROUP)).values()] == [this_process()]
             assert [info.process for info in listener_infos(app.log)] == [this_process()]
     finally:
         process.kill()
