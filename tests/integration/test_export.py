@@ -140,3 +140,47 @@ def test_the_commands_export_import_and_compact(
     file.unlink()
     assert main(["doctor", "--url", str(tmp_path / "x.db")]) == 1
     assert f"{file.name} is missing" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2024-01-30T12:00:00+00:00",  # Python's isoformat, without a fraction and with one
+        "2024-01-30T12:00:00.000000+00:00",
+        "2024-01-30T12:00:00Z",
+        "2024-01-30 12:00:00+00",  # PostgreSQL, DuckDB
+        "2024-01-30 14:30:00.5+02:30",
+    ],
+)
+@pytest.mark.parametrize("ending", ["csv", "ndjson"])
+def test_instants_in_files_of_others_are_those_of_any_zone(
+    topic: Topic[Order], tmp_path: Path, ending: str, text: str
+) -> None:
+    line = json.dumps({"country": "IT", "total": 1, "at": text})
+    (tmp_path / f"in.{ending}").write_text(line if ending == "ndjson" else f"country,total,at\nIT,1,{text}\n")
+    assert sum(import_files(topic.log, "orders", [tmp_path / f"in.{ending}"])) == 1
+    at = topic.read(topic.end_offsets()[0] - 1)[0].value.at
+    assert at == (START + timedelta(seconds=0.5) if ".5" in text else START)
+
+
+def test_an_instant_without_a_zone_is_refused_with_what_to_write(topic: Topic[Order], tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("country,total,at\nIT,1,2024-01-30 12:00:00\n")
+    with pytest.raises(
+        StorageError, match=r"in\.csv cannot be read as csv: .*2024-01-30.*2024-01-31T12:00:00Z"
+    ) as raised:
+        list(import_files(topic.log, "orders", [tmp_path / "in.csv"]))
+    assert "strict=False" not in str(raised.value)
+
+
+def test_ndjson_of_others_may_leave_fields_out_and_bring_them_late(topic: Topic[Order], tmp_path: Path) -> None:
+    lines = ['{"country": "IT", "total": 1}'] * 300 + ['{"country": "IT", "total": 2.5, "at": "2024-01-30T12:00:00Z"}']
+    (tmp_path / "in.ndjson").write_text("\n".join(lines))
+    assert sum(import_files(topic.log, "orders", [tmp_path / "in.ndjson"])) == 301
+    assert topic.read(topic.end_offsets()[0] - 1)[0].value == Order("IT", 2.5, START)
+    assert topic.read(topic.end_offsets()[0] - 2)[0].value == Order("IT", 1.0)
+    (tmp_path / "more.ndjson").write_text("\n".join([*lines, '{"country": "IT", "total": 1, "extra": 1}']))
+    with pytest.raises(SchemaError, match="'extra'"):
+        list(import_files(topic.log, "orders", [tmp_path / "more.ndjson"]))
+    (tmp_path / "bad.ndjson").write_text("{no json")
+    with pytest.raises(StorageError, match=r"bad\.ndjson cannot be read as ndjson"):
+        list(import_files(topic.log, "orders", [tmp_path / "bad.ndjson"]))

@@ -81,15 +81,18 @@ def _topic(log: Log, name: str, sources: Sequence[str | os.PathLike[str]]) -> To
             if not schema.raw:
                 log.engine.put_schema(name, schema.encode(), after=0)
             return log.topic(name)
-    raise UsageError(f"there is no topic {name!r} and no {SCHEMA_FILE} beside the files: make it with its type first")
+    raise UsageError(
+        f"there is no topic {name!r} and no {SCHEMA_FILE} beside the files: "
+        f"make it with its type first, by app.topic({name!r}, Type)"
+    )
 
 
 def _frames(path: Path, format: Format, schema: Schema) -> Iterator[pl.DataFrame]:
     import polars as pl
 
     wanted = {**frame_schema(schema)}
-    lazy = _scan(path, format, wanted)
     try:
+        lazy = _scan(path, format, wanted)
         there = lazy.collect_schema().names()
         keys = {part.partition("=")[0] for part in path.parent.parts if "=" in part}
         unknown = [name for name in there if name not in wanted and name not in keys]
@@ -101,7 +104,14 @@ def _frames(path: Path, format: Format, schema: Schema) -> Iterator[pl.DataFrame
         rest = [pl.selectors.by_name(name) for name in unknown]  # refused by the topic, in its words
         yield from lazy.select(*columns, *rest).collect_batches(chunk_size=_ROWS_AT_ONCE, maintain_order=True)
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise StorageError(f"{path} cannot be read as {format}: {error}") from error
+        raise StorageError(f"{path} cannot be read as {format}: {_said_of(error)}") from error
+
+
+def _said_of(error: Exception) -> str:
+    """Return what Polars found, without its hints for who writes expressions; for an instant, how one is written."""
+    text = str(error).partition("\n\nYou might want")[0]
+    hint = "; an instant is written 2024-01-31T12:00:00Z or +01:00 in place of the Z" if "to `datetime" in text else ""
+    return f"{text}{hint}"
 
 
 def _scan(path: Path, format: Format, wanted: dict[str, pl.DataType]) -> pl.LazyFrame:
@@ -113,5 +123,7 @@ def _scan(path: Path, format: Format, wanted: dict[str, pl.DataType]) -> pl.Lazy
         case Format.CSV:
             return pl.scan_csv(path, glob=False, infer_schema=False)
         case Format.NDJSON:
-            types = {name: dtype_said(dtype, format) for name, dtype in wanted.items()}
-            return pl.scan_ndjson(path, schema_overrides=types)
+            # All lines are looked at first: a field may come late, and Polars takes no type for one that never comes.
+            there = pl.scan_ndjson(path, infer_schema_length=None).collect_schema().names()
+            types = {name: dtype_said(wanted[name], format) for name in there if name in wanted}
+            return pl.scan_ndjson(path, infer_schema_length=None, schema_overrides=types)

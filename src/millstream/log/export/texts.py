@@ -1,7 +1,7 @@
 """Columns as files of a format can hold them, and back; nothing is lost on the way.
 
 bytes          base64                                    (CSV, NDJSON)
-instants       2024-01-31T12:00:00.000000Z               (CSV, NDJSON)
+instants       2024-01-31T12:00:00.000000Z               (CSV, NDJSON; any zone is read)
 dates, times   2024-01-31, 12:00:00.000000               (CSV, NDJSON)
 durations      microseconds                              (CSV, NDJSON)
 lists, structs JSON                                      (CSV)
@@ -124,7 +124,7 @@ def _read(column: pl.Expr, dtype: pl.DataType, format: Format) -> pl.Expr:
         case pl.Binary():
             return column.str.decode("base64")
         case pl.Datetime():
-            return column.str.to_datetime(_INSTANT, time_unit="us", time_zone="UTC")
+            return _instant(column)
         case pl.Date():
             return column.str.to_date(_DATE)
         case pl.Time():
@@ -133,6 +133,12 @@ def _read(column: pl.Expr, dtype: pl.DataType, format: Format) -> pl.Expr:
             return column.cast(pl.Duration("us"))
         case _:
             return column.cast(dtype)
+
+
+def _instant(column: pl.Expr) -> pl.Expr:
+    """Return the instants of texts as ISO 8601 has them; databases write a space for the T, and `+00` for the Z."""
+    text = column.str.replace(r"^(\S+) (\d)", "${1}T${2}").str.replace(r"(:\d\d(?:\.\d+)?[+-]\d\d)$", "${1}:00")
+    return text.str.to_datetime("%+", time_unit="us", time_zone="UTC")
 
 
 def _instance(dtype: object) -> pl.DataType:
