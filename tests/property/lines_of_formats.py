@@ -76,6 +76,8 @@ LINES: Final = tuple(
         '{"request":{"method":"GET","uri":"/a","headers":{"User-Agent":["x"]}},"status":200,"duration":0.1}',
         '{"eventVersion":"1","eventSource":"a","eventName":"ConsoleLogin","userIdentity":{"userName":"ann"}}',
         '{"auditID":"x","verb":"list","user":{"username":"ann"},"sourceIPs":["::1"],"responseStatus":{"code":403}}',
+        "10:00:00.123 [main] WARN  com.shop.Till - late",
+        "[10:00:00] [Server thread/INFO]: ann joined",
         "260301 11:00:00\t    8 Connect\tann@10.0.0.1 on shop using TCP/IP",
         "20260301 10:00:00,db1,ann,10.0.0.1,8,12,QUERY,shop,'SELECT a, b',0",
     )

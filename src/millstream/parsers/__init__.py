@@ -22,6 +22,7 @@ General layout:
     grok            patterns of a user's own
     application, containers, delimited, proxies, haproxy
                     the same: applications, what runtimes put around lines, CSV and Zeek, proxies and load balancers
+    clocks          lines that begin with a clock and no date
     times, months, leading_time, levels, named
                     times of any form, also in front of a line; words for how bad it is, fields under whatever name
     templates/      what kinds of lines there are, where no format is known

@@ -49,7 +49,7 @@ _LEVEL: Final = re.compile(
     rf"|(?:^\s*|[\[(<|:\t]\s*)(?P<lower>(?i:{_UPPER}))\s*(?=[\])>|:\t])"
     rf"|^\s+(?P<word>(?i:{_UPPER}))\s"
 )
-_BEFORE: Final = re.compile(r"\[(?P<inner>[^\]]{0,300})\]|\((?P<round>[^)]{0,300})\)|(?P<word>[^\s\[(]{1,300})")
+_BEFORE: Final = re.compile(r"\[(?P<inner>[^\]]{0,300})(?:\]|$)|\((?P<round>[^)]{0,300})\)|(?P<word>[^\s\[(]{1,300})")
 _SYSLOG_TAG: Final = re.compile(r"\s?[^\s:\[]{1,300} [^\s:\[]{1,128}\[\d{1,10}\](?::|$)")
 """A host and a program: such a line is syslog's, and the level that of its message."""
 _BEFORE_MAX: Final = 300

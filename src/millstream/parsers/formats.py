@@ -17,6 +17,7 @@ from millstream.parsers.access import AccessEvent, AccessParser
 from millstream.parsers.application import application_reader, timed_reader
 from millstream.parsers.audit import audit_reader, audit_reader_beside
 from millstream.parsers.broker import BrokerParser
+from millstream.parsers.clocks import ClockParser
 from millstream.parsers.containers import ContainerParser
 from millstream.parsers.databases import mysql_reader, postgres_reader
 from millstream.parsers.delimited import delimited_reader, zeek_reader
@@ -107,6 +108,7 @@ FORMATS: Final = {  # the narrow ones first: see `choose_format`
     "pairs": _events("pairs", listed_reader, "names and values with commas or semicolons: level: info, user=ann; ..."),
     "csv": _events("csv", delimited_reader, "CSV and TSV whose first line names the columns"),
     "syslog": Format(LogEvent, LogParser, "logs such as auth.log: RFC 3164, RFC 5424, ISO times, and what they mean"),
+    "clock": Format(LogEvent, ClockParser, "lines that begin with a clock and no date: 12:34:56.789 [main] INFO ..."),
     "timed": _events("timed", timed_reader, "lines that begin with a time, of any usual form"),
 }
 

@@ -14,7 +14,7 @@ General layout:
                 rotation: which names it is renamed to; lineage: which of them is the one that was read;
                 last_change: of an old file without years; utf16: text of Windows
     sampled     the parser of a format that a user names, or `auto`;
-                heads: what a file says of its lines in front of them
+                heads: what a file says of its lines in front of them; file_dates: by its last change
     line_split  bytes cut into lines; event_split, multiline: into events of several lines; traces: of which languages;
                 containers: the same, inside of a runtime's own lines; otlp_lines: batches into their records
     process, stdin  what programs print; stream_lines: bytes of a pipe

@@ -19,8 +19,9 @@ from millstream.durations import duration_us
 from millstream.parsers.event_parser import LogEventParser
 from millstream.parsers.log_lines import LogParser
 from millstream.records import time_from_us
+from millstream.sources.file_dates import clocks_of
 from millstream.sources.followed import FollowedFiles
-from millstream.sources.heads import head_of, tell_head
+from millstream.sources.heads import head_of, tell_dates, tell_head
 from millstream.sources.last_change import LastChangeParser
 from millstream.sources.log_directory import LOG_DIRECTORY, PROGRAMS, program_of, system_files
 from millstream.sources.multiline import Multiline, multiline
@@ -106,6 +107,7 @@ class FileSource:
         begun_at = 0 if self._files is None else self._files.begun_at(Path(origin))
         if begun_at:
             tell_head(chosen, head_of(Path(origin), begun_at), now=time_from_us(self._clock.now_us()))
+        tell_dates(chosen, lambda: clocks_of(Path(origin), begun_at))
         return LastChangeParser(origin, chosen)
 
     def read(

@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final, Protocol, runtime_checkable
 
+from millstream.parsers.clocks import Look
 from millstream.parsers.event_parser import EventParser, LogEventParser
 from millstream.sources.log_file import LogFile, open_log_file
 
@@ -30,6 +31,21 @@ class TakesHead(Protocol):
     def begin_with(self, head: Sequence[bytes], *, now: datetime) -> None:
         """Take the first lines of a file, of which no events are made, and the heads before the first line to come."""
         ...
+
+
+@runtime_checkable
+class TakesDates(Protocol):
+    """A parser that may want to know what day its first line is of."""
+
+    def begin_at(self, look: Look) -> None:
+        """Take what tells it, by a look at the file."""
+        ...
+
+
+def tell_dates(parser: LogEventParser, look: Look) -> None:
+    """Have a parser know what tells the dates of its file, if it is one that asks."""
+    if isinstance(parser, TakesDates):
+        parser.begin_at(look)
 
 
 def head_of(path: Path, offset: int) -> list[bytes]:

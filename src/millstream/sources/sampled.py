@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Final
 
 from millstream.errors import UsageError
 from millstream.parsers.choose import SAMPLE_LINES, choose_format
+from millstream.parsers.clocks import Look
 from millstream.parsers.event_parser import LogEventParser
 from millstream.parsers.formats import format_of, format_of_pattern
 from millstream.parsers.log_event import LogEvent
 from millstream.parsers.log_lines import LogParser
-from millstream.sources.heads import tell_head
+from millstream.sources.heads import tell_dates, tell_head
 
 if TYPE_CHECKING:
     import polars as pl
@@ -59,6 +60,7 @@ class SampledParser:
         self._choose_at = 1
         self._parser: LogEventParser = LogParser(origin)
         self._head: tuple[Sequence[bytes], datetime] | None = None
+        self._look: Look | None = None
 
     @property
     def format(self) -> str:
@@ -79,6 +81,10 @@ class SampledParser:
         self._head = head, now
         self._choose(head)
 
+    def begin_at(self, look: Look) -> None:
+        """Take what tells the date of the first line; see `heads.TakesDates`."""
+        self._look = look
+
     def _choose(self, lines: Sequence[bytes]) -> None:
         if self._choose_at > _SURE_LINES:
             return
@@ -95,3 +101,5 @@ class SampledParser:
             self._parser = parser_of(name)(self._origin)
             if self._head is not None:
                 tell_head(self._parser, self._head[0], now=self._head[1])
+            if self._look is not None:
+                tell_dates(self._parser, self._look)
