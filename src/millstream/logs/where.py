@@ -1,4 +1,4 @@
-"""Conditions on events: SQL over the fields of a `LogEvent`.
+"""Conditions on events, and values made of them: SQL over the fields of a `LogEvent`.
 
     kind = 'login' AND NOT success AND user IN ('root', 'admin')
     fields.TargetUserName = 'ann'            what a parser found beyond the fields: text, also of a number
@@ -15,7 +15,7 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -34,6 +34,8 @@ _TOKEN: Final = re.compile(
     rf"|'(?:[^']|'')*'|(?P<field>\b(?:{IN_SQL}))|\"[^\"]*\"|{_NAME}|.",
     re.DOTALL,
 )
+_OF_SEVERAL: Final = ("Agg", "Over", "Window", "Explode")
+"""What Polars calls expressions that are about several events, or make several of one."""
 _STANDS_FOR: Final = "part "
 """Before the number of a part, in the name of the column that stands for it until the condition is read."""
 
@@ -50,27 +52,45 @@ def condition(text: str, *, what: str = "where", of: type[msgspec.Struct] = LogE
     """
     import polars as pl
 
+    found = _read(text, what, of, "condition", lambda found: found.cast(pl.Boolean))
+    # What names no field is one value for all events; a stream wants one for each.
+    return found if found.meta.root_names() else found & pl.col("time").is_not_null()
+
+
+def value(text: str, *, what: str) -> pl.Expr:
+    """Return what SQL makes of an event as a Polars expression; of what names no field, one value for all events.
+
+    Args:
+        what: For messages: where it is written.
+
+    Raises:
+        UsageError: It is no SQL expression, or names something that events do not have.
+    """
+    return _read(text, what, LogEvent, "expression", lambda found: found)
+
+
+def _read(text: str, what: str, of: type[msgspec.Struct], kind: str, tried: Callable[[pl.Expr], pl.Expr]) -> pl.Expr:
+    import polars as pl
+
     fields = of.__struct_fields__
     reading = _Reading({*fields, *FIELDS}, next((name for name in OBJECTS if name in fields), OBJECTS[0]))
     try:
         found = _of_each_event(pl.sql_expr(reading.quoted(text)), reading.parts, text, what)
-        used = found.meta.root_names()
-        unknown = sorted(set(used) - set(fields))
+        unknown = sorted(set(found.meta.root_names()) - set(fields))
         if unknown:
             many = "events" if of is LogEvent else f"{of.__name__.lower()}s"
             raise UsageError(
                 f"{what}: {many} have no field {unknown[0]!r} in {text!r} (a text goes into single quotes: "
                 f"'{unknown[0]}'); they have {', '.join(fields)}"
             )
-        _odd_ones(of).select(found.cast(pl.Boolean)).collect()
+        _odd_ones(of).select(tried(found)).collect()
     except pl.exceptions.PolarsError as error:
         reason = str(error).splitlines()[0]
-        write = "SQL such as kind = 'login'"
+        write = "SQL such as kind = 'login'" if kind == "condition" else "SQL such as lower(user)"
         if "cannot compare string with numeric" in reason:
             write = "a number of what is text as TRY_CAST(fields.status AS INT) >= 500"
-        raise UsageError(f"{what}: {text!r} is no condition: {reason}; write {write}") from error
-    # What names no field is one value for all events; a stream wants one for each.
-    return found if used else found & pl.col("time").is_not_null()
+        raise UsageError(f"{what}: {text!r} is no {kind}: {reason}; write {write}") from error
+    return found
 
 
 def column_of(name: str, *, what: str = "by") -> pl.Expr:
@@ -139,10 +159,11 @@ def _tree(expr: pl.Expr) -> Any:
 
 
 def _counts(tree: Any) -> bool:
-    """Return whether there is a sum, a count, a first or the like in an expression."""
+    """Return whether there is a sum, a count, a first or the like in an expression, or what makes several of one."""
     if isinstance(tree, dict):
         return any(
-            name in ("Agg", "Over", "Window") or (name != "Literal" and _counts(one)) for name, one in tree.items()
+            name in ("Agg", "Over", "Window", "Explode") or (name != "Literal" and _counts(one))
+            for name, one in tree.items()
         )
     return any(map(_counts, tree)) if isinstance(tree, list) else tree == "Len"
 

@@ -8,6 +8,7 @@ General layout:
     thinning    filter, sample, dedupe, limit: which events are kept
     changes     set, rename, remove, host, received, parse: fields
     setting     what set, remove and received do; renaming, parsing: rename, parse
+    computing   compute: fields made of others
     objects     the objects in `fields`: what a name means in one; members: in whole columns, as text
     time_repair time: clocks that are off, zones, years that were guessed
     dns         names of addresses; dns_lookups: the threads that ask for them

@@ -33,10 +33,10 @@ class SetTable(StepTable, frozen=True, kw_only=True, tag="set"):
     def check(self) -> None:
         super().check()
         for name in self.values:
-            _name(name, "values")
+            changed_name(name, "values")
 
     def open(self, environment: Mapping[str, str]) -> Step:
-        values = {_name(name, "values"): value for name, value in self.values.items()}
+        values = {changed_name(name, "values"): value for name, value in self.values.items()}
         return Setting(lambda now: values)
 
 
@@ -49,10 +49,10 @@ class RenameTable(StepTable, frozen=True, kw_only=True, tag="rename"):
         super().check()
         for pair in self.names.items():
             for name in pair:
-                _name(name, "names")
+                changed_name(name, "names")
 
     def open(self, environment: Mapping[str, str]) -> Step:
-        return Renaming({_name(old, "names"): _name(new, "names") for old, new in self.names.items()})
+        return Renaming({changed_name(old, "names"): changed_name(new, "names") for old, new in self.names.items()})
 
 
 class RemoveTable(StepTable, frozen=True, kw_only=True, tag="remove"):
@@ -63,10 +63,10 @@ class RemoveTable(StepTable, frozen=True, kw_only=True, tag="remove"):
     def check(self) -> None:
         super().check()
         for name in self.names:
-            _name(name, "names")
+            changed_name(name, "names")
 
     def open(self, environment: Mapping[str, str]) -> Step:
-        gone = dict.fromkeys(_name(name, "names") for name in self.names)
+        gone = dict.fromkeys(changed_name(name, "names") for name in self.names)
         return Setting(lambda now: gone)
 
 
@@ -114,7 +114,7 @@ class _Columns(Step):
         return frame.with_columns(self._change(now))
 
 
-def _name(text: str, what: str) -> Name:
+def changed_name(text: str, what: str, among: tuple[str, ...] = SETTABLE) -> Name:
     """Return what is changed by a name.
 
     Raises:
@@ -122,7 +122,7 @@ def _name(text: str, what: str) -> Name:
     """
     part = part_of(text)
     if part is None:
-        check_field(text, f"{what} (or fields.NAME for one of your own)", SETTABLE)
+        check_field(text, f"{what} (or fields.NAME for one of your own)", among)
         return Name(text)
     if part.is_place:
         raise UsageError(

@@ -8,13 +8,13 @@ asks, and to `objects`. In a plain object nothing is at the end of a path: a nam
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from millstream.logs.names import Name
-from millstream.logs.steps.objects import nested, text_of
+from millstream.logs.steps.objects import nested, text_of, with_members
 
 if TYPE_CHECKING:
     import polars as pl
@@ -106,6 +106,36 @@ def with_named(fields: pl.Series, name: Name, values: pl.Series, whole: pl.Serie
     return with_member(changed, str(first), (before + each + after).zip_with(~whole, nothing))
 
 
+def with_values(fields: pl.Series, values: Mapping[Name, pl.Series]) -> pl.Series:
+    """Return any objects with values under names; what has the name stays where the value is null.
+
+    Args:
+        values: JSON, as text; one for each object.
+    """
+    import polars as pl
+
+    places = are_odd(fields, values) if are_plain_names(values) else pl.int_range(len(fields), eager=True)
+    changed = with_plain_values(fields, values) if places.len() < len(fields) else fields
+    if not places.len():
+        return changed
+    rows = zip(fields.gather(places), *(one.gather(places) for one in values.values()), strict=True)
+    odd = []
+    for text, *said in rows:
+        new = {name: msgspec.json.decode(one) for name, one in zip(values, said, strict=True) if one is not None}
+        odd.append(with_members(text, new) if new else text)
+    return changed.clone().scatter(places, pl.Series(odd, dtype=pl.String))
+
+
+def with_plain_values(fields: pl.Series, values: Mapping[Name, pl.Series]) -> pl.Series:
+    """Return what `with_values` does, of objects that are not odd, with plain names."""
+    whole = {name: under_all_of_it(fields, name) for name in values if name.is_deep}
+    for name, one in values.items():
+        fields = without_member(fields, name.whole).zip_with(one.is_not_null(), fields)
+    for name, one in values.items():
+        fields = with_named(fields, name, one, whole.get(name))
+    return none_if_empty(fields)
+
+
 def none_if_empty(fields: pl.Series) -> pl.Series:
     """Return objects, and null for those without members."""
     return fields.replace("{}", None)
@@ -134,6 +164,21 @@ def member_of_text(text: pl.Series) -> pl.Series:
         return found
     said = [msgspec.json.encode(one).decode() for one in text.gather(places)]
     return found.scatter(places, pl.Series(said, dtype=pl.String))
+
+
+def member_of_value(values: pl.Series) -> pl.Series:
+    """Return values of any type as JSON; null for what JSON has not."""
+    import polars as pl
+
+    if values.dtype == pl.String:
+        return member_of_text(values)
+    if values.dtype.is_integer() or values.dtype == pl.Boolean:
+        return values.cast(pl.String)
+    if values.dtype.is_numeric():
+        values = values.cast(pl.Float64)
+        values = values.zip_with(values.is_finite(), values.clear(len(values)))
+    said = [None if one is None else msgspec.json.encode(one).decode() for one in values.to_list()]
+    return pl.Series(values.name, said, dtype=pl.String)
 
 
 def with_texts(fields: pl.Series, change: Callable[[pl.Series], pl.Series]) -> tuple[pl.Series, pl.Series]:

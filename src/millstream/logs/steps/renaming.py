@@ -13,10 +13,8 @@ from millstream.logs.steps.members import (
     are_plain_names,
     member,
     member_of_text,
-    none_if_empty,
     text_of_member,
-    under_all_of_it,
-    with_named,
+    with_plain_values,
     without_member,
 )
 from millstream.logs.steps.objects import object_of, put, take, text_of, text_of_object
@@ -84,12 +82,7 @@ class Renaming(Step):
         for name in self._names:
             if name.path:
                 fields = without_member(fields, name.whole)
-        whole = {name: under_all_of_it(fields, name) for name in said if name.is_deep}
-        for name, values in said.items():
-            fields = without_member(fields, name.whole).zip_with(values.is_not_null(), fields)
-        for name, values in said.items():
-            fields = with_named(fields, name, values, whole.get(name))
-        return none_if_empty(fields)
+        return with_plain_values(fields, said)
 
     def _of_odd(self, used: pl.DataFrame) -> pl.DataFrame:
         """Return the columns that change, whatever `fields` look like."""

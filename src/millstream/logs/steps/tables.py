@@ -14,6 +14,7 @@ from millstream.logs.steps.changes import (
     RenameTable,
     SetTable,
 )
+from millstream.logs.steps.computing import ComputeTable
 from millstream.logs.steps.dns import DnsTable
 from millstream.logs.steps.geoip import GeoIpTable
 from millstream.logs.steps.redact import RedactTable
@@ -29,6 +30,7 @@ StepKind = (
     | LimitTable
     | RouteTable
     | SetTable
+    | ComputeTable
     | RenameTable
     | RemoveTable
     | HostTable
