@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from millstream.engines.protocol import Append, TopicSpec
 from millstream.engines.sqlite import SqliteEngine, checkpoints
 from millstream.testing.raw_batches import raw_batch
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 def test_another_process_that_copies_leaves_nothing_to_do(tmp_path: Path) -> None:
@@ -47,7 +49,6 @@ def _copy_all(path: Path, waits: threading.Event) -> None:
 
 
 def test_a_writer_that_pauses_finds_the_log_begun_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoints, "BACKGROUND_PAGES", 20)
     with closing(SqliteEngine(tmp_path / "x.db", durability="relaxed")) as engine:
         engine.create_topic(TopicSpec("t"))
         copied = threading.Event()
@@ -58,7 +59,7 @@ def test_a_writer_that_pauses_finds_the_log_begun_anew(tmp_path: Path, monkeypat
                 copied.set()
             return done
 
-        monkeypatch.setattr(engine._checkpoints, "_copy", copy)
+        _copy_after_each_commit(monkeypatch, engine, copy)
         _append_until_it_copies(engine)
         assert copied.wait(PATIENCE_S)
         _assert_begins_anew(engine)
@@ -67,7 +68,6 @@ def test_a_writer_that_pauses_finds_the_log_begun_anew(tmp_path: Path, monkeypat
 
 def test_what_is_left_of_the_copying_the_next_commit_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # A commit that ends in the middle of all copies of the thread leaves each of them short.
-    monkeypatch.setattr(checkpoints, "BACKGROUND_PAGES", 20)
     with closing(SqliteEngine(tmp_path / "x.db", durability="relaxed")) as engine:
         engine.create_topic(TopicSpec("t"))
         tries = threading.Semaphore(0)
@@ -76,12 +76,23 @@ def test_what_is_left_of_the_copying_the_next_commit_copies(tmp_path: Path, monk
             tries.release()
             return False
 
-        monkeypatch.setattr(engine._checkpoints, "_copy", copy)
+        _copy_after_each_commit(monkeypatch, engine, copy)
         _append_until_it_copies(engine)
         for _ in range(checkpoints.COPIES_MAX):
             assert tries.acquire(timeout=PATIENCE_S)
+        until = time.monotonic() + PATIENCE_S
+        while engine._checkpoints._copying:
+            assert time.monotonic() < until, "the thread does not come to rest"
+            time.sleep(0.001)
         _assert_begins_anew(engine)
         assert engine.check() == []
+
+
+def _copy_after_each_commit(monkeypatch: pytest.MonkeyPatch, engine: SqliteEngine, copy: Callable[[], bool]) -> None:
+    """From the next commit on; those before, which make the file, would have the thread copy beside the test."""
+    assert engine._checkpoints._copied_at == 0
+    monkeypatch.setattr(engine._checkpoints, "_copy", copy)
+    monkeypatch.setattr(checkpoints, "BACKGROUND_PAGES", 20)
 
 
 def _append_until_it_copies(engine: SqliteEngine) -> None:
