@@ -3,12 +3,13 @@
 General layout:
 
     log             all topics of an engine; topic: one; group: what readers stand on; ranges: of offsets
-    producer        values in; partitioning: which partition; delivery: when and how urgently for queues; addressed: for
-                    one group only; transaction: together with a program's own tables; submission: from asyncio
+    encoder         values in; producer: as batches; partitioning: which partition; delivery: when and how urgently for
+                    queues; addressed: for one group only; transaction: together with a program's own tables;
+                    submission: from asyncio
     schema          what records look like; types: from Python's types; infer: from JSON; schemas: those of a topic
     batches         the codings: rows and columns; storage, values, objects: as which types; row_runs: many small ones
     frames          frames as readers see them; intake: frames that users append
-    reading         records and frames out; scan: a LazyFrame; sql; append_time: when a record was appended
+    reading         records and frames out; tailing: as they come; scan: a LazyFrame; sql; append_time: when appended
     fetching        a worker's next records, from an engine that has no call for it; handover: taken for good
     dead_letter     records given up on
     housekeeping    keeping a log small; merging, merging_process: small batches into large ones; retention

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from millstream.durations import duration
-from millstream.engines.protocol import Append, Bound, Engine, GroupInfo, PartitionInfo, TopicInfo
-from millstream.errors import UsageError
-from millstream.log.delivery import UNIQUE_WINDOW, Delivery, Due, Unique, check_each, delivery_headers
+from millstream.engines.protocol import Append, Bound, Engine, GroupInfo, TopicInfo
+from millstream.log.delivery import UNIQUE_WINDOW, Delivery, Due, Unique
+from millstream.log.encoder import Encoder
 from millstream.log.group import Group
 from millstream.log.intake import is_frame
-from millstream.log.producer import NOTHING, Extras, Headers, Key, Producer
+from millstream.log.producer import Headers, Key
 from millstream.log.ranges import OffsetRange, ranges_of
 from millstream.log.reading import BatchReader
 from millstream.log.schema import Schema
 from millstream.log.schemas import TopicSchemas
 from millstream.log.submission import submit
+from millstream.log.tailing import Start as Start  # a parameter of ours: part of how a topic is read
+from millstream.log.tailing import positions_at, tail
 from millstream.records import Position, Record
 
 if TYPE_CHECKING:
@@ -34,12 +35,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-Start: TypeAlias = Literal["start", "end"] | int | datetime
-"""Where reading begins: an int is an offset, of every partition; a time finds the first record appended since."""
-
-_STOP_CHECK = timedelta(milliseconds=200)
-_TAIL_RECORDS = 10_000
-
 
 class Topic(Generic[T]):
     """A named log of records of one type. Safe to use from many threads; made by `App.topic` or `Log.topic`."""
@@ -51,7 +46,7 @@ class Topic(Generic[T]):
         self._name = info.spec.name
         self._partitions = info.spec.partitions
         self._schemas: TopicSchemas[T] = TopicSchemas(engine, info, type, key=key, time=time)
-        self._producer: Producer[T] = Producer(self._name, self._partitions, self._schemas)
+        self._encoder: Encoder[T] = Encoder(self._name, self._partitions, self._schemas, log.clock)
         self._reader: BatchReader[T] = BatchReader(engine, self._name, self._schemas)
 
     @property
@@ -121,14 +116,13 @@ class Topic(Generic[T]):
             QueueFullError: The queue of `bound` is full.
             StorageError: It was not stored.
         """
-        if transaction is not None:
-            wishes = Delivery(due, priority, unique, unique_window)
-            appends = self._within(transaction, [value])._encode_wished(value, key, headers, time, wishes)
-            return transaction.append(self._log, appends, bound=bound)[0]
-        if due is None and not priority and unique is None:
-            return self._engine.append(self._encode_one(value, key, headers, time), bound=bound)[0]
-        wishes = Delivery(due, priority, unique, unique_window)
-        return self._engine.append(self._encode_wished(value, key, headers, time, wishes), bound=bound)[0]
+        if transaction is None and due is None and not priority and unique is None:
+            return self._engine.append(self._encoder.one(value, key, headers, time), bound=bound)[0]
+        delivery = Delivery(due, priority, unique, unique_window)
+        if transaction is None:
+            return self._engine.append(self._encoder.delivered(value, key, headers, time, delivery), bound=bound)[0]
+        appends = self._encoder.within(transaction, [value]).delivered(value, key, headers, time, delivery)
+        return transaction.append(self._log, appends, bound=bound)[0]
 
     async def append_async(
         self,
@@ -144,8 +138,8 @@ class Topic(Generic[T]):
         bound: Bound | None = None,
     ) -> Position:
         """`append` for asyncio: tasks that append at the same moment share one fsync."""
-        wishes = Delivery(due, priority, unique, unique_window)
-        appends = self._encode_wished(value, key, headers, time, wishes)
+        delivery = Delivery(due, priority, unique, unique_window)
+        appends = self._encoder.delivered(value, key, headers, time, delivery)
         return (await submit(self._engine, appends, bound))[0]
 
     def extend(
@@ -178,11 +172,11 @@ class Topic(Generic[T]):
             LimitExceededError: Too many or too large for one call. Nothing was stored.
             QueueFullError: The queue of `bound` would grow beyond it. Nothing was stored.
         """
-        topic = self
+        encoder = self._encoder
         if transaction is not None:
             values = values if is_frame(values) else list(values)  # type: ignore[arg-type]
-            topic = self._within(transaction, values)
-        appends = topic.encode(
+            encoder = encoder.within(transaction, values)
+        appends = encoder.all(
             values,
             keys=keys,
             headers=headers,
@@ -235,76 +229,22 @@ class Topic(Generic[T]):
         unique_window: timedelta | str | float = UNIQUE_WINDOW,
     ) -> list[Append]:
         """Return values as appends for another transaction: `Group.commit(appends=)`, `Group.settle(appends=)`."""
-        if due is None and not priority and unique is None:
-            return self._encode_many(values, keys, headers, times)
-        if is_frame(values):
-            raise UsageError("due, priority and unique are for values one by one; give values, not a frame")
-        listed: list[T] = list(values)  # type: ignore[arg-type]
-        if unique is None:
-            wishes = delivery_headers(due=due, priority=priority, clock=self._log.clock)
-            with_wishes = [{**(given or {}), **wishes} for given in headers or [None] * len(listed)]
-            return self._encode_many(listed, keys, with_wishes, times)
-        for name, given in (("keys", keys), ("headers", headers), ("times", times), ("unique", unique)):
-            if given is not None:
-                check_each(name, len(listed), given)
-        return [
-            append
-            for place, value in enumerate(listed)
-            for append in self._encode_wished(
-                value,
-                keys[place] if keys else None,
-                headers[place] if headers else None,
-                times[place] if times else None,
-                Delivery(due, priority, unique[place], unique_window),
-            )
-        ]
-
-    def _within(self, transaction: Transaction, values: Any) -> Topic[T]:
-        """Return what encodes values in a transaction: a schema that is new is registered with it, or not at all."""
-        if self._schemas.can_write(values):
-            return self
-        other = copy.copy(self)
-        other._producer = transaction.producer(self._name, self._schemas, self._partitions)
-        return other
-
-    def _encode_wished(
-        self, value: T, key: Key, headers: Headers, moment: datetime | None, wishes: Delivery
-    ) -> list[Append]:
-        clock = self._log.clock
-        appends = self._encode_one(value, key, wishes.headers(headers, clock), moment)
-        return [wishes.once(append, clock) for append in appends]
-
-    def _encode_one(self, value: T, key: Key, headers: Headers, moment: datetime | None) -> list[Append]:
-        if key is None and headers is None and moment is None:
-            return self._producer.encode_one(value)
-        extras = Extras(
-            None if key is None else [key],
-            None if headers is None else [headers],
-            None if moment is None else [moment],
+        return self._encoder.all(
+            values,
+            keys=keys,
+            headers=headers,
+            times=times,
+            due=due,
+            priority=priority,
+            unique=unique,
+            unique_window=unique_window,
         )
-        return self._producer.encode([value], extras)
 
     def encode_with(
         self, values: Sequence[T], *, keys: pl.Series | None = None, times: pl.Series | None = None
     ) -> list[Append]:
         """Return values as appends, as `encode` does, with keys and event times as columns of their types."""
-        return self._producer.encode(values, Extras.of_columns(keys, times))
-
-    def _encode_many(
-        self,
-        values: Iterable[T] | pl.DataFrame,
-        keys: Sequence[Key] | None,
-        headers: Sequence[Headers] | None,
-        times: Sequence[datetime | None] | None,
-    ) -> list[Append]:
-        if is_frame(values):
-            if not (keys is None and headers is None and times is None):
-                raise UsageError("with a frame, give keys and times as columns `_key` and `_event_time` of it")
-            frame: Any = values
-            return self._producer.encode_frame(frame.collect() if hasattr(frame, "collect") else frame)
-        if keys is None and headers is None and times is None:
-            return self._producer.encode(values, NOTHING)  # type: ignore[arg-type]
-        return self._producer.encode(values, Extras(keys, headers, times))  # type: ignore[arg-type]
+        return self._encoder.with_columns(values, keys, times)
 
     # --- read -----------------------------------------------------------------------------------------------------
 
@@ -353,40 +293,10 @@ class Topic(Generic[T]):
             wait: End when nothing came for so long; None follows for ever.
             stop: Asked between records and while waiting (five times a second); True ends.
         """
-        positions = self._positions(start)
-        patience = None if wait is None else duration(wait).total_seconds()
-        quiet_since = time.monotonic()
-        while stop is None or not stop():
-            quiet = True
-            for partition, offset in positions.items():
-                for record in self._reader.records(partition, offset, _TAIL_RECORDS):
-                    quiet = False
-                    yield record
-                    positions[partition] = record.offset + 1
-                    if stop is not None and stop():
-                        return
-            if not quiet:
-                quiet_since = time.monotonic()
-                continue
-            nap = _STOP_CHECK.total_seconds() if stop is not None else 3600.0
-            if patience is not None:
-                left = quiet_since + patience - time.monotonic()
-                if left <= 0:
-                    return
-                nap = min(nap, left)
-            self.wait(positions, nap)
+        yield from tail(self._reader, self._positions(start), self.wait, wait=wait, stop=stop)
 
     def _positions(self, start: Start) -> dict[int, int]:
-        if isinstance(start, datetime):
-            return self._reader.offsets_at(start)
-        info = self.info()
-        if start == "end":
-            return {p.partition: p.end_offset for p in info.partitions}
-        if start == "start":
-            return {p.partition: p.start_offset for p in info.partitions}
-        if isinstance(start, int):
-            return {p.partition: _from(start, p) for p in info.partitions}
-        raise UsageError(f"tail starts at 'start', 'end', an offset or a datetime, not at {start!r}")
+        return positions_at(start, self.info(), self._reader)
 
     def read_frame(
         self, start: int, end: int, *, partition: int = 0, columns: Sequence[str] | None = None
@@ -491,9 +401,3 @@ class Topic(Generic[T]):
     def delete(self) -> None:
         """Delete the topic with its records, groups and state. There is no way back."""
         self._log.delete_topic(self._name)
-
-
-def _from(offset: int, partition: PartitionInfo) -> int:
-    if offset < 0:
-        raise UsageError(f"an offset is 0 or more, not {offset}")
-    return min(max(offset, partition.start_offset), partition.end_offset)
