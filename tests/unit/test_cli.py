@@ -130,6 +130,43 @@ def test_a_command_that_looks_makes_no_file(millstream: Command, folder: Path, c
     assert list(folder.iterdir()) == []
 
 
+FAILING = """
+from millstream import App
+app = App("own.db")
+numbers = app.topic("numbers", dict)
+
+@app.stream(numbers)
+def divided(s):
+    s.map(lambda value: {"n": value["n"] / 0}).to("divided")
+"""
+
+
+def test_what_an_application_raises_is_told_from_its_own_line_on(millstream: Command, folder: Path) -> None:
+    (folder / "own.py").write_text(FAILING)
+    millstream("put", "numbers", '{"n": 1}', "--url", "own.db")
+    result = millstream("run", "own.py", "--until", "now")
+    assert result.code == 1
+    assert "own.py" in result.err
+    assert "ZeroDivisionError" in result.err
+    assert "of the record at partition 0, offset 0" in result.err
+    assert f"{os.sep}millstream{os.sep}stream{os.sep}" not in result.err
+    error = json.loads(millstream("--json", "run", "own.py", "--until", "now").err.splitlines()[-1])["error"]
+    assert (error["type"], error["exit_code"]) == ("ZeroDivisionError", 1)
+    with pytest.raises(ZeroDivisionError):
+        millstream("--debug", "run", "own.py", "--until", "now")
+
+
+def test_an_error_of_ours_keeps_its_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    from millstream.cli.errors import print_own_error
+    from millstream.durations import duration
+
+    with pytest.raises(Exception) as raised:
+        duration(object())  # type: ignore[arg-type]
+    raised.value.__traceback__ = raised.value.__traceback__.tb_next if raised.value.__traceback__ else None
+    assert not print_own_error(raised.value, as_json=False)
+    assert capsys.readouterr().err == ""
+
+
 def test_a_command_that_finds_no_log_names_those_beside_it(millstream: Command) -> None:
     """Such as that of an `App("shop.db")`, looked at by a command without --url."""
     millstream("put", "t", '{"a": 1}', "--url", "shop.db")

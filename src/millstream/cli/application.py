@@ -17,7 +17,7 @@ from millstream.cli.compact import compact
 from millstream.cli.dead import dead
 from millstream.cli.demo import demo
 from millstream.cli.doctor import doctor
-from millstream.cli.errors import print_error
+from millstream.cli.errors import print_error, print_own_error
 from millstream.cli.export import export
 from millstream.cli.import_ import import_
 from millstream.cli.logs import logs
@@ -96,7 +96,8 @@ def options(
 def run(arguments: Sequence[str]) -> int:
     """Run one command line; return its exit code.
 
-    Errors become one line on stderr (or one JSON object, with `--json`); a traceback needs `--debug`.
+    Errors become one line on stderr (or one JSON object, with `--json`); a traceback needs `--debug`. What the code of
+    an application raises is told with its traceback, from its own first line on.
     """
     options_given = arguments[: arguments.index("--")] if "--" in arguments else arguments
     as_json = "--json" in options_given
@@ -121,4 +122,8 @@ def run(arguments: Sequence[str]) -> int:
         if debug:
             raise
         return print_error(error, as_json=as_json)
+    except Exception as error:  # code of an application that `run` and `batch run` call; an error of ours goes on
+        if debug or not print_own_error(error, as_json=as_json):
+            raise
+        return 1
     return code if isinstance(code, int) else 0

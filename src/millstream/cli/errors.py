@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+import sysconfig
+import traceback
+from pathlib import Path
+from typing import Final
 
 from typer.exceptions import TyperException
 
@@ -14,6 +19,14 @@ EXIT_SET_ASIDE = 5
 
 EXIT_INTERRUPTED = 130
 """Ctrl-C; as shells have it: 128 + SIGINT."""
+
+
+OURS: Final = (
+    "<frozen ",
+    *(str(place) + os.sep for place in (Path(__file__).parents[1], sysconfig.get_path("stdlib"))),
+    *(str(Path(sysconfig.get_path(name))) + os.sep for name in ("purelib", "platlib")),
+)
+"""Where code of ours, of Python and of packages is; the rest is that of whoever runs an application."""
 
 
 def print_error(error: MillstreamError | TyperException | OSError, *, as_json: bool) -> int:
@@ -37,3 +50,27 @@ def print_error(error: MillstreamError | TyperException | OSError, *, as_json: b
     else:
         print(f"millstream: {message}", file=sys.stderr)
     return code
+
+
+def print_own_error(error: Exception, *, as_json: bool) -> bool:
+    """Write what the code of an application raised, with the lines of its traceback from that code on.
+
+    Returns False, having written nothing, where none of that code is in the traceback: then the error is ours.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    first = next((place for place, frame in enumerate(frames) if not frame.filename.startswith(OURS)), None)
+    if first is None:
+        return False
+    notes = getattr(error, "__notes__", [])
+    if as_json:
+        message = " ".join(" ".join([str(error), *notes]).split())
+        envelope = {"type": type(error).__name__, "message": message, "retryable": False, "exit_code": 1}
+        print(json.dumps({"error": envelope}, ensure_ascii=False), file=sys.stderr)
+        return True
+    lines = [
+        "Traceback of the application (--debug shows all of it):\n",
+        *traceback.format_list(frames[first:]),
+        *traceback.format_exception_only(error),
+    ]
+    print("".join(lines), end="", file=sys.stderr)
+    return True
