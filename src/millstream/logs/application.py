@@ -49,6 +49,8 @@ MEMORY_BYTES: Final = 32 * 1024 * 1024
 GRACE: Final = "10s"
 """At the end, for an output that does not take what it is given."""
 
+AT_ONCE: Final = "1ms"
+
 CATCH_UP: Final = "5m"
 """The same where nothing is followed: so long after the events were read."""
 
@@ -107,7 +109,8 @@ class LogsApplication:
     ) -> Iterator[SystemFollower]:
         """Follow the machine, and run rules and outputs meanwhile; at the end, what was read is handled.
 
-        An output that does not take what it is given is left after `GRACE`, and gets the rest at the next start.
+        An output that does not take what it is given is left after `GRACE`, and gets the rest at the next start; at
+        once where a KeyboardInterrupt ends it.
 
         Args:
             sources: What to follow; None: what this machine has.
@@ -116,11 +119,15 @@ class LogsApplication:
         found = [*(system_sources(lines_first=LINES_FIRST) if sources is None else sources), *more]
         running = self.app.start() if self._readers or self._outputs else None
         self._running = running
+        is_urgent = False
         try:
             with self._follow(sources=found) as follower:
                 yield follower
+        except KeyboardInterrupt:
+            is_urgent = True
+            raise
         finally:
-            if running is not None and not running.stop(GRACE):
+            if running is not None and not running.stop(AT_ONCE if is_urgent else GRACE) and not is_urgent:
                 running.abort()
 
     def catch_up(self, sources: Sequence[Source] | None = None) -> SystemFollower:

@@ -25,9 +25,6 @@ DURATIONS: Final = ("within", "window", "forget", "learn")
 FORGET: Final = "forget"
 """The timer that looks whether a key has had no event for long enough."""
 
-FORGET_US_MIN: Final = 35 * 86_400_000_000
-"""What is remembered of a key is kept at least so long after its last event, as event time goes on."""
-
 AHEAD_US: Final = 60_000_000
 """How far before the events that were read the watermark may be: more than by what listeners are apart."""
 
@@ -53,7 +50,7 @@ class Detector:
         self._columns = rule.columns
         self._message = rule.written()
         self.ttl_us: Final = max(
-            FORGET_US_MIN,
+            duration_us(rule.remember),
             self._quiet_us,
             2 * self._spans.get("within", 0),
             self._spans.get("forget", 0),
@@ -113,8 +110,9 @@ class Detector:
         if not memory.times or not memory.tell(time_to_us(context.event_time), self._quiet_us):
             return memory, None
         last_us = memory.times[0]
-        message = self._message.said(memory.by, self._words((last_us, last_us), 0))
-        return memory, self._made(context.event_time, message, 0, last_us, memory.by, "")
+        by = memory.by or {}
+        message = self._message.said(by, self._words((last_us, last_us), 0))
+        return memory, self._made(context.event_time, message, 0, last_us, by, "")
 
     def _forgotten(self, memory: Memory, context: Context) -> Memory | None:
         """Return nothing, or what is remembered when an event has come since the timer was set."""
@@ -129,7 +127,7 @@ class Detector:
         if memory.times and at_us <= memory.times[0] and not _is_ahead(memory.times[0], context):
             return  # a late one; what came after it is what is waited from
         memory.by = self._by(value)
-        memory.times = [at_us]
+        memory.times = (at_us,)
         # Lines of an old file follow one another when they are read, whatever time it is by then.
         context.set_timer(_moment(come_us + self._span_us))
 
@@ -170,7 +168,7 @@ class Detector:
             first_us = self._led_to(one, memory, then.at_us)
             if first_us is None:
                 continue
-            memory.thens.remove(then)
+            memory.thens = tuple(one for one in memory.thens if one is not then)
             if not memory.tell(then.at_us, self._quiet_us):
                 return None
             count = one.count + 1
@@ -185,12 +183,12 @@ class Detector:
         if len(before) < one.count:
             return None
         gone = set(before)
-        memory.times = [time for time in memory.times if time not in gone]
+        memory.times = tuple(time for time in memory.times if time not in gone)
         return before[-one.count]
 
     def _first_seen(self, memory: Memory, value: Any, at_us: int) -> Alert | None:
         is_new = not memory.times or at_us - memory.times[0] >= self._spans["forget"]
-        memory.times = [max([at_us, *memory.times])]
+        memory.times = (max(at_us, *memory.times),) if memory.times else (at_us,)
         learn_us = self._spans["learn"]
         if not is_new or (learn_us and at_us - self._begun_us() < learn_us):
             return None
@@ -199,13 +197,14 @@ class Detector:
     def _rate(self, one: Rate, memory: Memory, value: Any, at_us: int) -> Alert | None:
         window_us = self._span_us
         start = at_us - at_us % window_us
-        memory.times = [min([start, *memory.times])]
+        memory.times = (min(start, *memory.times),) if memory.times else (start,)
         count = memory.add_window(start, REMEMBERED * (one.before + 1))
         # A key that is new has no usual; windows without an event count as such from its first one on.
         passed = min(one.before, (start - memory.times[0]) // window_us)
-        if count < one.count or not passed:
+        windows = memory.windows
+        if count < one.count or not passed or windows is None:
             return None
-        earlier = sum(memory.windows.get(start - back * window_us, 0) for back in range(1, passed + 1))
+        earlier = sum(windows.get(start - back * window_us, 0) for back in range(1, passed + 1))
         if count <= one.factor * earlier / passed or memory.was_told(start, start + window_us):
             return None
         return self._say(memory, value, at_us, (start, at_us), count)

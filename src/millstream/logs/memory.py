@@ -31,21 +31,24 @@ class Then(msgspec.Struct, array_like=True):
     raw: str
 
 
-class Memory(msgspec.Struct, omit_defaults=True):
-    """What a rule remembers of one key; each kind uses its part of it."""
+class Memory(msgspec.Struct, omit_defaults=True, gc=False):
+    """What a rule remembers of one key; each kind uses its part of it.
+
+    There may be a million: what a kind does not use takes no room (an empty tuple is one for all, a list is not).
+    """
 
     come_us: int | None = None
     """How far event time had come with the last event of the key."""
-    times: list[int] = []
+    times: tuple[int, ...] = ()
     """Of the last events (us)."""
-    told: list[int] = []
+    told: tuple[int, ...] = ()
     """Event times of the last alerts (us)."""
-    windows: dict[int, int] = {}
+    windows: dict[int, int] | None = None
     """Start of a window (us) -> events in it."""
-    by: dict[str, Any] = {}
-    values: list[tuple[int, str]] = []
+    by: dict[str, Any] | None = None
+    values: tuple[tuple[int, str], ...] = ()
     """When (us) an event had which value: of rules that count different values."""
-    thens: list[Then] = []
+    thens: tuple[Then, ...] = ()
 
     def was_told(self, first_us: int, past_us: int) -> bool:
         """Return whether an alert was at or after the first time and before the other."""
@@ -60,8 +63,7 @@ class Memory(msgspec.Struct, omit_defaults=True):
         """Note an alert, and return True; unless one was less than `quiet_us` before or after."""
         if self.is_quiet(at_us, quiet_us):
             return False
-        self.told.append(at_us)
-        del self.told[:-TOLD_MAX]
+        self.told = (*self.told, at_us)[-TOLD_MAX:]
         return True
 
     def add_time(self, at_us: int, count: int) -> None:
@@ -70,8 +72,7 @@ class Memory(msgspec.Struct, omit_defaults=True):
         Args:
             count: Of events that the rule waits for.
         """
-        self.times.append(at_us)
-        del self.times[: -REMEMBERED * count]
+        self.times = (*self.times, at_us)[-REMEMBERED * count :]
 
     def add_value(self, at_us: int, value: str, count: int) -> None:
         """Add a value; once there are too many, of each the last few stay, so that one that comes often leaves some.
@@ -79,7 +80,7 @@ class Memory(msgspec.Struct, omit_defaults=True):
         Args:
             count: Of different values that the rule waits for.
         """
-        self.values.append((at_us, value))
+        self.values = (*self.values, (at_us, value))
         most = 2 * REMEMBERED * count
         if len(self.values) <= most:
             return
@@ -90,19 +91,19 @@ class Memory(msgspec.Struct, omit_defaults=True):
             if len(kept) < most - most // 4 and (same := of_value.get(entry[1], 0)) < REMEMBERED:
                 of_value[entry[1]] = same + 1
                 kept.append(entry)
-        self.values = kept[::-1]
+        self.values = tuple(reversed(kept))
 
     def add_window(self, start_us: int, most: int) -> int:
         """Count an event of a window; return how many it has."""
+        windows = self.windows = self.windows or {}
         # Put at the end: the window that was counted in longest ago goes first.
-        count = self.windows[start_us] = self.windows.pop(start_us, 0) + 1
-        if len(self.windows) > most:
-            del self.windows[next(iter(self.windows))]
+        count = windows[start_us] = windows.pop(start_us, 0) + 1
+        if len(windows) > most:
+            del windows[next(iter(windows))]
         return count
 
     def add_then(self, then: Then) -> None:
-        self.thens.append(then)
-        del self.thens[:-THENS_MAX]
+        self.thens = (*self.thens, then)[-THENS_MAX:]
 
 
 def run_of_times(times: Sequence[int], at_us: int, count: int, within_us: int) -> tuple[int, int] | None:

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar, Unpack, overload
 
 from millstream.errors import UsageError
+from millstream.limits import STATE_MEMORY_BYTES
 from millstream.log.delivery import UNIQUE_WINDOW
 from millstream.log.log import Log
 from millstream.log.topic import Start, Topic
@@ -240,6 +241,7 @@ class Readers(Triggering, Sourcing):
         changed: Literal["refuse", "drop"] = "refuse",
         on_error: ErrorPolicy = "stop",
         share: bool = False,
+        memory_bytes: int = STATE_MEMORY_BYTES,
     ) -> Callable[[Callable[..., Any]], StreamReader]:
         """Read topics as streams: `@app.stream(clicks)` above a function that describes the steps.
 
@@ -259,6 +261,8 @@ class Readers(Triggering, Sourcing):
                 waits, "skip" it to the dead letters, `Retry(...)` attempts and then skip, or `(Retry(...), "stop")`.
             share: Every process that runs the app takes some of the partitions, each of which is a stream of its own:
                 what its steps keep, they keep by the field that is the topics' key.
+            memory_bytes: What its steps with state by key hold of it in memory, about and together (128 MiB if not
+                given); the rest is read from the log when a record asks for it.
 
         Raises:
             UsageError: The name is taken, a topic is another app's or given twice, the function describes no output, a
@@ -272,7 +276,14 @@ class Readers(Triggering, Sourcing):
         sources = [topic if isinstance(topic, Table) else self._source(topic, "stream") for topic in topics]
         first = self._source(topic_of(sources[0]))
         options = options_of(
-            delay=delay, latency=latency, future=future, start=start, changed=changed, on_error=on_error, share=share
+            delay=delay,
+            latency=latency,
+            future=future,
+            start=start,
+            changed=changed,
+            on_error=on_error,
+            share=share,
+            memory_bytes=memory_bytes,
         )
 
         def declare(description: Callable[..., Any]) -> StreamReader:

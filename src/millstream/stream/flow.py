@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
+from millstream import limits
 from millstream.stream.failures import GivenUp, blame, given_up
 from millstream.stream.graph import Each, Graph, Node, Source, ToSink, ToTopic, is_stateful
 from millstream.stream.keyed.failing import Guard
@@ -36,13 +37,15 @@ class Flow:
     """The steps of a stream and what they hold, from what was committed last.
 
     Args:
-        shared: See `operators_of`.
+        shared, memory_bytes: See `operators_of`.
     """
 
-    def __init__(self, graph: Graph, guard: Guard, *, shared: bool = False) -> None:
+    def __init__(
+        self, graph: Graph, guard: Guard, *, shared: bool = False, memory_bytes: int = limits.STATE_MEMORY_BYTES
+    ) -> None:
         self._graph = graph
         self._guard = guard
-        self._operators = operators_of(graph, guard, shared=shared)
+        self._operators = operators_of(graph, guard, shared=shared, memory_bytes=memory_bytes)
         self._children = {node: graph.children(node) for node in graph.nodes}
         self._late = {node.late_of: node for node in graph.nodes if node.late_of is not None}
         self.busy_s = dict.fromkeys(graph.nodes, 0.0)
@@ -93,23 +96,24 @@ class Flow:
         first_us = min((us for us in watermarks_us.values() if us is not None), default=None)
         for node in self._graph.nodes:
             begun = time.perf_counter()
+            arrived = inbox.pop(node)  # what has been handled is let go of, not kept until all steps had their turn
             if isinstance(node.step, Source):
                 made = list(pieces.get(node, ()))
                 out_us[node] = watermarks_us[node]
             elif isinstance(node.step, ToTopic | ToSink | Each) or not (self._children[node] or is_stateful(node.step)):
-                swept.arrivals.extend(Arrival(node, piece) for _, piece in inbox[node] if piece.height)
+                swept.arrivals.extend(Arrival(node, piece) for _, piece in arrived if piece.height)
                 continue
             elif (operator := self._operators.get(node)) is not None:
                 into_us = self._into_us(node, out_us)
                 if into_us is not None and first_us is not None:
                     self._lags[node] = first_us - into_us
                     into_us = self._passed[node] = max(into_us, self._passed.get(node, into_us))
-                made = self._operate(node, operator, inbox, into_us, clock_us, swept)
+                made = self._operate(node, operator, arrived, inbox, into_us, clock_us, swept)
                 out_us[node] = None if into_us is None else operator.out_us(into_us)
             else:
                 made = [
                     self.guarded(node, piece, functools.partial(node.step.run, piece, self._guard), swept)
-                    for _, piece in inbox[node]
+                    for _, piece in arrived
                 ]
                 out_us[node] = self._into_us(node, out_us)
             self.busy_s[node] += time.perf_counter() - begun
@@ -134,6 +138,11 @@ class Flow:
         """Return what must be stored since the last call."""
         return [write for operator in self._operators.values() for write in operator.changes()]
 
+    def asked_bytes(self) -> int:
+        """Return about how much of memory that is what the last micro-batch asked for, and has to stay until it is
+        committed."""
+        return sum(operator.asked_bytes for operator in self._operators.values() if isinstance(operator, Lazy))
+
     def statuses(self) -> list[tuple[Node, OperatorStatus]]:
         return [(node, operator.status()) for node, operator in self._operators.items()]
 
@@ -156,13 +165,14 @@ class Flow:
         self,
         node: Node,
         operator: Operator,
+        arrived: Sequence[tuple[int, Piece]],
         inbox: dict[Node, list[tuple[int, Piece]]],
         into_us: int | None,
         clock_us: int | None,
         swept: Swept,
     ) -> list[Piece]:
         made: list[Piece] = []
-        for port, piece in inbox[node]:
+        for port, piece in arrived:
             made += self.guarded(node, piece, functools.partial(operator.process, port, piece), swept)
         if isinstance(operator, LateOutput) and (late := operator.late()) is not None and node in self._late:
             inbox[self._late[node]].append((0, late))

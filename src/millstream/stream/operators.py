@@ -114,6 +114,11 @@ class Lazy(Protocol):
 
     def attach(self, reader: StateReader) -> None: ...
 
+    @property
+    def asked_bytes(self) -> int:
+        """Of memory, about: what the last micro-batch asked for, which stays until it is committed."""
+        ...
+
 
 @runtime_checkable
 class Ticking(Protocol):

@@ -7,6 +7,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from millstream import limits
 from millstream.durations import duration_us
 from millstream.errors import UsageError
 from millstream.log.topic import Start
@@ -20,6 +21,10 @@ FUTURE: Final = "1d"
 One record from 2099 must not make all others late. A day covers every time zone that was taken for UTC."""
 
 
+MEMORY_BYTES_MIN: Final = 1024 * 1024
+"""Less would not hold what a small micro-batch asks for."""
+
+
 class StreamOptions(msgspec.Struct, frozen=True):
     """The settings of `App.stream`, checked."""
 
@@ -30,6 +35,7 @@ class StreamOptions(msgspec.Struct, frozen=True):
     changed: Literal["refuse", "drop"] = "refuse"
     on_error: OnError = OnError()
     share: bool = False
+    memory_bytes: int = limits.STATE_MEMORY_BYTES
 
 
 DEFAULTS: Final = StreamOptions()
@@ -44,11 +50,12 @@ def options_of(
     changed: Literal["refuse", "drop"] = "refuse",
     on_error: ErrorPolicy = "stop",
     share: bool = False,
+    memory_bytes: int = limits.STATE_MEMORY_BYTES,
 ) -> StreamOptions:
     """Return the settings as they are stored.
 
     Raises:
-        UsageError: One is no duration, or none of the words there are.
+        UsageError: One is no duration, none of the words there are, or too small.
     """
     if start not in ("start", "end") and (isinstance(start, bool) or not isinstance(start, int | datetime)):
         raise UsageError(
@@ -56,6 +63,8 @@ def options_of(
         )
     if changed not in ("refuse", "drop"):
         raise UsageError(f'changed={changed!r}: give "refuse", or "drop" to give up the state of steps that are gone')
+    if memory_bytes < MEMORY_BYTES_MIN:
+        raise UsageError(f"memory_bytes={memory_bytes}: give {MEMORY_BYTES_MIN:,} or more; what is kept has to be read")
     return StreamOptions(
         delay_us=duration_us(delay),
         latency_us=duration_us(latency),
@@ -64,4 +73,5 @@ def options_of(
         changed=changed,
         on_error=OnError.of(on_error),
         share=share,
+        memory_bytes=memory_bytes,
     )

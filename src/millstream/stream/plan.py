@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any, Final
 
+from millstream import limits
 from millstream.errors import UsageError
 from millstream.stream.deduping import DedupeOperator, DedupeStep
 from millstream.stream.graph import Each, Graph, Node, Source, ToSink, ToTopic, is_stateful
@@ -45,15 +46,18 @@ def operator_of(step: Any, prefix: bytes, guard: Guard | None = None, memory: Me
     raise AssertionError(f"no operator does {step!r}")
 
 
-def operators_of(graph: Graph, guard: Guard, *, shared: bool = False) -> dict[Node, Operator]:
+def operators_of(
+    graph: Graph, guard: Guard, *, shared: bool = False, memory_bytes: int = limits.STATE_MEMORY_BYTES
+) -> dict[Node, Operator]:
     """Return the operators of a graph's steps with state; equal steps are told apart by their order.
 
     Args:
         shared: Each partition has its own, which is other state than one for all of them: their keys differ.
+        memory_bytes: What those whose state is larger than memory may hold of it together.
     """
     seen: dict[str, int] = {}
     operators: dict[Node, Operator] = {}
-    memory = _memory_of_each(sum(isinstance(node.step, StatefulStep) for node in graph.nodes))
+    memory = _memory_of_each(memory_bytes, sum(isinstance(node.step, StatefulStep) for node in graph.nodes))
     for node in graph.nodes:
         if not is_stateful(node.step):
             continue
@@ -70,11 +74,11 @@ def operators_of(graph: Graph, guard: Guard, *, shared: bool = False) -> dict[No
     return operators
 
 
-def _memory_of_each(steps: int) -> Memory:
+def _memory_of_each(memory_bytes: int, steps: int) -> Memory:
     """Return what each of some steps may hold, so that together they hold what one may."""
     share = max(1, steps)
-    due_keys = max(_DUE_KEYS_MIN, MEMORY.due_keys // share)
-    return Memory(state_bytes=MEMORY.state_bytes // share, due_keys=due_keys, page_keys=min(MEMORY.page_keys, due_keys))
+    due_keys = max(_DUE_KEYS_MIN, MEMORY.due_keys * memory_bytes // (MEMORY.state_bytes * share))
+    return Memory(state_bytes=memory_bytes // share, due_keys=due_keys, page_keys=min(MEMORY.page_keys, due_keys))
 
 
 def needs_of(graph: Graph) -> dict[Node, Needs]:

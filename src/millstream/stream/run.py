@@ -7,7 +7,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final
 
@@ -16,10 +16,12 @@ from millstream.engines.protocol import NO_MOVES, Append, OffsetMove, StateChang
 from millstream.engines.values import StateRange
 from millstream.log.group import Group
 from millstream.stream.failures import letters
+from millstream.stream.fit import Fit
 from millstream.stream.flow import Flow, Swept
 from millstream.stream.graph import Each, Graph, Node, Source, ToSink, ToTopic
 from millstream.stream.intake import Intake, MicroBatch
 from millstream.stream.keyed.failing import Guard, OnError
+from millstream.stream.keyed.step import StatefulStep
 from millstream.stream.manifest import Manifest, give_up
 from millstream.stream.operators import OPERATORS, OperatorStatus, StateWrite
 from millstream.stream.options import DEFAULTS, StreamOptions
@@ -83,7 +85,9 @@ class StreamRun:
         """Set by `run`'s own: what waits before another attempt gives up then."""
         self._guard = Guard(OnError.of(options.on_error), wait=lambda seconds: self._stopped.wait(seconds))
         self._graph = graph
-        self._flow = Flow(graph, self._guard, shared=partition is not None)
+        self._flow = Flow(graph, self._guard, shared=partition is not None, memory_bytes=options.memory_bytes)
+        keyed = any(isinstance(node.step, StatefulStep) for node in graph.nodes)
+        self._fit = Fit(keyed=keyed, memory_bytes=options.memory_bytes, records_max=RECORDS_MAX)
         first = graph.sources()[0].step.topic
         self._log = first.log
         self._clock = first.log.clock
@@ -147,7 +151,7 @@ class StreamRun:
             within_s: Go on for about so long, as others have their turns too; None: until all is read.
         """
         begun = time.monotonic()
-        batch = self._intake.next(self._size, live=self._live)
+        batch = self._read(self._size)
         if batch is None:
             return 0
         self._process(batch)
@@ -158,7 +162,7 @@ class StreamRun:
 
     def step(self) -> int:
         """Read a micro-batch, process and commit it; return the number of offsets read."""
-        batch = self._intake.next(self._records_max, live=self._live)
+        batch = self._read(self._records_max)
         if batch is None:
             return 0
         self._process(batch)
@@ -166,7 +170,7 @@ class StreamRun:
 
     def rehearse(self) -> None:
         """Process what is there up to the commit, and not commit it: of no use afterwards, as after a crash."""
-        while (batch := self._intake.next(self._records_max, live=self._live)) is not None:
+        while (batch := self._read(self._records_max)) is not None:
             swept = self._flow.sweep(batch.pieces, batch.watermarks_us, refused=batch.refused)
             self._call_functions(swept)
             self._changes()
@@ -238,11 +242,10 @@ class StreamRun:
         """
         total = 0
         with ThreadPoolExecutor(2, "millstream-stream") as threads:
-            read: Callable[[], MicroBatch | None] = lambda: self._intake.next(size, live=self._live)  # noqa: E731
-            coming: Future[MicroBatch | None] | None = threads.submit(read)
+            coming: Future[MicroBatch | None] | None = threads.submit(self._read, size)
             while coming is not None and (batch := coming.result()) is not None:
                 ends = stop.is_set() or (until_s is not None and time.monotonic() >= until_s)
-                coming = threads.submit(read) if batch.full and not ends else None
+                coming = threads.submit(self._read, size) if batch.full and not ends else None
                 swept = self._flow.sweep(batch.pieces, batch.watermarks_us, refused=batch.refused)
                 writes = [*batch.state, *self._changes()]
                 appends = self._appends(swept)
@@ -253,6 +256,10 @@ class StreamRun:
                 total += batch.offsets
             self._settle()
         return total
+
+    def _read(self, size: int) -> MicroBatch | None:
+        """Read what comes next, no more at once than what it will ask of keys has room for; None: all is read."""
+        return self._intake.next(min(size, self._fit.records), live=self._live)
 
     def _settle(self) -> None:
         """Wait for the commit that is under way."""
@@ -370,7 +377,9 @@ class StreamRun:
             raise
 
     def _note(self, swept: Swept, watermark_us: int | None, batch: MicroBatch | None = None) -> StreamProgress:
-        """Count what is about to be committed."""
+        """Count what is about to be committed, and learn from it how many records to read at once."""
+        if batch is not None:
+            self._fit.note(batch.offsets, self._flow.asked_bytes())
         busy_s, statuses = self._flow.busy_s, dict(self._flow.statuses())
         return self._meter.note(
             at_us=self._clock.now_us(),

@@ -79,6 +79,10 @@ class StatefulOperator:
     def load(self, state: Mapping[bytes, bytes]) -> None:
         """Do nothing: state is read when it is needed."""
 
+    @property
+    def asked_bytes(self) -> int:
+        return self._state.asked_bytes
+
     def process(self, port: int, piece: Piece) -> list[Piece]:
         keys = keys_of(piece, self.step.by)
         if self._timed:

@@ -55,6 +55,8 @@ class KeyedState:
         """Keys in memory that are not stored, as far as is known."""
         self._seen = 0
         self._seen_bytes = 0
+        self._asked = 0
+        """Keys that were changed between the last two calls of `changes`."""
 
     def attach(self, reader: StateReader) -> None:
         self._reader = reader
@@ -69,6 +71,11 @@ class KeyedState:
     def held_bytes(self) -> int:
         """Of memory, about."""
         return self.held * self._entry_bytes() + self._journal.held_bytes
+
+    @property
+    def asked_bytes(self) -> int:
+        """Of memory, about: entries that the last `changes` returned, and until a commit cannot be forgotten."""
+        return self._asked * self._entry_bytes()
 
     def fetch(self, keys: Iterable[Key], *, change: bool = True) -> dict[Key, Entry]:
         """Return a table in which each of the keys has its entry, read in one call where it is not in memory.
@@ -90,6 +97,7 @@ class KeyedState:
     def changes(self) -> list[StateWrite]:
         """Return what must be stored since the last call; what was asked for before may then leave memory."""
         young = self._young
+        self._asked = len(self._dirty)
         kept = [
             key for key in self._dirty if (entry := young[key]).state is not None or entry.timers or entry.clock_timers
         ]
