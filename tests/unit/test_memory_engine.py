@@ -50,7 +50,7 @@ def test_check_finds_what_does_not_add_up() -> None:
     engine.append([Append("t", 0, rows(b"a"))])
     engine.append([Append("t", 0, rows(b"b"))])
     assert engine.check() == []
-    topic = engine._topics["t"]
+    topic = engine._kept.topics["t"]
     topic.groups["g"].done += 1
     del topic.partitions[0].batches[0]
     assert [finding.where for finding in engine.check()] == ["t/0", "t, group g"]

@@ -7,8 +7,8 @@ One lock guards everything and nothing survives the process. Two ideas carry it:
   run is settled: the committed offset is where the first run begins, and the ledger's numbers in progress are sums.
 - A call that can fail changes a copy of the group and puts it in place at the end: all or nothing.
 
-General layout: engine (the protocol), topic (topics and partitions: lists of batches), group (runs), checks (limits of
-a call).
+General layout: engine (the protocol), contents (what it looks up, checks and changes), topic (topics and partitions:
+lists of batches), group (runs), checks (limits of a call).
 
 Of `Maintenance` it offers everything but `backup` (there is no file to copy); `vacuum` never has anything to give back.
 """

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from millstream import limits
 from millstream.clock import Clock, SystemClock
 from millstream.engines.memory.checks import check_limit, tell
+from millstream.engines.memory.contents import Contents
 from millstream.engines.memory.group import Group, Keys, Moment
 from millstream.engines.memory.topic import Partition, Topic
 from millstream.engines.protocol import (
@@ -33,16 +34,11 @@ from millstream.engines.protocol import (
 )
 from millstream.errors import (
     CapabilityError,
-    ClosedError,
-    CommitConflictError,
     ConflictError,
-    GroupNotFoundError,
     LeaseLostError,
-    LimitExceededError,
     MillstreamError,
     QueueFullError,
     TopicExistsError,
-    TopicNotFoundError,
     UsageError,
 )
 from millstream.records import Position, StoredBatch, check_name
@@ -54,9 +50,8 @@ class MemoryEngine:
     def __init__(self, *, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
         self._changed = threading.Condition()
-        self._topics: dict[str, Topic] = {}
+        self._kept = Contents(self.url)
         self._leases = 0
-        self._closed = False
         self._callbacks = ThreadPoolExecutor(1, "millstream-memory-callbacks")
 
     @property
@@ -81,12 +76,12 @@ class MemoryEngine:
         check_name("topic", spec.name)
         check_limit(f"the number of partitions of topic {spec.name!r}", spec.partitions, limits.PARTITIONS_MAX)
         with self._changed:
-            self._check_open()
-            topic = self._topics.get(spec.name)
+            self._kept.check_open()
+            topic = self._kept.topics.get(spec.name)
             if topic is None:
-                check_limit("the number of topics", len(self._topics) + 1, limits.TOPICS_MAX)
+                check_limit("the number of topics", len(self._kept.topics) + 1, limits.TOPICS_MAX)
                 partitions = [Partition(spec.name, number) for number in range(spec.partitions)]
-                self._topics[spec.name] = Topic(spec, self._clock.now_us(), partitions)
+                self._kept.topics[spec.name] = Topic(spec, self._clock.now_us(), partitions)
             elif topic.spec.partitions != spec.partitions:
                 raise TopicExistsError(
                     f"topic {spec.name!r} exists with {topic.spec.partitions} partitions, not {spec.partitions}; "
@@ -98,22 +93,22 @@ class MemoryEngine:
 
     def delete_topic(self, topic: str) -> None:
         with self._changed:
-            self._topic(topic)
-            del self._topics[topic]
+            self._kept.topic(topic)
+            del self._kept.topics[topic]
             self._changed.notify_all()
 
     def describe_topic(self, topic: str) -> TopicInfo:
         with self._changed:
-            return self._topic(topic).info()
+            return self._kept.topic(topic).info()
 
     def topics(self) -> list[str]:
         with self._changed:
-            self._check_open()
-            return sorted(self._topics)
+            self._kept.check_open()
+            return sorted(self._kept.topics)
 
     def put_schema(self, topic: str, schema: bytes, *, after: int | None = None) -> int:
         with self._changed:
-            schemas = self._topic(topic).schemas
+            schemas = self._kept.topic(topic).schemas
             if schema not in schemas:
                 if after not in (None, len(schemas)):
                     raise ConflictError(
@@ -128,13 +123,13 @@ class MemoryEngine:
         self, appends: Sequence[Append], *, durability: Durability | None = None, bound: Bound | None = None
     ) -> list[Position]:
         with self._changed:
-            self._check_open()
+            self._kept.check_open()
             if bound is not None:
-                ledger = self._group(bound.topic, bound.group).ledger()
+                ledger = self._kept.group(bound.topic, bound.group).ledger()
                 size = ledger.in_progress + sum(each.batch.count for each in appends if each.topic == bound.topic)
                 if size > bound.records_max:
                     raise QueueFullError(bound.topic, bound.group, limit=bound.records_max, size=size)
-            self._check_appends(appends)
+            self._kept.check_appends(appends)
             return self._store(appends)
 
     def submit(
@@ -145,7 +140,7 @@ class MemoryEngine:
         durability: Durability | None = None,
     ) -> None:
         with self._changed:
-            self._check_open()
+            self._kept.check_open()
             positions, error = None, None
             try:
                 positions = self.append(appends)
@@ -158,7 +153,7 @@ class MemoryEngine:
     ) -> list[StoredBatch]:
         check_limit("the number of records of a read", records_max, limits.READ_RECORDS_MAX)
         with self._changed:
-            found = self._partition(topic, partition)
+            found = self._kept.partition(topic, partition)
             found.check_offset(offset)
             return found.read(offset, records_max, bytes_max)
 
@@ -170,12 +165,14 @@ class MemoryEngine:
         until: Callable[[], bool] | None = None,
     ) -> bool:
         with self._changed:
-            changes = {name: self._topic(name).changes for name in positions}
+            changes = {name: self._kept.topic(name).changes for name in positions}
 
             def something_new() -> bool:
                 return (until is not None and until()) or any(
-                    self._topic(name).changes != changes[name]
-                    or any(self._partition(name, partition).end_offset > seen for partition, seen in offsets.items())
+                    self._kept.topic(name).changes != changes[name]
+                    or any(
+                        self._kept.partition(name, partition).end_offset > seen for partition, seen in offsets.items()
+                    )
                     for name, offsets in positions.items()
                 )
 
@@ -190,25 +187,25 @@ class MemoryEngine:
         if parallel is not None and parallel < 1:
             raise UsageError(f"of a key at least one record has to be handed over at once, not {parallel}")
         with self._changed:
-            found = self._topic(topic)
+            found = self._kept.topic(topic)
             if group not in found.groups:
                 new = Group(topic, group, runs={number: [] for number in range(len(found.partitions))})
                 first = {number: partition.start_offset for number, partition in enumerate(found.partitions)}
                 for number, offset in {**first, **(start or {})}.items():
-                    partition = self._partition(topic, number)
+                    partition = self._kept.partition(topic, number)
                     partition.check_offset(offset)
                     if offset < partition.end_offset:
                         new.grow(number, offset, partition.end_offset)
                 found.groups[group] = new
                 new.parallel = parallel
             elif parallel is not None:
-                self._sort_existing(found, found.groups[group], parallel)
+                self._kept.sort_existing(found, found.groups[group], parallel)
             return self.describe_group(topic, group)
 
     def describe_group(self, topic: str, group: str) -> GroupInfo:
         with self._changed:
-            found = self._group(topic, group)
-            ends = {number: partition.end_offset for number, partition in enumerate(self._topic(topic).partitions)}
+            found = self._kept.group(topic, group)
+            ends = {number: partition.end_offset for number, partition in enumerate(self._kept.topic(topic).partitions)}
             return GroupInfo(
                 topic=topic,
                 group=group,
@@ -223,17 +220,17 @@ class MemoryEngine:
 
     def find(self, topic: str, group: str, partition: int, offset: int) -> Found:
         with self._changed:
-            if not 0 <= offset < self._partition(topic, partition).end_offset:
-                self._partition(topic, partition).check_offset(offset if offset < 0 else offset + 1)
-            return self._group(topic, group).find(partition, offset, Moment.of(self._clock))
+            if not 0 <= offset < self._kept.partition(topic, partition).end_offset:
+                self._kept.partition(topic, partition).check_offset(offset if offset < 0 else offset + 1)
+            return self._kept.group(topic, group).find(partition, offset, Moment.of(self._clock))
 
     def groups(self, topic: str) -> list[str]:
         with self._changed:
-            return sorted(self._topic(topic).groups)
+            return sorted(self._kept.topic(topic).groups)
 
     def delete_group(self, topic: str, group: str) -> None:
         with self._changed:
-            del self._topic(topic).groups[self._group(topic, group).name]
+            del self._kept.topic(topic).groups[self._kept.group(topic, group).name]
 
     def commit(
         self,
@@ -247,38 +244,38 @@ class MemoryEngine:
         expect: Sequence[StateChange] = (),
     ) -> list[Position]:
         with self._changed:
-            drafts = {at: self._group(at, group).draft() for at in (topic, *others)}
+            drafts = {at: self._kept.group(at, group).draft() for at in (topic, *others)}
             for at, some in ((topic, moves), *others.items()):
                 for move in some:
-                    self._move(drafts[at], move)
+                    self._kept.move(drafts[at], move)
             drafts[topic].check_state(expect, self._clock.now_us())
-            self._check_state(topic, state)
-            self._check_appends(appends)
+            self._kept.check_state(topic, state)
+            self._kept.check_appends(appends)
             for at, draft in drafts.items():
-                self._topic(at).groups[group] = draft
+                self._kept.topic(at).groups[group] = draft
             drafts[topic].change_state(state)
-            self._topic(topic).changes += bool(state)
+            self._kept.topic(topic).changes += bool(state)
             return self._store(appends)
 
     def state(
         self, topic: str, group: str, partition: int, keys: Keys = None, *, within: StateRange | None = None
     ) -> dict[bytes, bytes]:
         with self._changed:
-            self._partition(topic, partition)
-            return self._group(topic, group).state_of(partition, keys, self._clock.now_us(), within)
+            self._kept.partition(topic, partition)
+            return self._kept.group(topic, group).state_of(partition, keys, self._clock.now_us(), within)
 
     def pause(self, topic: str, group: str, *, paused: bool = True) -> None:
         with self._changed:
-            self._group(topic, group).paused = paused
-            self._topic(topic).changes += 1
+            self._kept.group(topic, group).paused = paused
+            self._kept.topic(topic).changes += 1
             self._changed.notify_all()
 
     def sort(self, topic: str, group: str, partition: int, start: int, entries: Sequence[Entry]) -> bool:
         with self._changed:
-            found = self._group(topic, group)
+            found = self._kept.group(topic, group)
             if found.parallel is None:
                 raise UsageError(f"group {group!r} of {topic!r} hands over runs of offsets and sorts nothing")
-            records = self._partition(topic, partition)
+            records = self._kept.partition(topic, partition)
             if start != found.tail(partition, records.end_offset):
                 return False
             records.check_offset(start + len(entries))
@@ -302,7 +299,7 @@ class MemoryEngine:
         if duration_us < 1:
             raise UsageError(f"a lease of {duration_us} microseconds is over before it begins")
         with self._changed:
-            leases = self._group(topic, group).lease(
+            leases = self._kept.group(topic, group).lease(
                 records_max,
                 lease_id=self._leases + 1,
                 worker=worker,
@@ -322,14 +319,14 @@ class MemoryEngine:
         state: Sequence[StateChange] = (),
     ) -> list[Position]:
         with self._changed:
-            self._check_open()
+            self._kept.check_open()
             moment = Moment.of(self._clock)
             drafts: dict[tuple[str, str], Group] = {}
             for settlement in settlements:
                 lease, start, end = settlement.lease, settlement.start, settlement.end
                 if start >= end:
                     raise UsageError(f"a settlement of [{start}, {end}) settles nothing")
-                group = drafts.get((lease.topic, lease.group)) or self._draft_of(lease)
+                group = drafts.get((lease.topic, lease.group)) or self._kept.draft_of(lease)
                 if group is None or not group.settle(settlement, moment):
                     raise LeaseLostError(
                         f"lease {lease.lease_id} of worker {lease.worker!r} no longer holds all of [{start}, {end}) of "
@@ -339,29 +336,29 @@ class MemoryEngine:
                 drafts[lease.topic, lease.group] = group
             if state and len(drafts) != 1:
                 raise UsageError("state is changed with settlements of one group, and these are of several or none")
-            self._check_appends(appends)
+            self._kept.check_appends(appends)
             for (topic, name), draft in drafts.items():
-                self._check_state(topic, state)
+                self._kept.check_state(topic, state)
                 draft.change_state(state)
-                self._topics[topic].groups[name] = draft
-                self._topics[topic].changes += 1
+                self._kept.topics[topic].groups[name] = draft
+                self._kept.topics[topic].changes += 1
             self._changed.notify_all()
             return self._store(appends)
 
     def extend(self, leases: Sequence[Lease], duration_us: int) -> list[Lease]:
         with self._changed:
-            self._check_open()
+            self._kept.check_open()
             moment = Moment.of(self._clock)
             renewed: list[Lease] = []
             for lease in leases:
-                topic = self._topics.get(lease.topic)
+                topic = self._kept.topics.get(lease.topic)
                 if topic and lease.group in topic.groups:
                     renewed += topic.groups[lease.group].extend(lease, moment, duration_us)
             return renewed
 
     def close(self) -> None:
         with self._changed:
-            self._closed = True
+            self._kept.closed = True
             self._changed.notify_all()
         self._callbacks.shutdown()
 
@@ -369,14 +366,14 @@ class MemoryEngine:
 
     def batch_headers(self, topic: str, partition: int, start: int, end: int, *, headers_max: int) -> list[BatchHeader]:
         with self._changed:
-            return self._partition(topic, partition).headers(start, end)[:headers_max]
+            return self._kept.partition(topic, partition).headers(start, end)[:headers_max]
 
     def replace(self, topic: str, partition: int, old: Sequence[BatchHeader], new: Sequence[StoredBatch]) -> bool:
         start, end = old[0].offset, old[-1].offset + old[-1].count
         if [start, *(batch.end_offset for batch in new)] != [*(batch.offset for batch in new), end]:
             raise UsageError(f"the new batches do not cover [{start}, {end}) of {topic}/{partition} without a gap")
         with self._changed:
-            found = self._partition(topic, partition)
+            found = self._kept.partition(topic, partition)
             if found.headers(start, end) != list(old):
                 return False
             found.put(start, end, new)
@@ -384,8 +381,8 @@ class MemoryEngine:
 
     def trim(self, topic: str, partition: int, before: int, *, force: bool = False) -> int:
         with self._changed:
-            found = self._partition(topic, partition)
-            groups = self._topic(topic).groups.values()
+            found = self._kept.partition(topic, partition)
+            groups = self._kept.topic(topic).groups.values()
             if not force:
                 before = min([before, *(group.committed(partition, found.end_offset) for group in groups)])
             start = found.trim(before)
@@ -395,106 +392,23 @@ class MemoryEngine:
 
     def vacuum(self, bytes_max: int) -> int:
         with self._changed:
-            self._check_open()
+            self._kept.check_open()
             return 0
 
     def check(self, progress: Callable[[int, int], None] | None = None) -> list[Finding]:
         with self._changed:
-            self._check_open()
+            self._kept.check_open()
             findings: list[Finding] = []
-            for done, topic in enumerate(self._topics.values(), start=1):
+            for done, topic in enumerate(self._kept.topics.values(), start=1):
                 findings += topic.check()
                 if progress:
-                    progress(done, len(self._topics))
+                    progress(done, len(self._kept.topics))
             return findings
 
     def backup(self, path: str, progress: Callable[[int, int], None] | None = None) -> None:
         raise CapabilityError("memory", "back up", "it keeps no file; open one, such as sqlite:///app.db")
 
-    # --- with the lock held ---------------------------------------------------------------------------------------
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise ClosedError(f"the engine {self.url} was closed")
-
-    def _topic(self, topic: str) -> Topic:
-        self._check_open()
-        if topic not in self._topics:
-            raise TopicNotFoundError(topic, self.url)
-        return self._topics[topic]
-
-    def _partition(self, topic: str, partition: int) -> Partition:
-        partitions = self._topic(topic).partitions
-        if not 0 <= partition < len(partitions):
-            raise TopicNotFoundError(f"{topic}/{partition}", self.url)
-        return partitions[partition]
-
-    def _group(self, topic: str, group: str) -> Group:
-        groups = self._topic(topic).groups
-        if group not in groups:
-            raise GroupNotFoundError(topic, group)
-        return groups[group]
-
-    def _draft_of(self, lease: Lease) -> Group | None:
-        """Return a copy of the group a lease is of; None when it was deleted, and the lease with it."""
-        topic = self._topics.get(lease.topic)
-        return topic.groups[lease.group].draft() if topic and lease.group in topic.groups else None
-
-    def _sort_existing(self, topic: Topic, group: Group, parallel: int) -> None:
-        ends = {number: partition.end_offset for number, partition in enumerate(topic.partitions)}
-        not_tail = group.ledger().in_progress - sum(end - group.tail(number, end) for number, end in ends.items())
-        if group.parallel is None and not_tail:
-            raise UsageError(
-                f"group {group.name!r} of {group.topic!r} hands over runs of offsets, and {not_tail} records of it are "
-                "out or were given back: let it finish them before it changes to sorted order"
-            )
-        group.parallel = parallel
-
-    def _check_state(self, topic: str, changes: Sequence[StateChange]) -> None:
-        for change in changes:
-            self._partition(topic, change.partition)
-
-    def _move(self, group: Group, move: OffsetMove) -> None:
-        where = f"{group.topic}/{move.partition}"
-        partition = self._partition(group.topic, move.partition)
-        tail = group.tail(move.partition, partition.end_offset)
-        if move.start != tail:
-            raise CommitConflictError(
-                f"group {group.name!r} is at offset {tail} of {where}, not at {move.start}: another reader of the "
-                "group was faster; read the group's position and go on from there"
-            )
-        if move.end < move.start:
-            raise UsageError(f"a move of [{move.start}, {move.end}) of {where} goes backwards")
-        partition.check_offset(move.end)
-        group.put(move.partition, move.start, move.end)
-        group.done += move.end - move.start
-
-    def _check_appends(self, appends: Sequence[Append]) -> None:
-        """Raise what `append` would, before anything is changed."""
-        for append in appends:
-            self._partition(append.topic, append.partition)
-            where = f"{append.topic}/{append.partition}"
-            check_limit(f"the number of records of a batch for {where}", append.batch.count, limits.EXTEND_RECORDS_MAX)
-            if append.batch.size_bytes > limits.BATCH_BYTES_MAX:
-                raise LimitExceededError(
-                    f"the number of bytes of a batch for {where}",
-                    limit=limits.BATCH_BYTES_MAX,
-                    size=append.batch.size_bytes,
-                )
-
     def _store(self, appends: Sequence[Append]) -> list[Position]:
-        now_us = self._clock.now_us()
-        positions = []
-        for append in appends:
-            topic = self._topics[append.topic]
-            if append.unique is not None and topic.once.get(append.unique, (0,))[0] > now_us:
-                positions.append(topic.once[append.unique][1])
-                continue
-            stored = topic.partitions[append.partition].append(append.batch, now_us)
-            for group in topic.groups.values():
-                group.grow(append.partition, stored.offset, stored.end_offset)
-            positions.append(Position(append.partition, stored.offset))
-            if append.unique is not None:
-                topic.once[append.unique] = append.unique_until_us, positions[-1]
+        positions = self._kept.append(appends, self._clock.now_us())
         self._changed.notify_all()
         return positions
