@@ -16,7 +16,8 @@ from millstream.logs.reparse import Reparser, Reparsing
 from millstream.parsers.log_event import LogEvent
 from millstream.sources.files import FileSource
 from millstream.sources.line_split import LINE_BYTES_MAX, READ_LINES_MAX
-from millstream.sources.otlp_lines import BATCH_BYTES_MAX, records_of, split_with_records
+from millstream.sources.otlp_lines import BATCH_BYTES_MAX, records_of
+from millstream.sources.record_split import split_with_records
 from millstream.sources.stream_lines import StreamLines
 from millstream.sources.system import follow_system
 from millstream.sources.tail import READ_BYTES, FileTail

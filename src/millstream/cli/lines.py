@@ -15,9 +15,12 @@ from typing import BinaryIO, Final, NamedTuple, Protocol
 from millstream import limits
 from millstream.sources.journal_export import START, ExportReader
 from millstream.sources.utf16 import Utf16Reader, utf16_of
+from millstream.sources.xml_events import EventLines, begins_as_events
 
 BLOCK_BYTES: Final = 8 * 1024 * 1024
 """About 50,000 lines of a typical event: enough for columns at full speed, little enough to hold a few of."""
+
+_HEAD_BYTES: Final = 512
 
 
 class Block(NamedTuple):
@@ -95,22 +98,15 @@ def _read_past_line(reader: Reader, block_bytes: int) -> bytes:
 class FileReader:
     """A file that knows how far it is; its first bytes, not its name, say whether it is plain, gzip, UTF-16, an export.
 
-    An export of the journal is read as lines of JSON, as journalctl writes them; UTF-16 as UTF-8.
+    An export of the journal is read as lines of JSON, as journalctl writes them; UTF-16 as UTF-8; events of Windows in
+    XML as a line each.
     """
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self._lines: Reader = file
         self.size_bytes = os.fstat(file.fileno()).st_size
-        start = file.read(len(START))
-        file.seek(0)
-        if start.startswith(b"\x1f\x8b"):
-            self._lines = gzip.GzipFile(fileobj=file)
-        elif start == START:
-            self._lines = ExportReader(file)
-        elif utf16 := utf16_of(start):
-            file.seek(len(utf16.mark) if start.startswith(utf16.mark) else 0)
-            self._lines = Utf16Reader(file, utf16)
+        is_events = begins_as_events(_text_of(file).read(_HEAD_BYTES))
+        self._lines = EventLines(_text_of(file)) if is_events else _text_of(file)
 
     def read(self, size: int, /) -> bytes:
         return self._lines.read(size)
@@ -119,6 +115,21 @@ class FileReader:
     def done_bytes(self) -> int:
         """Bytes of the file that were read; of the compressed ones where it is compressed."""
         return self._file.tell()
+
+
+def _text_of(file: BinaryIO) -> Reader:
+    """Return what reads the text of a file from its start."""
+    file.seek(0)
+    start = file.read(len(START))
+    file.seek(0)
+    if start.startswith(b"\x1f\x8b"):
+        return gzip.GzipFile(fileobj=file)
+    if start == START:
+        return ExportReader(file)
+    if utf16 := utf16_of(start):
+        file.seek(len(utf16.mark) if start.startswith(utf16.mark) else 0)
+        return Utf16Reader(file, utf16)
+    return file
 
 
 @contextmanager

@@ -16,7 +16,8 @@ General layout:
     sampled     the parser of a format that a user names, or `auto`;
                 heads: what a file says of its lines in front of them; file_dates: by its last change
     line_split  bytes cut into lines; event_split, multiline: into events of several lines; traces: of which languages;
-                containers: the same, inside of a runtime's own lines; otlp_lines: batches into their records
+                containers: the same, inside of a runtime's own lines;
+                record_split: what is a record of its own; otlp_lines: in batches; xml_events: in XML of Windows
     process, stdin  what programs print; stream_lines: bytes of a pipe
     log_directory   which files /var/log has
 

@@ -12,8 +12,8 @@ from millstream.clock import Clock
 from millstream.sources.line_split import READ_LINES_MAX
 from millstream.sources.log_file import FilePosition, is_missing, open_log_file
 from millstream.sources.multiline import Multiline
-from millstream.sources.otlp_lines import split_with_records
 from millstream.sources.patterns import FilePattern, is_pattern, without_generations
+from millstream.sources.record_split import split_with_records
 from millstream.sources.rotation import generations
 from millstream.sources.source import Line, Note, Reading
 from millstream.sources.tail import READ_BYTES, FileTail

@@ -17,7 +17,6 @@ from typing import Any, Final
 import msgspec
 
 from millstream.parsers.otlp import split_records
-from millstream.sources.line_split import LINE_BYTES_MAX, READ_LINES_MAX, split
 
 BATCH: Final = b'{"resourceLogs"'
 """How the line of a batch begins."""
@@ -41,31 +40,3 @@ def records_of(line: bytes) -> list[bytes]:
 def with_records(lines: Iterable[bytes]) -> list[bytes]:
     """Return lines, with the records of batches in place of these."""
     return [record for line in lines for record in records_of(line)]
-
-
-def split_with_records(data: bytes, final: bool = False) -> tuple[list[bytes], int]:
-    """Cut bytes into lines as `split` does, and batches into their records; those may be more than `READ_LINES_MAX`."""
-    if BATCH not in data:
-        return split(data, final)
-    lines: list[bytes] = []
-    place = 0
-    while len(lines) < READ_LINES_MAX:
-        found, consumed = _batch(data, place) if data.startswith(BATCH, place) else _others(data, place)
-        if not consumed:
-            break
-        lines += found
-        place += consumed
-    return lines, place
-
-
-def _batch(data: bytes, place: int) -> tuple[list[bytes], int]:
-    end = data.find(b"\n", place)
-    if end >= 0:
-        return records_of(data[place:end].removesuffix(b"\r")), end + 1 - place
-    return ([], 0) if len(data) - place <= BATCH_BYTES_MAX else split(data[place : place + LINE_BYTES_MAX + 1])
-
-
-def _others(data: bytes, place: int) -> tuple[list[bytes], int]:
-    """Cut lines up to the next batch."""
-    end = data.find(b"\n" + BATCH, place) + 1
-    return split(data[place : end or len(data)])

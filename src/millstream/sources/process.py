@@ -21,7 +21,7 @@ from millstream.errors import SettingsError
 from millstream.parsers.event_parser import LogEventParser
 from millstream.parsers.log_lines import LogParser
 from millstream.sources.multiline import Multiline, multiline
-from millstream.sources.otlp_lines import split_with_records
+from millstream.sources.record_split import split_with_records
 from millstream.sources.sampled import parser_of
 from millstream.sources.source import Note, Reading
 from millstream.sources.stream_lines import Pipes, StreamLines

@@ -14,7 +14,7 @@ from typing import Final
 from millstream.clock import Clock, SystemClock
 from millstream.parsers.event_parser import LogEventParser
 from millstream.sources.multiline import Multiline, multiline
-from millstream.sources.otlp_lines import split_with_records
+from millstream.sources.record_split import split_with_records
 from millstream.sources.sampled import AUTO, parser_of
 from millstream.sources.source import Note, Reading
 from millstream.sources.stream_lines import Pipes, StreamLines
