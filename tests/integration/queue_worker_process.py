@@ -55,7 +55,7 @@ def main(path: str, notes: str, order: str, workers: str, clock: str) -> None:
 
     def work(job: Job) -> None:
         os.write(file, b"start %d %d %d\n" % (job.number, threading.get_ident(), time.monotonic_ns()))
-        time.sleep(0.004)
+        time.sleep(0.004 * int(workers))  # so that all take as long, with time to be killed in
         os.write(file, b"end %d %d %d\n" % (job.number, threading.get_ident(), time.monotonic_ns()))
 
     def keep(record: Record[Any], outcome: HandlerOutcome) -> list[StateChange]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import signal
 import struct
 import subprocess
 import sys
@@ -99,10 +100,12 @@ class Kills:
                 # One that has not begun a job yet is given the time to: else nothing would ever be done here.
                 # (One that could not even open its log on a full disk is replaced as well.)
                 begun = notes.exists() and notes.stat().st_size > 0
-                if (begun or worker.poll() is not None) and not Path(f"{notes}.over").exists():
-                    self.killed += worker.poll() is None
+                if begun or worker.poll() is not None:
                     worker.kill()
-                    worker.wait()
+                    code = worker.wait()
+                    if Path(f"{notes}.over").exists():
+                        continue  # it found that nothing is left to do, at the latest just now
+                    self.killed += code == -signal.SIGKILL
                     self._running.remove((worker, notes))
                     self.start()
             done = True
