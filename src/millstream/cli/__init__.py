@@ -14,6 +14,7 @@ General layout:
     advise_text, advise_workers     what `advise` asks and says
     logs_given                      files named on the command line of `logs`; logs_show: reads, stores and prints;
                                     logs_printer: events and alerts in order; logs_telling: what it says of its work
+    logs_reload                     SIGHUP: another configuration of `logs`
     logs_check, logs_reparse, logs_status   what else `millstream logs` does
 
 A command imports the rest of the package when it runs, so that `--help` and shell completion answer at once.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from millstream.logs.config import Config
     from millstream.logs.listeners import Listener
+    from millstream.run.signals import Told
 
 NEW_TOPIC: Final = "logs.reparsed"
 STDIN: Final = "-"
@@ -161,17 +162,17 @@ def logs(
     monitoring.check()
     if metrics is not None and not follow:
         raise UsageError("--metrics is for what goes on until Ctrl-C; leave out --no-follow")
-    from millstream.cli.logs_show import show, shown_events
+    from millstream.cli.logs_reload import Reload, has_terminal
+    from millstream.cli.logs_show import Showing, show, shown_events
     from millstream.cli.logs_telling import told_in_lines
 
     shown, begin = shown_events(only, where, everything=everything), _since(since, everything=bool(read) or stdin)
-    found = _configured(config, rules, listen or [])
-    if sigma is not None:
-        from millstream.logs.config import with_sigma
 
-        found = with_sigma(found, sigma)
-    if sealed:
-        found = replace(found, sealed=True)
+    def configure() -> Config:
+        return _configured(config, rules, sigma, listen or [], sealed=sealed)
+
+    found = configure()
+    reloads = follow and bool(config or rules or sigma) and not (read or stdin or has_terminal())
     if read or stdin:
         found = _instead(found, read, format, multiline, stdin=stdin, follow=follow)
 
@@ -179,9 +180,15 @@ def logs(
 
     is_look = read and not stdin and not found.outputs and not found.sealed and not _is_given(context, "data")
     in_detail = debug or bool(getattr(context.obj, "debug", False))
-    with told_in_lines(debug=in_detail), _place(None if is_look else data) as place:
-        with opened(found.sources, found.origin or "millstream logs", follow=follow) as sources:
-            code = show(place, found, begin, shown, sources, monitoring, follow=follow, json=as_json)
+    reload = Reload(configure)
+    with told_in_lines(debug=in_detail), _place(None if is_look else data) as place, _signals(follow, reloads) as told:
+        showing = Showing(place, begin, shown, monitoring, as_json=as_json)
+
+        def once(found: Config) -> int:
+            with opened(found.sources, found.origin or "millstream logs", follow=follow) as sources:
+                return show(showing, found, sources, reload, told)
+
+        code = reload.run(found, once)
     raise typer.Exit(code)
 
 
@@ -217,6 +224,22 @@ def _place(data: Path | None) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="millstream-logs-", ignore_cleanup_errors=True) as folder:
         yield Path(folder)
+
+
+def _signals(follow: bool, reloads: bool) -> AbstractContextManager[Told | None]:
+    """Have signals told; None where nothing is followed, and each of them does what it always does.
+
+    Args:
+        reloads: Whether SIGHUP is about the configuration; else it ends it, as the terminal is closed.
+    """
+    if not follow:
+        return nullcontext()
+    import threading
+
+    from millstream.run.signals import stopped_by_signals
+
+    stop = threading.Event()
+    return stopped_by_signals(stop, threading.Event() if reloads else stop)
 
 
 @contextmanager
@@ -264,19 +287,20 @@ def _since(text: str | None, *, everything: bool) -> datetime:
     return place
 
 
-def _configured(config: Path | None, rules: Path | None, listen: Sequence[str]) -> Config:
+def _configured(
+    config: Path | None, rules: Path | None, sigma: Path | None, listen: Sequence[str], *, sealed: bool
+) -> Config:
     """Return what is configured: this machine's own log and the rules that come along, unless told."""
-    import msgspec
-
-    from millstream.logs.config import Config, read_config
+    from millstream.logs.config import Config, read_config, with_sigma
     from millstream.logs.listeners import SystemListener
     from millstream.logs.rules import DEFAULT
 
     found = Config() if config is None else read_config(config, os.environ)
     if rules is not None or not found.rules:
-        found = msgspec.structs.replace(found, rules=read_config(rules or DEFAULT).rules)
+        found = replace(found, rules=read_config(rules or DEFAULT).rules)
     sources = (*(found.sources or (SystemListener(),)), *map(_listener, listen))
-    return msgspec.structs.replace(found, sources=sources)
+    found = replace(found, sources=sources, sealed=found.sealed or sealed)
+    return found if sigma is None else with_sigma(found, sigma)
 
 
 def _listener(text: str) -> Listener:

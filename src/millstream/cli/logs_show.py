@@ -6,7 +6,9 @@ import os
 import sys
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -19,10 +21,12 @@ if TYPE_CHECKING:
     import polars as pl
 
     from millstream.cli.logs_printer import Printer
+    from millstream.cli.logs_reload import Reload
     from millstream.cli.logs_telling import Teller
     from millstream.cli.monitoring import Monitoring
     from millstream.logs.application import LogsApplication
     from millstream.logs.config import Config
+    from millstream.run.signals import Told
     from millstream.sources.source import Source
     from millstream.sources.system import SystemFollower
 
@@ -31,6 +35,8 @@ EXIT_NOT_ALL: Final = 1
 DATA_FILE: Final = "millstream.db"
 QUIET_S: Final = 0.5
 """When no source had anything for so long, what was there at the start is read."""
+STUCK_S: Final = 15.0
+"""After the log has not answered for so long, systemd gets no signs of life any more."""
 BEGIN_S: Final = 5.0
 """For so long at most what is there at the start is waited for, to show it in the order of time."""
 
@@ -63,18 +69,24 @@ def shown_events(only: str | None, where: str | None, *, everything: bool) -> pl
     return found.fill_null(value=False)
 
 
-def show(
-    data: Path,
-    config: Config,
-    since: datetime,
-    shown: pl.Expr,
-    sources: Sequence[Source],
-    monitoring: Monitoring,
-    *,
-    follow: bool,
-    json: bool,
-) -> int:
-    """Do all of it, until Ctrl-C or until there is nothing more; return the exit code."""
+@dataclass(frozen=True)
+class Showing:
+    """What was asked for on the command line, beside the configuration."""
+
+    data: Path
+    since: datetime
+    shown: pl.Expr
+    monitoring: Monitoring
+    as_json: bool
+
+
+def show(showing: Showing, config: Config, sources: Sequence[Source], reload: Reload, told: Told | None) -> int:
+    """Do all of it, until Ctrl-C or until there is nothing more; return the exit code.
+
+    Args:
+        reload: Asked when SIGHUP comes, and ends it where there is another configuration.
+        told: By signals; None: what there is is shown, and that ends by itself.
+    """
     from millstream.app import App
     from millstream.cli.logs_printer import JOURNAL_NOTE, Printer, is_journal
     from millstream.cli.logs_telling import Teller
@@ -87,8 +99,8 @@ def show(
 
     # A pipe has an end, and so have we then; what was piped in before is not asked for.
     piped = all(isinstance(listener, StdinListener) for listener in config.sources)
-    _make(data)
-    with App(str(data / DATA_FILE)) as app:
+    _make(showing.data)
+    with App(str(showing.data / DATA_FILE)) as app:
         key = key_from(os.environ) if config.sealed or seals_of(EVENTS) in app.log.topics() else None
         steps = Chain(config.steps, os.environ) if config.steps else None
         logs = LogsApplication(
@@ -101,20 +113,29 @@ def show(
             retention=config.retention,
         )
         silent = is_journal(1, os.environ)
-        printer = Printer(logs, since, shown, from_now=piped, as_json=json, silent=silent)
+        is_first = not reload.count
+        printer = Printer(
+            logs,
+            showing.since,
+            showing.shown,
+            from_now=piped or not is_first,
+            as_json=showing.as_json,
+            silent=silent,
+        )
         teller = Teller()
-        teller.note([JOURNAL_NOTE] * silent)
+        teller.note([JOURNAL_NOTE] * (silent and is_first))
         teller.note(config.unusable)
-        if follow:
-            with monitored(
+        if told is not None:
+            monitors = monitored(
                 app.log,
-                monitoring,
+                showing.monitoring,
                 streams=logs.reader_names,
                 listeners=[EVENTS],
-                as_json=json,
+                as_json=showing.as_json,
                 told=sys.stderr,
-            ):
-                return _follow(logs, printer, teller, sources, ends=piped)
+            )
+            with monitors:
+                return _follow(logs, printer, teller, sources, reload, told, ends=piped)
         follower = _catch_up(logs, sources)
         printer.print_all(threading.Event())
         teller.note(follower.notes)
@@ -154,27 +175,44 @@ def _catch_up(logs: LogsApplication, sources: Sequence[Source]) -> SystemFollowe
     return follower
 
 
-def _follow(logs: LogsApplication, printer: Printer, teller: Teller, sources: Sequence[Source], *, ends: bool) -> int:
+def _follow(
+    logs: LogsApplication,
+    printer: Printer,
+    teller: Teller,
+    sources: Sequence[Source],
+    reload: Reload,
+    told: Told,
+    *,
+    ends: bool,
+) -> int:
     """Show what comes until Ctrl-C, or until there is no source left; return the exit code.
 
     Args:
         ends: Whether the sources have an end, which is ours as well.
     """
-    from millstream.run.signals import stopped_by_signals
+    from millstream.run.service_manager import ServiceManager
 
-    stop = threading.Event()
-    # Polars has an own look at Ctrl-C, and raises it where a query runs: then the event is set as well.
-    with stopped_by_signals(stop), logs.following(sources) as follower, suppress(KeyboardInterrupt):
-        _wait_for_begin(follower, stop)
-        printer.print_all(stop)
-        if not ends and not stop.is_set():
-            printer.print_unseen(follows=True)
-        while not stop.is_set() and not follower.ended:
-            printer.print_events()
-            printer.print_alerts()
-            teller.note(follower.notes)
-            teller.troubles(logs.troubles())
-            printer.wait(stop)
+    stop = told.stop
+    manager = ServiceManager(os.environ)
+    is_taken = False
+    with logs.following(sources) as follower:
+        with manager.told(lambda: not follower.is_stuck(STUCK_S)), _but_urgent(told):
+            _wait_for_begin(follower, stop)
+            printer.print_all(stop)
+            if not ends and not stop.is_set():
+                printer.print_unseen(follows=True)
+            while not (stop.is_set() or follower.ended or is_taken):
+                printer.print_events()
+                printer.print_alerts()
+                teller.note(follower.notes)
+                teller.troubles(logs.troubles())
+                printer.wait(stop)
+                if told.hangup is not None and told.hangup.is_set() and not stop.is_set():
+                    told.hangup.clear()
+                    manager.reloading()
+                    is_taken = reload.ask()
+                    if not is_taken:
+                        manager.reloaded()
     if ends and follower.ended:
         logs.catch_up([])  # what rules and outputs have not seen yet
     printer.print_events()
@@ -182,12 +220,23 @@ def _follow(logs: LogsApplication, printer: Printer, teller: Teller, sources: Se
     printer.print_counts(follower.dropped, follower.routed)
     if ends:
         printer.print_unseen()
-    if stop.is_set():
+    if stop.is_set() or is_taken:
         return 0
     teller.note(follower.notes)
     if not ends:
         teller.note(["no source is left to be read: it ends"])
     return EXIT_NOT_ALL if follower.failed or not ends else 0
+
+
+@contextmanager
+def _but_urgent(told: Told) -> Iterator[None]:
+    """Let Ctrl-C pass as what `told` has made of it already, but for a second one."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        # Polars has an own look at Ctrl-C, and raises it where a query runs.
+        if told.is_urgent:
+            raise
 
 
 def _wait_for_begin(follower: SystemFollower, stop: threading.Event) -> None:

@@ -7,6 +7,6 @@ General layout:
     reader.py           Reader: what the supervisor needs of a queue, a stream, a batch
     supervisor.py       Running: a thread a reader, restarted with growing delays; a soft stop
     processes.py        the workers of a queue as processes; worker_process.py: one of them
-    signals.py          SIGINT and SIGTERM become a stop
+    signals.py          SIGINT and SIGTERM become a stop; service_manager.py: what systemd is told
     until_now.py        handle all there is, then return
 """

@@ -64,6 +64,7 @@ class Telling:
         self._process = this_process()
         self._key = _PREFIX + self._process.encode()
         self._ended = threading.Event()
+        self._looked_us = self._clock.monotonic_us()
         self._thread = threading.Thread(target=self._beat, name=f"listeners-{group.topic.name}", daemon=True)
 
     def begin(self) -> None:
@@ -77,6 +78,10 @@ class Telling:
             self._thread.join()
             self._tell(left=True)
 
+    def is_stuck(self, for_s: float) -> bool:
+        """Return whether nothing could even be tried for so long: neither did it end well nor with an error."""
+        return self._clock.monotonic_us() - self._looked_us > for_s * 1e6
+
     def _beat(self) -> None:
         told_us, told = None, None
         if self._ended.wait(FIRST_S):
@@ -88,6 +93,7 @@ class Telling:
             if told_us is None or fares != told or now_us - told_us >= BEAT_S * 1e6:
                 told_us, told = now_us, fares
                 self._tell()
+            self._looked_us = self._clock.monotonic_us()
             if self._ended.wait(LOOK_S):
                 return
 

@@ -6,7 +6,9 @@ What it has written and is not stored when our process is killed is lost (at mos
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import os
 import signal
 import subprocess
@@ -131,6 +133,8 @@ class ProcessSource:
         except OSError as error:
             self._trouble(f"{self._name} cannot be started: {_reason(error, self._command, self._directory)}", note)
             return
+        kill = functools.partial(_kill, process)
+        atexit.register(kill)  # where we end in a hurry, nothing of it is left either
         self._started_us = self._clock.monotonic_us()
         self._running = True
         try:
@@ -141,6 +145,7 @@ class ProcessSource:
             self._running = False
             self._started_us = None
             _end(process)
+            atexit.unregister(kill)
 
     def _tell_end(self, code: int, note: Note) -> None:
         sentence = f"{self._name} ended with {_ending(code)}{' and is started again' * self._restart}"
@@ -200,6 +205,14 @@ def _ask_to_end(process: subprocess.Popen[bytes]) -> None:
             process.terminate()
 
 
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if sys.platform != "win32":
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
+
+
 def _end(process: subprocess.Popen[bytes]) -> None:
     """See to it that nothing of a process is left."""
     if process.poll() is None:
@@ -207,11 +220,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         try:
             process.wait(1.0)
         except subprocess.TimeoutExpired:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                if sys.platform != "win32":
-                    os.killpg(process.pid, signal.SIGKILL)
-                else:
-                    process.kill()
+            _kill(process)
             process.wait()
     for pipe in (process.stdout, process.stderr):
         if pipe is not None:

@@ -51,6 +51,7 @@ NOTES_MAX: Final = 100
 COLUMNS_FROM: Final = 500
 """Lines of a reading: from here on it is stored as columns."""
 FEW_LINES: Final = 100
+STOP_S: Final = 10.0
 _PAUSE_SECONDS: Final = 2.0
 """Before trying again after a full disk, or after another process was faster: it does the work meanwhile."""
 
@@ -185,6 +186,10 @@ class SystemFollower:
         """Whether something was to be read, or handed on, and was not."""
         return self._failed or bool(failures([one.sign() for one in self._listeners], ended=True))
 
+    def is_stuck(self, for_s: float) -> bool:
+        """Return whether the log has not answered for so long, with a yes or a no: only a new start helps then."""
+        return bool(self._listeners) and self._telling.is_stuck(for_s)
+
     @property
     def following(self) -> tuple[str, ...]:
         """What is being read now: `journal`, and paths."""
@@ -218,7 +223,7 @@ class SystemFollower:
         for thread in self._threads:
             thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
 
-    def stop(self, timeout: float = 10.0) -> bool:
+    def stop(self, timeout: float = STOP_S) -> bool:
         """Store what was read, then end; True when that took no longer than `timeout` seconds. May be called twice."""
         self._stop.set()
         for thread in self._threads:
@@ -232,7 +237,8 @@ class SystemFollower:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.stop()
+        # In a hurry, what was read and is not stored yet is read again by the next start.
+        self.stop(0.0 if kind is not None and issubclass(kind, KeyboardInterrupt) else STOP_S)
 
     def note(self, sentence: str, *, failed: bool = False) -> None:
         """Add a note, once.
