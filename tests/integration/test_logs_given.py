@@ -266,3 +266,15 @@ def test_a_stack_trace_is_one_event_where_it_is_asked_for(tmp_path: Path, capsys
     assert counts == [4, 1]
     assert run(["logs", str(tmp_path / "a.log"), "--no-follow", "--multiline", "traces"]) == 0
     assert capsys.readouterr().out.endswith(" a: it broke (+3 lines)\n")
+
+
+def test_a_row_that_the_event_viewer_saved_is_one_event(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    row = (
+        "Audit Failure,3/1/2026 10:00:00 AM,Microsoft-Windows-Security-Auditing,4625,Logon,"
+        '"An account failed to log on.\n\nAccount For Which Logon Failed:\n\tAccount Name:\t\tann"\n'
+    )
+    text = f"\ufeffKeywords,Date and Time,Source,Event ID,Task Category\n{row}{row}"
+    (tmp_path / "Security.csv").write_text(text, encoding="utf-8", newline="\r\n")
+    assert run(["logs", str(tmp_path / "Security.csv"), "--no-follow", "--json", "--where", "kind = 'login'"]) == 0
+    events = [json.loads(line)["event"] for line in capsys.readouterr().out.splitlines() if "event" in line]
+    assert [(event["user"], event["action"]) for event in events] == [("ann", "login_failed")] * 2

@@ -78,6 +78,8 @@ LINES: Final = tuple(
         '{"auditID":"x","verb":"list","user":{"username":"ann"},"sourceIPs":["::1"],"responseStatus":{"code":403}}',
         "10:00:00.123 [main] WARN  com.shop.Till - late",
         "[10:00:00] [Server thread/INFO]: ann joined",
+        "Audit Failure,3/1/2026 10:00:00 AM,Microsoft-Windows-Security-Auditing,4625,Logon,\"It failed.\n\nSubject:\n"
+        '\tAccount Name:\t\tann\n\tLogon Type:\t3"',
         "260301 11:00:00\t    8 Connect\tann@10.0.0.1 on shop using TCP/IP",
         "20260301 10:00:00,db1,ann,10.0.0.1,8,12,QUERY,shop,'SELECT a, b',0",
     )

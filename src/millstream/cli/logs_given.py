@@ -36,7 +36,14 @@ END_AFTER: Final = "10s"
 HEAD_BYTES: Final = 4096
 ODD_SHARE: Final = 0.02
 """Of control characters: no text has as many, in any encoding of one byte or more; anything else has."""
-_SLOW_QUERIES: Final = re.compile(rb"(?:^|\n)# User@Host: ")
+_PRESETS: Final = (
+    (re.compile(rb"(?:^|\n)# User@Host: "), "mysql"),
+    (
+        re.compile(rb"[^\n]{10,200}\n[^\",\n]{2,40},[^\",\n]{8,40},[^\",\n]{1,200},\d{1,6},[^\",\n]{0,200},\""),
+        "windows_csv",
+    ),
+)
+"""What shows in the beginning of a text that its events have several lines, and what puts these together."""
 _ODD: Final = bytes({*range(9), *range(14, 27), *range(28, 32), 127})
 _RUN_OF_NUL: Final = re.compile(rb"\0{16,}")
 """What a crash, or a file that was emptied under its writer, leaves in a log."""
@@ -187,11 +194,15 @@ def _by_content(path: Path, head: bytes) -> Looked:
     if head.startswith(_ZIP) or head[_TAR_AT:].startswith(_TAR):
         return Looked(at, problem="is an archive; unpack it, and give the folder")
     if not _is_binary(head):
-        return Looked(at, Reads.LINES, multiline="mysql" if _SLOW_QUERIES.search(head) else None)
+        return Looked(at, Reads.LINES, multiline=_preset_of(head))
     for prefix, reads in (("wtmp", Reads.WTMP), ("btmp", Reads.BTMP), ("lastlog", Reads.DATABASE)):
         if name.startswith(prefix):
             return Looked(at, reads)
     return Looked(at, problem="is no text; --format NAME reads it as lines all the same")
+
+
+def _preset_of(head: bytes) -> str | None:
+    return next((preset for shape, preset in _PRESETS if shape.search(head)), None)
 
 
 def _is_binary(head: bytes) -> bool:

@@ -17,7 +17,8 @@ General layout:
     logins, devices, broker, otlp
                     what the lines of JSON mean that these sources make; audit_records: auditd's records, taken apart
     windows         the Windows event log: windows_record (JSON, XML), windows_meaning (what a table says of a number):
-                    windows_security, windows_system; windows_codes, windows_devices: numbers and names in words
+                    windows_security, windows_system; windows_codes, windows_devices: numbers and names in words;
+                    windows_csv: rows of the Event Viewer
     macos           the unified log of macOS; macos_messages: what its programs say
     grok            patterns of a user's own
     application, containers, delimited, proxies, haproxy

@@ -41,6 +41,7 @@ from millstream.parsers.slow_queries import slow_query_reader
 from millstream.parsers.w3c import w3c_reader
 from millstream.parsers.web import WebParser
 from millstream.parsers.windows import windows_reader
+from millstream.parsers.windows_csv import windows_csv_reader
 
 if TYPE_CHECKING:
     import polars as pl
@@ -98,6 +99,7 @@ FORMATS: Final = {  # the narrow ones first: see `choose_format`
     "otlp": _events("otlp", otlp_reader, "OpenTelemetry: OTLP/JSON, one record a line"),
     "macos": _events("macos", macos_reader, "the unified log of macOS: log stream, log show, any style of a line each"),
     "windows": _events("windows", windows_reader, "records of the Windows event log: JSON of .evtx files, XML"),
+    "windows_csv": _events("windows_csv", windows_csv_reader, "the Windows event log, saved as CSV by its viewer"),
     "container": Format(LogEvent, ContainerParser, "lines of containers: Kubernetes (CRI), Docker's json-file"),
     "json": _events("json", json_reader, "JSON lines: bunyan, pino, zap, slog, structlog, Log4j, MongoDB, ..."),
     "ltsv": _events("ltsv", ltsv_reader, "labels and values with tabs between them: time:...\\thost:...\\tstatus:200"),

@@ -17,7 +17,7 @@ from millstream.sources.traces import PRESETS, Compiled
 __all__ = ["EVENT_LINES_MAX", "QUIET", "Multiline", "multiline"]
 
 QUIET: Final = "2s"
-PRESET_OF_FORMAT: Final = {"mysql_slow": "mysql"}
+PRESET_OF_FORMAT: Final = {"mysql_slow": "mysql", "windows_csv": "windows_csv"}
 """Formats whose events always have several lines."""
 
 

@@ -13,6 +13,7 @@ matches continues the event; any other begins a new one, in the state that `begi
 | `ruby` | `from ...:12:in ...`, and Rails' lists of frames |
 | `docker`, `cri` | nothing but parts of a line that Docker's json-file, containerd or CRI-O cut, as all others do too |
 | `traces` | all languages above, whichever a line is of |
+| `windows_csv` | a row that the Event Viewer of Windows saved as CSV |
 | `mysql` | an entry of the slow query log, a statement of several lines of the general log: MySQL, MariaDB, Percona |
 
 Source: what the languages print; that states and expressions are enough, from Fluent Bit's multiline parsers.
@@ -126,6 +127,9 @@ _MYSQL: Final = Machine(
     {"mysql time": [("# User@Host: ", "mysql"), (_MYSQL_REST, "mysql")], "mysql": [(_MYSQL_REST, "mysql")]},
 )
 
+_WINDOWS_ROW: Final = r"[^\",\r\n]{2,40},[^\",\r\n]{8,40},[^\",\r\n]{1,200},\d{1,6},"
+_WINDOWS_CSV: Final = Machine([(_WINDOWS_ROW, "row")], {"row": [(rf"(?!{_WINDOWS_ROW})", "row")]})
+
 PRESETS: Final[Mapping[str, Machine]] = {
     "java": _JAVA,
     "dotnet": _DOTNET,
@@ -136,6 +140,7 @@ PRESETS: Final[Mapping[str, Machine]] = {
     "docker": _PARTS,
     "cri": _PARTS,
     "mysql": _MYSQL,
+    "windows_csv": _WINDOWS_CSV,
     "traces": _together([_PYTHON, _GO, _JAVA, _DOTNET, _JAVASCRIPT, _RUBY]),
 }
 
