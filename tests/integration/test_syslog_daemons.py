@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from tests.kafka_broker import free_port
 from tests.syslog_daemons import rsyslog, syslog_ng
 
 from millstream import App
@@ -109,8 +110,7 @@ def test_receiver_that_is_stopped_and_started_again_loses_nothing_of_a_daemon_th
 ) -> None:
     ca, context = certificate
     rounds, each = 6, 4000
-    with closing(server_on(transport, 0, context)) as server:
-        [port] = server.ports.values()
+    port = free_port()
     with DAEMONS[daemon](transport, port, ca if transport == "tls" else None) as sender:
         may_send = threading.Semaphore(0)
 

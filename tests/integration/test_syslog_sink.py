@@ -17,6 +17,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.kafka_broker import free_port
 
 from millstream import App, UsageError, sinks
 from millstream.errors import SinkError
@@ -130,8 +131,8 @@ def test_no_row_is_too_odd_for_a_message(row: dict[str, object]) -> None:
 def test_receiver_that_goes_away_is_waited_for_and_loses_nothing_it_had_not_taken() -> None:
     """It closes in the middle and comes back on the same port: all rows of the micro-batch come again."""
     got: list[bytes] = []
-    listener = socket.create_server(HOME)
-    port = listener.getsockname()[1]
+    port = free_port()
+    listener = socket.create_server(("127.0.0.1", port))
 
     def serve() -> None:
         first, _ = listener.accept()
@@ -180,8 +181,7 @@ def test_receiver_that_closed_between_two_batches_is_connected_to_again() -> Non
 
 
 def test_nobody_there_is_an_error_that_names_the_sink() -> None:
-    with socket.create_server(HOME) as taken:
-        port = taken.getsockname()[1]
+    port = free_port()
     with App("memory://") as app, pytest.raises(SinkError, match=f"syslog tcp://127.0.0.1:{port} takes no messages"):
         sent(app, sinks.syslog(f"tcp://127.0.0.1:{port}", patience=Patience(attempts=1)), [EVENT])
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.kafka_broker import free_port
 
 from millstream import App, StorageError, StoredObject, UsageError, objects
 from millstream.triggers.objects import EVENTS_MAX, ObjectSource
@@ -106,9 +106,7 @@ def _impatient(url: str) -> object:
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """An S3-compatible server with a bucket."""
     pytest.importorskip("moto", reason="moto[server] is not installed: there is no S3 server to test with")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    url = f"http://127.0.0.1:{free_port()}"
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", url.rpartition(":")[2]]
     values = {"ENDPOINT_URL": url, "ACCESS_KEY_ID": "key", "SECRET_ACCESS_KEY": "secret", "REGION": "us-east-1"}
     for name, value in values.items():
