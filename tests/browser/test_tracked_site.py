@@ -70,7 +70,7 @@ def test_clicks_on_a_site_of_ones_own_are_in_the_log_and_answered(app: App, addr
     page.wait_for_url("**/next")
     page.click('[data-click="buy"]')
     topic = app.topic("clicks", Click, key="load")
-    for _ in range(40):
+    for _ in range(200):
         if topic.end_offsets()[0] >= 4:
             break
         topic.wait(topic.end_offsets(), 0.5)

@@ -56,10 +56,12 @@ def test_monitors_are_answered_while_logs_are_followed(tmp_path: Path) -> None:
             until(lambda: client.get("/health").status_code == 200, "it is well")
             until(lambda: 'millstream_listener_lines_total{topic="logs"' in client.get("/metrics").text, "it is told")
             labels = f'{{topic="logs",listener="files",process="{process_of(client)}"}}'
-            until(lambda: f"millstream_listener_lines_total{labels} 1\n" in client.get("/metrics").text, "a line")
+            wanted = [
+                f"millstream_listener_{what}\n"
+                for what in (f"lines_total{labels} 1", f"running{labels} 1", f"behind_bytes{labels} 0")
+            ]
+            until(lambda: all(line in client.get("/metrics").text for line in wanted), "a line")
             text = client.get("/metrics").text
-            assert f"millstream_listener_running{labels} 1\n" in text
-            assert f"millstream_listener_behind_bytes{labels} 0\n" in text
             assert 'millstream_stream_lag_records{topic="logs",stream="rules"}' in text
             assert "system-follower" not in text
         process.send_signal(signal.SIGTERM)
@@ -99,7 +101,12 @@ def test_top_shows_listeners_and_not_what_keeps_their_positions(
     with App(str(tmp_path / "millstream.db"), durability="relaxed") as app:
         sources = [FileSource([tmp_path / "a.log"]), JournalSource(command="no-such-journalctl")]
         with follow_system(app, TOPIC, sources=sources):
-            until(lambda: any(info.lines == 1 for info in listener_infos(app.log)), "its line is told")
+            until(
+                lambda: (
+                    {(info.lines, info.why is not None) for info in listener_infos(app.log)} == {(1, False), (0, True)}
+                ),
+                "it is told of both",
+            )
             assert run(["top", "--once", "--data", str(tmp_path), "--json"]) == 0
             found = json.loads(capsys.readouterr().out)
             assert {one["listener"]: (one["state"], one["lines"]) for one in found["listeners"]} == {
