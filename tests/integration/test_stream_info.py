@@ -298,10 +298,23 @@ def test_an_error_is_told_until_something_is_committed(app: App, clicks: Topic[C
     assert info.state == StreamState.FAILING
     assert "no such page" in (info.error or "")
     assert info.processes == ()
-    broken = False
+    assert info.failing_s == 0
+    clock.advance("5s")
+    with pytest.raises(Exception, match="no such page"):
+        now(app)
     clock.advance("1s")
+    assert checked.info().failing_s == 6, "since the first of the runs that fail"
+    broken = False
     now(app)
     assert (checked.info().error, checked.info().state) == (None, StreamState.UP_TO_DATE)
+    assert checked.info().failing_s is None
+    broken = True
+    clock.advance("1s")
+    click(clicks, 2)
+    with pytest.raises(Exception, match="no such page"):
+        now(app)
+    clock.advance("2s")
+    assert checked.info().failing_s == 2, "what was committed in between counts"
 
 
 def test_an_error_is_told_also_while_it_is_tried_again(app: App, clicks: Topic[Click], clock: FakeClock) -> None:

@@ -108,7 +108,13 @@ def _print_json(
         print_json(asdict(one))
     for reader in readers:
         print_json(
-            {"reader": reader.full_name, "behind": reader.lag, "state": str(reader.state), "error": reader.error}
+            {
+                "reader": reader.full_name,
+                "behind": reader.lag,
+                "state": str(reader.state),
+                "failing_s": reader.failing_s,
+                "error": reader.error,
+            }
         )
 
 
@@ -143,4 +149,5 @@ def _reader_row(one: StreamInfo) -> list[Any]:
     behind = count_text(one.lag, "record")
     if one.lag:
         behind = f"{behind}, {duration_text(one.lag_us / 1e6)}"
-    return [one.name, behind, str(one.state), None if one.error is None else one_line(one.error)]
+    since = "" if one.failing_s is None else f"for {duration_text(one.failing_s)}: "
+    return [one.name, behind, str(one.state), None if one.error is None else since + one_line(one.error)]

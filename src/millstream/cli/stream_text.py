@@ -61,7 +61,8 @@ def stream_lines(stream: StreamInfo) -> Iterator[tuple[str, str]]:
     yield "stream", stream.full_name
     yield "state", str(stream.state)
     if stream.error is not None:
-        yield "error", stream.error
+        since = "" if stream.failing_s is None else f"for {duration_text(stream.failing_s)}: "
+        yield "error", since + stream.error
     yield "reads", ", ".join(stream.topics)
     yield "writes", ", ".join(stream.outputs) or "-"
     oldest = f", the oldest appended {duration_text(stream.lag_us / 1e6)} ago" if stream.lag else ""

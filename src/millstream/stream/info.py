@@ -77,6 +77,8 @@ class StreamInfo(msgspec.Struct, frozen=True):
     """That run it now."""
     error: str | None = None
     """What ended its last run, where nothing was committed since."""
+    failing_since_us: int | None = None
+    """When the first run ended so."""
 
     @property
     def full_name(self) -> str:
@@ -92,6 +94,11 @@ class StreamInfo(msgspec.Struct, frozen=True):
         if not self.lag:
             return StreamState.UP_TO_DATE
         return StreamState.WORKING if self.processes else StreamState.NO_PROCESS
+
+    @property
+    def failing_s(self) -> float | None:
+        """How long it has been failing; None where it is not, or that is not known."""
+        return None if self.failing_since_us is None else max(0.0, (self.at_us - self.failing_since_us) / 1e6)
 
     def to_object(self) -> dict[str, Any]:
         """Return it as JSON has it: all fields, and what is derived from them."""
@@ -195,6 +202,7 @@ def info_of(
     now_us = log.clock.now_us()
     fresh = stored is not None and now_us - stored.at_us < FRESH_US
     errors = [sign for sign in told if sign.error is not None and (stored is None or sign.at_us > stored.at_us)]
+    last = max(errors, key=lambda sign: sign.at_us, default=None)
     watermark_us = stored.watermark_us if stored else None
     steps = stored.steps if stored else ()
     return StreamInfo(
@@ -216,7 +224,8 @@ def info_of(
         state_rows=sum(step.rows for step in steps),
         state_bytes=sum(step.bytes for step in steps),
         processes=tuple(sign for sign in told if sign.error is None),
-        error=max(errors, key=lambda sign: sign.at_us).error if errors else None,
+        error=None if last is None else last.error,
+        failing_since_us=None if last is None else last.since_us,
     )
 
 

@@ -18,6 +18,7 @@ from millstream.engines.protocol import StateChange
 from millstream.engines.values import StateRange
 from millstream.errors import ClosedError, CommitConflictError, MillstreamError
 from millstream.log.group import Group
+from millstream.stream import progress
 from millstream.stream.run import StreamRun
 from millstream.stream.sharing import SharedRun
 
@@ -55,6 +56,8 @@ class Sign(msgspec.Struct, frozen=True):
     """For how long."""
     error: str | None = None
     """What ended the last run; the process may try again."""
+    since_us: int | None = None
+    """Of an error, when the first run ended so of which nothing was committed since."""
 
 
 class Presence:
@@ -95,7 +98,8 @@ class Presence:
         try:
             if failed:
                 text = f"{type(error).__name__}: {error}"[:ERROR_CHARACTERS_MAX]
-                sign = Sign(self._process, self._clock.now_us(), error=text)
+                now_us = self._clock.now_us()
+                sign = Sign(self._process, now_us, error=text, since_us=self._failing_since_us(now_us))
                 told = _change(self._key + _ERROR, sign, ERROR_EXPIRES_US)
                 self._group.commit([], state=[self._gone, told])
             else:
@@ -124,6 +128,16 @@ class Presence:
             return Sign(self._process, now_us)
         step, since_s = at
         return Sign(self._process, now_us, step, time.monotonic() - since_s)
+
+    def _failing_since_us(self, now_us: int) -> int:
+        """Return since when runs of this process have failed, of which nothing was committed."""
+        key = self._key + _ERROR
+        stored = self._group.state(_PARTITION, [key, progress.KEY])
+        before = msgspec.msgpack.decode(stored[key], type=Sign) if key in stored else None
+        committed_us = progress.decode(stored[progress.KEY]).at_us if progress.KEY in stored else 0
+        if before is None or before.since_us is None or committed_us > before.since_us:
+            return now_us
+        return before.since_us
 
     def _tell(self, sign: Sign, expires_us: int) -> None:
         self._group.commit([], state=[_change(self._key, sign, expires_us)])

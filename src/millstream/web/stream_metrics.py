@@ -88,6 +88,12 @@ STREAM_METRICS: Final = (
         "1 where its last run ended with an error and nothing was committed since",
         lambda s: int(s.error is not None),
     ),
+    StreamMetric(
+        "millstream_stream_failing_seconds",
+        "gauge",
+        "How long it has been failing; 0 where it is not",
+        lambda s: s.failing_s or 0.0,
+    ),
 )
 
 STEP_METRICS: Final = (
