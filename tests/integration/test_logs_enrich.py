@@ -21,9 +21,10 @@ from tests.mmdb_file import mmdb_file
 from millstream import UsageError
 from millstream.logs.check import check_config
 from millstream.logs.config import parse_config
-from millstream.logs.steps.geoip import REFRESH_US, GeoIp
+from millstream.logs.steps.geoip import GeoIp
 from millstream.logs.steps.geoip_database import Database, place_of
 from millstream.logs.steps.members import with_new_member
+from millstream.logs.steps.whole_file import REFRESH_US
 from millstream.logs.where import condition
 from millstream.parsers.event_parser import event_columns
 from millstream.parsers.formats import FORMATS

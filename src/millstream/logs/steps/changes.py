@@ -13,7 +13,8 @@ from millstream.logs.steps.parsing import Parsing
 from millstream.logs.steps.renaming import Renaming
 from millstream.logs.steps.setting import Setting
 from millstream.logs.steps.step import TEXT_FIELDS, Step, StepTable, check_field
-from millstream.parsers.formats import format_of
+from millstream.logs.where import column_of
+from millstream.parsers.formats import Format, format_of, format_of_pattern
 from millstream.parsers.log_event import LogEvent
 
 if TYPE_CHECKING:
@@ -90,18 +91,28 @@ class ReceivedTable(StepTable, frozen=True, kw_only=True, tag="received"):
 
 
 class ParseTable(StepTable, frozen=True, kw_only=True, tag="parse"):
-    """Reads the message as lines of another format: what it says goes before what was there."""
+    """Reads a text as lines of another format: what it says goes before what was there."""
 
-    format: str
+    format: str | None = None
+    pattern: str | None = None
+    """Of the user's own, with names of grok."""
+    field: str = "message"
+    """Where the text is."""
 
     def check(self) -> None:
         super().check()
-        found = format_of(self.format)
+        column_of(self.field, what="field")
+        found = self._format()
         if found.type is not LogEvent or not hasattr(found.parser(""), "events"):
             raise UsageError(f"format: lines of {self.format!r} do not become events")
 
     def open(self, environment: Mapping[str, str]) -> Step:
-        return Parsing(self.format)
+        return Parsing(self._format(), None if self.field == "message" else column_of(self.field))
+
+    def _format(self) -> Format:
+        if (self.format is None) == (self.pattern is None):
+            raise UsageError('give format, such as "json", or pattern, such as "took %{NUMBER:took:float} s"')
+        return format_of(self.format or "") if self.pattern is None else format_of_pattern(self.pattern)
 
 
 class _Columns(Step):

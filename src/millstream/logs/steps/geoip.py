@@ -17,6 +17,7 @@ from millstream.errors import UsageError
 from millstream.logs.steps.geoip_database import Database
 from millstream.logs.steps.members import with_new_member
 from millstream.logs.steps.step import Step, StepTable
+from millstream.logs.steps.whole_file import REFRESH_US
 from millstream.logs.where import column_of
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
 ADDRESSES_MAX: Final = 100_000
 """That are remembered; the oldest go first. About 30 MB."""
-REFRESH_US: Final = 60_000_000
-"""How often the files are looked at: they change once or twice a week."""
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z_0-9]*")
 
 

@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import ipaddress
-import logging
-import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from millstream.errors import UsageError
+from millstream.logs.steps.whole_file import WholeFile
 
 if TYPE_CHECKING:
     from maxminddb.reader import Reader
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-_log = logging.getLogger("millstream.logs")
 _BROKEN: Final = (ValueError, LookupError, TypeError, ArithmeticError, RecursionError, RuntimeError)
 """What reading a file of other bytes than it should have ends with; an `InvalidDatabaseError` is a `RuntimeError`."""
 
 
 class Database:
-    """A file, as it was when it was last read whole.
-
-    It is in memory, not mapped: a mapped file that is written anew in its place ends the process that reads it.
-    """
+    """A file of places."""
 
     def __init__(self, path: str, language: str) -> None:
         """Read a file.
@@ -35,42 +30,25 @@ class Database:
         Raises:
             UsageError: It cannot be read, or is none; or the package that reads it is missing.
         """
-        self.path = path
         self._language = language
-        self._stamp = _stamp(path)
-        self._reader = _read(path)
-        self._said = False
+        self._file = WholeFile(path, "database", _read)
 
     def refresh(self) -> bool:
         """Read the file again if it is another one; return whether it was. What cannot be read changes nothing."""
-        try:
-            stamp = _stamp(self.path)
-            if stamp == self._stamp:
-                return False
-            reader = _read(self.path)
-            if _stamp(self.path) != stamp:
-                return False  # it is being written
-        except UsageError as error:
-            if not self._said:
-                _log.warning("the database of places stays as it was: %s", error)
-            self._said = True
-            return False
-        self._stamp, self._reader, self._said = stamp, reader, False
-        return True
+        return self._file.refresh()
 
     def place(self, address: Address) -> dict[str, Any]:
         """Return what is known of the place of an address."""
         try:
-            record = self._reader.get(address)
+            record = self._file.value.get(address)
         except _BROKEN as error:
-            if self._has(address) and not self._said:
-                _log.warning("%s is broken: %s; get it anew", self.path, error)
-                self._said = True
+            if self._has(address):
+                self._file.say(f"{self._file.path} is broken: {error}; get it anew")
             return {}
         return place_of(record, self._language) if isinstance(record, dict) else {}
 
     def _has(self, address: Address) -> bool:
-        return address.version == 4 or self._reader.metadata().ip_version == 6
+        return address.version == 4 or self._file.value.metadata().ip_version == 6
 
 
 def place_of(record: Mapping[str, Any], language: str) -> dict[str, Any]:
@@ -129,14 +107,6 @@ def _asn(value: Any) -> int | None:
     return int(text) if text.isascii() and text.isdecimal() and len(text) <= 10 else None
 
 
-def _stamp(path: str) -> tuple[int, int, int]:
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError) as error:
-        raise _unreadable(path, error) from error
-    return status.st_ino, status.st_mtime_ns, status.st_size
-
-
 def _read(path: str) -> Reader:
     try:
         from maxminddb.const import MODE_MEMORY
@@ -145,15 +115,8 @@ def _read(path: str) -> Reader:
         raise UsageError("places of addresses are read by maxminddb: pip install 'millstream[geoip]'") from error
     try:
         return Reader(path, MODE_MEMORY)
-    except OSError as error:
-        raise _unreadable(path, error) from error
     except _BROKEN as error:
         raise UsageError(
             f"database {path!r} is no database in MaxMind's format, or only a part of one; "
             "give a .mmdb file such as GeoLite2-City.mmdb"
         ) from error
-
-
-def _unreadable(path: str, error: OSError | ValueError) -> UsageError:
-    reason = error.strerror if isinstance(error, OSError) else error
-    return UsageError(f"database {path!r} cannot be read: {reason}")

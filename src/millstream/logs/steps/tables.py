@@ -17,9 +17,11 @@ from millstream.logs.steps.changes import (
 from millstream.logs.steps.computing import ComputeTable
 from millstream.logs.steps.dns import DnsTable
 from millstream.logs.steps.geoip import GeoIpTable
+from millstream.logs.steps.lookup import LookupTable
 from millstream.logs.steps.redact import RedactTable
 from millstream.logs.steps.thinning import DedupeTable, FilterTable, LimitTable, SampleTable
 from millstream.logs.steps.time_repair import TimeTable
+from millstream.logs.steps.unpacking import UnpackTable
 from millstream.logs.steps.useragent import UserAgentTable
 
 StepKind = (
@@ -37,7 +39,9 @@ StepKind = (
     | ReceivedTable
     | TimeTable
     | ParseTable
+    | UnpackTable
     | DnsTable
     | GeoIpTable
     | UserAgentTable
+    | LookupTable
 )
