@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby, repeat
-from operator import itemgetter
+from itertools import repeat
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
@@ -13,11 +12,11 @@ import msgspec
 from millstream import limits
 from millstream.errors import SchemaError
 from millstream.log import columns as stored
-from millstream.log.frames import evolve, first_of, frame_of, frame_schema, key_column, stored_frame, time_column
+from millstream.log.frames import first_of, frame_of, frame_schema, key_column, stored_frame
 from millstream.log.intake import check_frame
 from millstream.log.objects import ObjectCoding
-from millstream.log.row_runs import BatchRun, runs_of
-from millstream.log.rows import RecordMeta, RowCoding, check_count, decode_meta, encode_meta, join_meta, split
+from millstream.log.row_runs import BatchRun
+from millstream.log.rows import RecordMeta, RowCoding, check_count, decode_meta, encode_meta, split
 from millstream.log.schema import Schema
 from millstream.log.values import ValueType
 from millstream.records import Coding, EncodedBatch, Record, StoredBatch
@@ -25,14 +24,12 @@ from millstream.records import Coding, EncodedBatch, Record, StoredBatch
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["BadRecord", "RecordCoding", "frame_of", "frame_schema", "join_rows", "merge"]
+__all__ = ["BadRecord", "RecordCoding", "frame_of", "frame_schema"]
 
 T = TypeVar("T")
 
 _NO_HEADERS: Final[Mapping[str, bytes]] = MappingProxyType({})
 """Of all records without headers: read-only, so that one serves all."""
-
-_METADATA: Final = (stored.KEY, stored.EVENT_TIME, stored.APPEND_TIME, stored.HEADERS)
 
 
 _FRAME_IN_ROWS_MAX: Final = 32
@@ -156,11 +153,6 @@ class RecordCoding(Generic[T]):
         for place in (given != own).fill_null(value=False).arg_true():
             yield place, given[place], own[place]
 
-    def frame_keys(self, frame: pl.DataFrame) -> list[bytes | None] | None:
-        """Return the same as a list."""
-        keys = self.frame_key_column(frame)
-        return None if keys is None else keys.to_list()
-
     def encode_frame(
         self,
         frame: pl.DataFrame,
@@ -258,12 +250,12 @@ class RecordCoding(Generic[T]):
         batch = run.batch
         if batch.coding is Coding.ROWS:
             values = self._rows.decode(batch.data, batch.count, written)
-            metadata = stored_frame(run, written, (), _METADATA)
+            metadata = stored_frame(run, written, (), stored.METADATA)
         else:
-            metadata = stored_frame(run, written, written.names, _METADATA)
+            metadata = stored_frame(run, written, written.names, stored.METADATA)
             values = self._objects.decode(metadata, written)
         offsets = pl.int_range(batch.offset, batch.end_offset, dtype=pl.Int64(), eager=True).alias("_offset")
-        return values, pl.DataFrame([*map(metadata.get_column, _METADATA), offsets])
+        return values, pl.DataFrame([*map(metadata.get_column, stored.METADATA), offsets])
 
     def records(self, batch: StoredBatch, written: Schema) -> list[Record[T]]:
         """Return all records of a batch.
@@ -274,7 +266,7 @@ class RecordCoding(Generic[T]):
         if batch.coding is Coding.ROWS:
             values = self._rows.decode(batch.data, batch.count, written)
             return self._assemble(batch, values, self._row_metadata(batch, values, written))
-        frame = stored_frame(batch, written, written.names, _METADATA)
+        frame = stored_frame(batch, written, written.names, stored.METADATA)
         values = self._objects.decode(frame, written)
         return self._assemble(batch, values, _frame_metadata(frame))
 
@@ -283,7 +275,7 @@ class RecordCoding(Generic[T]):
         try:
             return list(self.records(batch, written))
         except Exception:  # noqa: BLE001 - the user's __post_init__ may raise anything; found one by one below
-            frame = stored_frame(batch, written, written.names, _METADATA)
+            frame = stored_frame(batch, written, written.names, stored.METADATA)
         if batch.coding is Coding.ROWS:
             values = self._rows.decode_each(batch.data, batch.count, written)
             raws = split(batch.data, batch.count)
@@ -304,7 +296,7 @@ class RecordCoding(Generic[T]):
     def _row_metadata(self, batch: StoredBatch, values: list[T], written: Schema) -> tuple[list[Any], ...]:
         count = batch.count
         if written.key != self.schema.key or written.time != self.schema.time:
-            return _frame_metadata(stored_frame(batch, written, (), _METADATA))
+            return _frame_metadata(stored_frame(batch, written, (), stored.METADATA))
         keys: list[bytes | None] = self.keys(values) or [None] * count
         times: list[int | None] = self.event_times(values) or [None] * count
         headers: list[Mapping[str, bytes]]
@@ -353,86 +345,3 @@ def _overlay(given: Sequence[int | None] | None, derived: Sequence[int | None] |
 def _range(times: Sequence[int | None]) -> tuple[int | None, int | None]:
     known = [moment for moment in times if moment is not None]
     return (min(known), max(known)) if known else (None, None)
-
-
-def join_rows(batches: Sequence[EncodedBatch]) -> EncodedBatch:
-    """Return batches in rows, of one schema, as one batch: what a group commit does."""
-    if len(batches) == 1:
-        return batches[0]
-    first = batches[0]
-    if any(batch.coding is not Coding.ROWS or batch.schema_id != first.schema_id for batch in batches):
-        raise ValueError("only rows of one schema can be joined")
-    lows = [batch.event_time_min_us for batch in batches if batch.event_time_min_us is not None]
-    highs = [batch.event_time_max_us for batch in batches if batch.event_time_max_us is not None]
-    return EncodedBatch(
-        coding=Coding.ROWS,
-        count=sum(batch.count for batch in batches),
-        data=b"".join([batch.data for batch in batches]),
-        meta=join_meta([(batch.meta, batch.count) for batch in batches]),
-        schema_id=first.schema_id,
-        event_time_min_us=min(lows, default=None),
-        event_time_max_us=max(highs, default=None),
-    )
-
-
-def merge(batches: Sequence[StoredBatch], written: Sequence[Schema], target: Schema, schema_id: int) -> StoredBatch:
-    """Return adjacent batches of one partition as one batch of columns.
-
-    Guarantees that each record keeps its offset, value, key, headers, event time and append time.
-
-    Args:
-        written: The schema of each batch.
-        target: A schema that all of them can be read as, usually the newest; `schema_id` is its id.
-    """
-    import polars as pl
-
-    frames = []
-    for schema, run in _runs_by_schema(batches, written):
-        frame = stored_frame(run, schema, [name for name in schema.names if name in target.by_name], _METADATA)
-        evolved = evolve(frame, schema.fields, target.fields, run.batch.count)
-        frames.append(pl.DataFrame([*evolved, *map(frame.get_column, _METADATA)]))
-    whole = pl.concat(frames)
-    times = whole.select(
-        pl.col(stored.EVENT_TIME).cast(pl.Int64).min().alias("low"),
-        pl.col(stored.EVENT_TIME).cast(pl.Int64).max().alias("high"),
-        pl.col(stored.APPEND_TIME).cast(pl.Int64).min().alias("append"),
-    ).row(0, named=True)
-    # Without a range, readers take the append time of the batch for the event time of every record.
-    known = times["low"] != times["append"] or times["high"] != times["append"]
-    return StoredBatch(
-        partition=batches[0].partition,
-        offset=batches[0].offset,
-        coding=Coding.COLUMNS,
-        count=whole.height,
-        data=stored.write(_without_the_obvious(whole, target)),
-        meta=None,
-        schema_id=schema_id,
-        append_time_us=times["append"],
-        event_time_min_us=times["low"] if known else None,
-        event_time_max_us=times["high"] if known else None,
-    )
-
-
-def _runs_by_schema(batches: Sequence[StoredBatch], written: Sequence[Schema]) -> Iterator[tuple[Schema, BatchRun]]:
-    for schema, pairs in groupby(zip(batches, written, strict=True), key=itemgetter(1)):
-        for run in runs_of(batch for batch, _ in pairs):
-            yield schema, run
-
-
-def _without_the_obvious(frame: pl.DataFrame, schema: Schema) -> pl.DataFrame:
-    """Drop the metadata columns that a reader derives from the schema anyway."""
-    import polars as pl
-
-    derived = key_column(frame, schema)
-    key, event, appended = (frame.get_column(name) for name in (stored.KEY, stored.EVENT_TIME, stored.APPEND_TIME))
-    obvious = []
-    if (derived is None and key.null_count() == frame.height) or (derived is not None and key.equals(derived)):
-        obvious.append(stored.KEY)
-    moment = time_column(frame, schema)
-    if event.equals(appended if moment is None else moment):
-        obvious.append(stored.EVENT_TIME)
-    if appended.n_unique() == 1:
-        obvious.append(stored.APPEND_TIME)
-    if frame.get_column(stored.HEADERS).null_count() == frame.height:
-        obvious.append(stored.HEADERS)
-    return pl.DataFrame([column for column in frame if column.name not in obvious])
