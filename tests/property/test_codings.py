@@ -15,8 +15,10 @@ import polars as pl
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
-from millstream.log.batches import RecordCoding, frame_of, frame_schema, join_rows, merge
+from millstream.engines.joining import join_rows
+from millstream.log.batches import RecordCoding, frame_of, frame_schema
 from millstream.log.infer import infer, widen
+from millstream.log.merging import merge
 from millstream.log.schema import Schema, check_evolution
 from millstream.log.types import schema_of
 from millstream.records import ENCODINGS, Coding, EncodedBatch, StoredBatch
@@ -275,7 +277,7 @@ def test_keys_times_and_headers_survive_joining_and_merging(
             for record in coding.records(batch, schema)
         ]
 
-    joined = stored(join_rows([encode(part, Coding.ROWS) for part in parts]), append_time_us=7)
+    joined = stored(join_rows([encode(part, Coding.ROWS) for part in parts], 7), append_time_us=7)
     assert found(joined) == [expected(event, meta, 7) for part in parts for event, meta in part]
 
     batches, wanted, offset = [], [], 100

@@ -13,11 +13,10 @@ from hypothesis import strategies as st
 
 from millstream.engines.connect import connect
 from millstream.engines.protocol import Maintenance
-from millstream.log.batches import merge
 from millstream.log.cold.compaction import ColdRange, compact
 from millstream.log.cold.store import ColdStore
 from millstream.log.log import Log
-from millstream.log.merging import headers_of
+from millstream.log.merging import headers_of, merge
 from millstream.log.rows import split
 from millstream.log.schema import Schema
 from millstream.log.seals.check import verify

@@ -15,7 +15,8 @@ import polars as pl
 import pytest
 
 from millstream.errors import SchemaError, StorageCorruptError
-from millstream.log.batches import RecordCoding, frame_of, frame_schema, merge
+from millstream.log.batches import RecordCoding, frame_of, frame_schema
+from millstream.log.merging import merge
 from millstream.log.schema import Schema
 from millstream.log.types import schema_of
 from millstream.records import ENCODINGS, Coding, EncodedBatch, StoredBatch
@@ -365,11 +366,13 @@ def test_a_frame_that_was_read_goes_into_another_topic_with_its_keys_times_and_h
     read = source.frame(stored(batch, append_time_us=5), source.schema)
     coding: RecordCoding[Order] = RecordCoding(schema_of(Order), Order, schema_id=1)
     checked = coding.check_frame(read)
-    assert coding.frame_keys(checked) == [b"k", b"00000000-0000-0000-0000-000000000007"]
+    keys = coding.frame_key_column(checked)
+    assert keys is not None
+    assert keys.to_list() == [b"k", b"00000000-0000-0000-0000-000000000007"]
     copy = stored(coding.encode_frame(checked), append_time_us=99)
     records = coding.records(copy, coding.schema)
     assert [record.value for record in records] == [order, order]
-    assert [record.key for record in records] == coding.frame_keys(checked)
+    assert [record.key for record in records] == keys.to_list()
     assert [record.headers for record in records] == [{}, {"h": b"1"}]
     assert [record.event_time for record in records] == [NOON, NOON]
     assert [record.append_time_us for record in records] == [99, 99]

@@ -11,9 +11,10 @@ from uuid import UUID
 import msgspec
 import pytest
 
+from millstream.engines.joining import join_meta, join_rows
 from millstream.errors import SchemaError, StorageCorruptError, UsageError
-from millstream.log.batches import BadRecord, RecordCoding, join_rows
-from millstream.log.rows import array_header, decode_meta, encode_meta, join_meta, split
+from millstream.log.batches import BadRecord, RecordCoding
+from millstream.log.rows import array_header, decode_meta, encode_meta, split
 from millstream.log.schema import Schema
 from millstream.log.types import schema_of
 from millstream.records import ENCODINGS, Coding, EncodedBatch, Record, StoredBatch
@@ -316,16 +317,20 @@ def test_meta_is_absent_where_nothing_was_given_and_filled_where_batches_join() 
 def test_joined_rows_are_one_batch() -> None:
     coding = clicks(time="moment")
     parts = [coding.encode(GOOD[:1]), coding.encode(GOOD[1:], keys=[b"k", None])]
-    joined = join_rows(parts)
+    joined = join_rows(parts, now_us=7)
     assert joined.count == 3
     assert joined.event_time_min_us == parts[0].event_time_min_us
     assert joined.event_time_max_us == parts[1].event_time_max_us
     records = coding.records(stored(joined), coding.schema)
     assert [record.value for record in records] == GOOD
     assert [record.key for record in records] == [None, b"k", None]
-    assert join_rows(parts[:1]) is parts[0]
-    with pytest.raises(ValueError, match="only rows of one schema can be joined"):
-        join_rows([parts[0], coding.encode(GOOD, coding=Coding.COLUMNS)])
+
+
+def test_joined_rows_without_an_event_time_count_as_appended_now() -> None:
+    coding = clicks()
+    joined = join_rows([coding.encode(GOOD[:1], times=[3]), coding.encode(GOOD[1:])], now_us=7)
+    assert (joined.event_time_min_us, joined.event_time_max_us) == (3, 7)
+    assert join_rows([coding.encode(GOOD), coding.encode(GOOD)], now_us=7).event_time_min_us is None
 
 
 def test_raw_topics_take_bytes_and_say_so() -> None:

@@ -6,8 +6,6 @@ from millstream.clock import Clock, SystemClock
 from millstream.engines.protocol import Durability, Engine
 from millstream.errors import SettingsError
 
-DEFAULT_URL = "millstream.db"
-
 
 def connect(url: str, *, durability: str | None = None, clock: Clock | None = None, read_only: bool = False) -> Engine:
     """Open the engine that a URL names.

@@ -1,6 +1,6 @@
 """The columns coding: a batch as one Arrow IPC file, compressed with zstd, one column a field.
 
-What a batch keeps is a *stored frame*: the columns of `storage.stored_dtypes`, where JSON is msgpack in a Binary column
+What a batch keeps is a *stored frame*: the columns of a schema, where JSON is msgpack in a Binary column
 (so that bytes, dates and NaN inside it survive), and beside them only where the schema does not say it:
 
     _key           Binary; absent: the key field's value, or null where there is no key field
@@ -41,6 +41,8 @@ KEY: Final = "_key"
 EVENT_TIME: Final = "_event_time"
 APPEND_TIME: Final = "_append_time"
 HEADERS: Final = "_headers"
+METADATA: Final = (KEY, EVENT_TIME, APPEND_TIME, HEADERS)
+"""What a stored frame may have beside the fields."""
 _AS_FIELD: Final = "_event_time="
 
 ROWS_AT_ONCE: Final = 4096

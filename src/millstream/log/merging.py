@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from millstream import limits
 from millstream.engines.protocol import BatchHeader, Engine, Maintenance
-from millstream.log.batches import merge
+from millstream.log import columns as stored
+from millstream.log.frames import evolve, key_column, stored_frame, time_column
+from millstream.log.row_runs import BatchRun, runs_of
 from millstream.log.schema import RAW, Schema
-from millstream.records import StoredBatch
+from millstream.records import Coding, StoredBatch
+
+if TYPE_CHECKING:
+    import polars as pl
 
 BATCHES_MIN: Final = 16
 """Fewer small batches than this are left as they are."""
@@ -149,3 +156,66 @@ def _read(engine: Engine, topic: str, partition: int, run: list[BatchHeader]) ->
         batches += [batch for batch in part if batch.offset < end]
         start = part[-1].end_offset
     return batches
+
+
+def merge(batches: Sequence[StoredBatch], written: Sequence[Schema], target: Schema, schema_id: int) -> StoredBatch:
+    """Return adjacent batches of one partition as one batch of columns.
+
+    Guarantees that each record keeps its offset, value, key, headers, event time and append time.
+
+    Args:
+        written: The schema of each batch.
+        target: A schema that all of them can be read as, usually the newest; `schema_id` is its id.
+    """
+    import polars as pl
+
+    frames = []
+    for schema, run in _runs_by_schema(batches, written):
+        frame = stored_frame(run, schema, [name for name in schema.names if name in target.by_name], stored.METADATA)
+        evolved = evolve(frame, schema.fields, target.fields, run.batch.count)
+        frames.append(pl.DataFrame([*evolved, *map(frame.get_column, stored.METADATA)]))
+    whole = pl.concat(frames)
+    times = whole.select(
+        pl.col(stored.EVENT_TIME).cast(pl.Int64).min().alias("low"),
+        pl.col(stored.EVENT_TIME).cast(pl.Int64).max().alias("high"),
+        pl.col(stored.APPEND_TIME).cast(pl.Int64).min().alias("append"),
+    ).row(0, named=True)
+    # Without a range, readers take the append time of the batch for the event time of every record.
+    known = times["low"] != times["append"] or times["high"] != times["append"]
+    return StoredBatch(
+        partition=batches[0].partition,
+        offset=batches[0].offset,
+        coding=Coding.COLUMNS,
+        count=whole.height,
+        data=stored.write(_without_the_obvious(whole, target)),
+        meta=None,
+        schema_id=schema_id,
+        append_time_us=times["append"],
+        event_time_min_us=times["low"] if known else None,
+        event_time_max_us=times["high"] if known else None,
+    )
+
+
+def _runs_by_schema(batches: Sequence[StoredBatch], written: Sequence[Schema]) -> Iterator[tuple[Schema, BatchRun]]:
+    for schema, pairs in groupby(zip(batches, written, strict=True), key=itemgetter(1)):
+        for run in runs_of(batch for batch, _ in pairs):
+            yield schema, run
+
+
+def _without_the_obvious(frame: pl.DataFrame, schema: Schema) -> pl.DataFrame:
+    """Drop the metadata columns that a reader derives from the schema anyway."""
+    import polars as pl
+
+    derived = key_column(frame, schema)
+    key, event, appended = (frame.get_column(name) for name in (stored.KEY, stored.EVENT_TIME, stored.APPEND_TIME))
+    obvious = []
+    if (derived is None and key.null_count() == frame.height) or (derived is not None and key.equals(derived)):
+        obvious.append(stored.KEY)
+    moment = time_column(frame, schema)
+    if event.equals(appended if moment is None else moment):
+        obvious.append(stored.EVENT_TIME)
+    if appended.n_unique() == 1:
+        obvious.append(stored.APPEND_TIME)
+    if frame.get_column(stored.HEADERS).null_count() == frame.height:
+        obvious.append(stored.HEADERS)
+    return pl.DataFrame([column for column in frame if column.name not in obvious])

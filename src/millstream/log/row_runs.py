@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from millstream import limits
+from millstream.engines.joining import join_meta
 from millstream.log.columns import APPEND_TIME, instants
-from millstream.log.rows import join_meta
 from millstream.records import Coding, StoredBatch
 
 if TYPE_CHECKING:

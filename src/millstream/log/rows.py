@@ -4,7 +4,7 @@
     meta    None, or `[key | nil, event_time_us | nil, headers | nil]` a record, also end to end
 
 nil and None mean: as the schema says. The key is that of the key field, the event time that of the time field or else
-the append time; there are no headers.
+the append time; there are no headers. Batches are joined by `engines.joining`, end to end.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ RecordMeta = tuple[bytes | None, int | None, dict[str, bytes] | None]
 PYTHON_TYPES: Final = (bytes, datetime, date, time, timedelta, Decimal, UUID)
 """Kept as they are where a record becomes a dict."""
 
-_NO_META: Final = b"\x93\xc0\xc0\xc0"
 _UNENCODABLE: Final = (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError)
 """What a value that msgpack cannot hold raises; text with lone surrogates is a ValueError."""
 
@@ -181,13 +180,6 @@ def check_count(column: Sequence[object] | None, count: int) -> None:
 def decode_meta(meta: bytes, count: int) -> list[RecordMeta]:
     """Return what `encode_meta` was given, record by record."""
     return _meta_decoder.decode(array_header(count) + meta)
-
-
-def join_meta(parts: Sequence[tuple[bytes | None, int]]) -> bytes | None:
-    """Return the `meta` of batches (each with its number of records) joined in order."""
-    if all(meta is None for meta, _ in parts):
-        return None
-    return b"".join(_NO_META * count if meta is None else meta for meta, count in parts)
 
 
 def explain(error: BaseException) -> str:

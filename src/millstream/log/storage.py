@@ -160,11 +160,6 @@ def dtypes(schema: Schema) -> dict[str, pl.DataType]:
     return {field.name: dtype(field.type) for field in schema.fields}
 
 
-def stored_dtypes(schema: Schema) -> dict[str, pl.DataType]:
-    """Return the columns of a schema as batches keep them: JSON is msgpack in Binary, which loses nothing."""
-    return {field.name: dtype(field.type, stored=True) for field in schema.fields}
-
-
 def dtype(type: FieldType, *, stored: bool = False) -> pl.DataType:
     """Return the column type of one field."""
     import polars as pl

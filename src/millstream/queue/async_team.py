@@ -76,7 +76,6 @@ class AsyncTeam:
         self._numbers = 0
         self._wanted = workers
         self._ended: deque[Flight] = deque()
-        self._settling = 0
         self._fetching = True
         self._gone_handled = 0
         self.gone_busy_us = 0

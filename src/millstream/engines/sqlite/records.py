@@ -6,14 +6,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from millstream import limits
+from millstream.engines.joining import join_rows
 from millstream.engines.protocol import Append, Bound
 from millstream.engines.sqlite.transaction import OFFSET_BITS, Transaction, first_id
 from millstream.errors import LimitExceededError, OffsetOutOfRangeError, QueueFullError, TopicNotFoundError, UsageError
 from millstream.records import Coding, EncodedBatch, Position, StoredBatch
 
 _CODINGS = (Coding.ROWS, Coding.COLUMNS, Coding.COLD)
-_NO_META = b"\x93\xc0\xc0\xc0"
-"""The meta of a record that has none, beside others that have: [nil, nil, nil]."""
 
 
 def check_appends(appends: Sequence[Append]) -> None:
@@ -77,7 +76,7 @@ def write(transaction: Transaction, operations: Sequence[Appending]) -> list[lis
     positions: list[list[Position]] = [[_NOWHERE] * len(operation.appends) for operation in operations]
     for (topic, partition), entries in by_partition.items():
         for run in _runs(entries):
-            batch = run[0][2] if len(run) == 1 else _joined([entry[2] for entry in run], transaction.now_us)
+            batch = run[0][2] if len(run) == 1 else join_rows([entry[2] for entry in run], transaction.now_us)
             offset = _write_batch(transaction, topic, partition, batch).offset
             for order, place, part in run:
                 positions[order][place] = Position(partition, offset)
@@ -132,26 +131,6 @@ def _runs(entries: list[tuple[int, int, EncodedBatch]]) -> Iterator[list[tuple[i
         size_bytes += batch.size_bytes
     if run:
         yield run
-
-
-def _joined(batches: list[EncodedBatch], now_us: int) -> EncodedBatch:
-    """Return row batches of one schema as one: their bytes end to end."""
-    meta = None
-    if any(batch.meta is not None for batch in batches):
-        meta = b"".join(_NO_META * batch.count if batch.meta is None else batch.meta for batch in batches)
-    event_min_us = event_max_us = None
-    if any(batch.event_time_min_us is not None for batch in batches):
-        event_min_us = min(now_us if b.event_time_min_us is None else b.event_time_min_us for b in batches)
-        event_max_us = max(now_us if b.event_time_max_us is None else b.event_time_max_us for b in batches)
-    return EncodedBatch(
-        coding=Coding.ROWS,
-        count=sum(batch.count for batch in batches),
-        data=b"".join(batch.data for batch in batches),
-        meta=meta,
-        schema_id=batches[0].schema_id,
-        event_time_min_us=event_min_us,
-        event_time_max_us=event_max_us,
-    )
 
 
 def insert_stored(transaction: Transaction, partition_id: int, batch: StoredBatch) -> int:

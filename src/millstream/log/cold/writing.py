@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from itertools import chain
 from pathlib import Path
@@ -119,16 +119,13 @@ def parquet_frame(run: BatchRun, written: Schema, target: Schema) -> pl.DataFram
 
     batch = run.batch
     there = [name for name in written.names if name in target.by_name]
-    frame = stored_frame(run, written, there, _METADATA)
+    frame = stored_frame(run, written, there, stored.METADATA)
     made = pl.DataFrame(evolve(frame, written.fields, target.fields, batch.count))
     types = metadata_dtypes()
     offset = pl.int_range(batch.offset, batch.end_offset, dtype=pl.Int64(), eager=True).alias("_offset")
     partition = pl.Series("_partition", [batch.partition], dtype=types["_partition"]).new_from_index(0, batch.count)
-    given = {column.name: column for column in (partition, offset, *map(frame.get_column, _METADATA))}
+    given = {column.name: column for column in (partition, offset, *map(frame.get_column, stored.METADATA))}
     return pl.DataFrame([*outward(made, target), *(given[name] for name in METADATA_COLUMNS)])
-
-
-_METADATA: Final[Sequence[str]] = (stored.KEY, stored.EVENT_TIME, stored.APPEND_TIME, stored.HEADERS)
 
 
 def _groups(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
