@@ -119,6 +119,10 @@ def test_top_shows_listeners_and_not_what_keeps_their_positions(
             assert re.search(r"^logs/journal +broken .* this machine has no no-such-journalctl$", shown, re.MULTILINE)
             assert "system-follower" not in shown
             assert "QUEUE" not in shown
+            assert run(["queue", "--data", str(tmp_path)]) == 0
+            assert "no queues yet" in capsys.readouterr().out
+            assert run(["advise", TOPIC, "--data", str(tmp_path)]) == 0
+            assert "system-follower" not in capsys.readouterr().out
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="it is read there")

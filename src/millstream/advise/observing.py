@@ -14,6 +14,7 @@ from millstream.log.log import Log
 from millstream.log.topic import Topic
 from millstream.queue.service_times import served
 from millstream.queue.stats import REDRIVE_GROUP, QueueStats, QueueWatch
+from millstream.sources.listener_signs import GROUP as LISTENERS_GROUP
 from millstream.stream.info import reader_groups
 
 KEY_PIECES: Final = 8
@@ -112,7 +113,7 @@ def _readers(log: Log, topic: Topic[Any]) -> tuple[tuple[ReaderFacts, ...], tupl
     streams, topics = reader_groups(log), set(log.topics())
     readers, queue_names = [], []
     for name, info in topic.groups().items():
-        if name == REDRIVE_GROUP:
+        if name in (REDRIVE_GROUP, LISTENERS_GROUP):
             continue
         approach = _approach(info, streams, topics)
         readers.append(ReaderFacts(approach, name, info.ledger.in_progress))

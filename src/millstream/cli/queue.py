@@ -73,12 +73,13 @@ def queue(
 def _list(log: Log, name: tuple[str, str] | None, *, as_json: bool) -> None:
     from millstream.batch.info import batch_groups
     from millstream.queue.stats import QueueWatch
+    from millstream.sources.listener_signs import GROUP
     from millstream.stream.info import reader_groups
 
     queues = QueueWatch(log).look(None if name is None else [name])
     if name is None:
         others = {*reader_groups(log), *batch_groups(log)}
-        queues = [queue for queue in queues if (queue.topic, queue.group) not in others]
+        queues = [queue for queue in queues if (queue.topic, queue.group) not in others and queue.group != GROUP]
     if as_json:
         for one in queues:
             print_json(one.to_object())
