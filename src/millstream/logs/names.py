@@ -65,11 +65,6 @@ class Name(msgspec.Struct, frozen=True, dict=True):
         return isinstance(self.path[-1], int) if self.path else False
 
 
-def is_part(text: str) -> bool:
-    """Return whether a text is the name of a part of `fields`."""
-    return part_of(text) is not None
-
-
 def name_of(text: str, what: str = "by") -> Name:
     """Return what a name means.
 
