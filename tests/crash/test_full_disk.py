@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -164,3 +166,19 @@ def test_file_size_limit_is_a_storage_error_and_the_engine_goes_on_when_it_is_li
     error, stored = finished.stdout.split()
     assert error in ("StorageError", "StorageFullError")
     assert 10 < int(stored) < 1000
+
+
+@pytest.mark.parametrize("arguments", [(), ("--format", "syslog")])
+def test_lines_that_do_not_fit_on_a_disk_are_told_and_go_on_later(small_disk: Path, arguments: tuple[str, ...]) -> None:
+    draw = random.Random(7)
+    lines = [f'{{"n": {n}, "text": "{draw.randbytes(200).hex()}"}}\n' for n in range(3 * TMPFS_BYTES // 400)]
+    put = [sys.executable, "-m", "millstream", "put", "t", "--url", str(small_disk / "x.db"), *arguments]
+    text = "".join(lines)
+    full = subprocess.run(put, input=text, capture_output=True, text=True, check=False, timeout=120)
+    assert full.returncode == 3
+    told = re.search(r"stopped after line (\d+); --skip \1 goes on there\nmillstream: no room left for", full.stderr)
+    assert told, full.stderr
+    with closing(SqliteEngine(small_disk / "x.db")) as engine:
+        stored = sum(partition.end_offset for partition in engine.describe_topic("t").partitions)
+    assert stored == int(told[1]) > 0
+    assert f"stored {stored:,} records in t" in full.stdout

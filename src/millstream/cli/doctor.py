@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -62,7 +63,7 @@ def doctor(
     path = file_of(shell.place())
     report: dict[str, Any] = {
         "log": shell.place(),
-        "size_bytes": path.stat().st_size if path is not None else None,
+        "size_bytes": None if path is None else _size_bytes(path),
         "topics": len(infos),
         "records": sum(info.records for info in infos),
         "findings": [{"where": f.where, "problem": f.problem, "advice": f.advice} for f in findings],
@@ -162,3 +163,8 @@ def _environment() -> str:
         f"millstream {versions['millstream']} on Python {versions['python']} ({sys.implementation.name}), "
         f"{versions['system']}\n{packages}"
     )
+
+
+def _size_bytes(path: Path) -> int:
+    """Return the size of a log with what is not copied into it yet: of a small one that is in use, nearly all."""
+    return sum(file.stat().st_size for file in (path, path.with_name(f"{path.name}-wal")) if file.exists())

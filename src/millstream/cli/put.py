@@ -19,7 +19,7 @@ from millstream.cli.errors import EXIT_INTERRUPTED, EXIT_SET_ASIDE
 from millstream.cli.output import count_text, one_line, print_json
 from millstream.cli.progress import progress
 from millstream.cli.shell import DataOption, DebugOption, JsonOption, Shell, TopicArgument, UrlOption
-from millstream.errors import ConflictError, SchemaError, SettingsError
+from millstream.errors import ConflictError, SchemaError, SettingsError, StorageError
 
 if TYPE_CHECKING:
     from millstream.cli.lines import Block, FileReader, PipeReader
@@ -304,17 +304,26 @@ def _load(
 
     started = time.monotonic()
     interrupt = Interrupt()
-    with interrupt.watched(), progress(f"{source} to {topic.name}") as advance:
-        try:
-            for block in without_first(skip, blocks(reader)):
-                with interrupt.postponed():
-                    loader.store(block)
-                advance(reader.done_bytes, reader.size_bytes, count_text(loader.totals.stored, "record"))
-        except KeyboardInterrupt:
-            pass
-        finally:
-            loader.close()
-    _print_totals(shell, topic.name, loader.totals, skip, time.monotonic() - started, interrupted=interrupt.came)
+
+    def tell(ended: str | None) -> None:
+        _print_totals(shell, topic.name, loader.totals, skip, time.monotonic() - started, ended=ended)
+
+    try:
+        with interrupt.watched(), progress(f"{source} to {topic.name}") as advance:
+            try:
+                for block in without_first(skip, blocks(reader)):
+                    with interrupt.postponed():
+                        loader.store(block)
+                    advance(reader.done_bytes, reader.size_bytes, count_text(loader.totals.stored, "record"))
+            except KeyboardInterrupt:
+                pass
+            finally:
+                loader.close()
+    except StorageError:
+        if loader.totals.lines:
+            tell("stopped")
+        raise
+    tell("interrupted" if interrupt.came else None)
     if interrupt.came:
         return EXIT_INTERRUPTED
     return EXIT_SET_ASIDE if loader.totals.bad else 0
@@ -364,7 +373,7 @@ class Interrupt:
             raise KeyboardInterrupt
 
 
-def _print_totals(shell: Shell, topic: str, totals: Totals, skip: int, seconds: float, *, interrupted: bool) -> None:
+def _print_totals(shell: Shell, topic: str, totals: Totals, skip: int, seconds: float, *, ended: str | None) -> None:
     next_line = skip + totals.lines
     if shell.json:
         print_json(
@@ -376,7 +385,7 @@ def _print_totals(shell: Shell, topic: str, totals: Totals, skip: int, seconds: 
                 "blank": totals.blank,
                 "first_bad": [{"line": bad.line, "reason": bad.reason} for bad in totals.first_bad],
                 "next_line": next_line,
-                "interrupted": interrupted,
+                "interrupted": ended == "interrupted",
                 "seconds": round(seconds, 3),
             }
         )
@@ -390,5 +399,5 @@ def _print_totals(shell: Shell, topic: str, totals: Totals, skip: int, seconds: 
         more = totals.bad - len(totals.first_bad)
         rest = f" ({more:,} more not shown)" if more else ""
         print(f"set aside {count_text(totals.bad, 'bad line')} in {topic}.dead{rest}", file=sys.stderr)
-    if interrupted:
-        print(f"interrupted after line {next_line}; --skip {next_line} goes on there", file=sys.stderr)
+    if ended is not None:
+        print(f"{ended} after line {next_line}; --skip {next_line} goes on there", file=sys.stderr)
