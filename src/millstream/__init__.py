@@ -2,7 +2,7 @@
 
 General layout, as an event flows (a module imports only from those above its own in this list):
 
-    errors, limits, clock, durations, settings, records, version, lazy_names    the words
+    errors, limits, clock, version, durations, settings, records, extras, lazy_names    the words
     engines/    what keeps a log: memory, sqlite; `connect` opens one by its URL
     log/        Topic and Group: records in, records out, as Python values and as columns
     serving/    HTTP itself: the server, its guard

@@ -399,4 +399,4 @@ def test_zstd_that_nothing_here_can_read_is_said(
     follower.clock.advance("2s")
     read_all(follower)
     assert follower.lines == [b"1", b"new"]
-    assert [note for note in follower.notes if "pip install millstream[zstd]" in note]
+    assert [note for note in follower.notes if "pip install 'millstream[zstd]'" in note]

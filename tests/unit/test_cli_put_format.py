@@ -136,7 +136,7 @@ def test_package_that_a_file_needs_is_named_before_anything_is_made(
     write_evtx(folder / "Security.evtx", [])
     monkeypatch.setitem(sys.modules, "evtx", None)
     assert run(["put", "named", "--file", "Security.evtx", "--format", "evtx"]) != 0
-    assert 'pip install "millstream[evtx]"' in capsys.readouterr().err
+    assert "pip install 'millstream[evtx]'" in capsys.readouterr().err
     assert not (folder / "millstream.db").exists()
 
 

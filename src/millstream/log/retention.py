@@ -27,6 +27,6 @@ class Retention(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         if self.size_bytes is not None and self.size_bytes < 0:
-            raise UsageError(f"a topic cannot keep {self.size_bytes} bytes")
+            raise UsageError(f"a topic cannot keep {self.size_bytes} bytes; give 0 or more, or None to keep any number")
         if self.age is not None and self.age_us is not None and self.age_us <= 0:
-            raise UsageError("a retention age must be longer than nothing; None keeps records for ever")
+            raise UsageError("a retention age must be longer than nothing, such as '7d'; None keeps records for ever")

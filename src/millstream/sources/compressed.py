@@ -80,7 +80,7 @@ def _zstd() -> Decompressor:
         made: Decompressor = module.ZstdDecompressor()
         return made
     raise SettingsError(
-        "a log file is compressed with zstd, which needs Python 3.14 or a package: pip install millstream[zstd]"
+        "a log file is compressed with zstd, which needs Python 3.14 or a package: pip install 'millstream[zstd]'"
     )
 
 

@@ -79,7 +79,7 @@ def evtx_parser() -> Any:
         import evtx
     except ImportError as error:
         raise UsageError(
-            '.evtx files need a package that is not installed here: pip install "millstream[evtx]"'
+            ".evtx files need a package that is not installed here: pip install 'millstream[evtx]'"
         ) from error
     return evtx.PyEvtxParser
 

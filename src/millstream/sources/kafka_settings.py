@@ -6,13 +6,13 @@ Every setting of librdkafka passes through: given as `settings={"sasl.username":
 
 from __future__ import annotations
 
-import importlib
 import os
 import re
 from collections.abc import Mapping
 from typing import Any, Final
 
 from millstream.errors import UsageError
+from millstream.extras import import_extra
 
 ENVIRONMENT: Final = "MILLSTREAM_KAFKA_"
 _SECRET: Final = re.compile(r"password|secret|key|token|jaas|oauthbearer\.config|pem|username")
@@ -82,10 +82,7 @@ def kafka_client() -> Any:
     Raises:
         UsageError: It is not installed.
     """
-    try:
-        return importlib.import_module("confluent_kafka")
-    except ImportError as error:
-        raise UsageError("Kafka needs the package confluent-kafka: pip install 'millstream[kafka]'") from error
+    return import_extra("confluent_kafka", "kafka", "Kafka needs the package confluent-kafka")
 
 
 def _with_port(server: str) -> str:

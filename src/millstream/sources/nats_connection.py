@@ -7,7 +7,6 @@ as `MILLSTREAM_NATS_USER`, `_PASSWORD`, `_TOKEN`, `_USER_CREDENTIALS`, `_NKEYS_S
 
 from __future__ import annotations
 
-import importlib
 import os
 import re
 import threading
@@ -15,6 +14,7 @@ from collections.abc import Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from millstream.errors import UsageError
+from millstream.extras import import_extra
 
 if TYPE_CHECKING:
     import asyncio
@@ -74,10 +74,7 @@ def nats_client() -> Any:
     Raises:
         UsageError: It is not installed.
     """
-    try:
-        return importlib.import_module("nats")
-    except ImportError as error:
-        raise UsageError("NATS needs the package nats-py: pip install 'millstream[nats]'") from error
+    return import_extra("nats", "nats", "NATS needs the package nats-py")
 
 
 class NatsConnection:

@@ -121,7 +121,7 @@ def _of_protobuf(body: bytes) -> dict[str, Any]:
         from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
     except ImportError as error:
         raise SettingsError(
-            'OTLP as protobuf is not read here: pip install "millstream[otlp]", or send application/json'
+            "OTLP as protobuf is not read here: pip install 'millstream[otlp]', or send application/json"
         ) from error
     try:
         request = ExportLogsServiceRequest.FromString(body)

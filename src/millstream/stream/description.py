@@ -186,7 +186,7 @@ class Stream:
     def merge(self, *others: Stream) -> Stream:
         """Go on with the records of this and other streams, which have the same columns."""
         if not others:
-            raise UsageError("merge needs another stream")
+            raise UsageError("merge needs another stream, such as web.merge(app)")
         nodes = [self._other(other, "merge")._node for other in others]
         return Stream(self._graph, self._graph.step(Merge(), self._node, *nodes))
 

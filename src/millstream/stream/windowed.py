@@ -59,7 +59,9 @@ class Windowed:
             if not isinstance(aggregate, Aggregate):
                 raise UsageError(f'agg({name}={aggregate!r}): give an aggregate, such as count() or sum_("load_ms")')
             if name in (*self._by, *WINDOW_COLUMNS) or name.startswith("_"):
-                raise UsageError(f"agg({name}=...): the name is taken by a column of the result, or starts with '_'")
+                raise UsageError(
+                    f"agg({name}=...): the name is taken by a column of the result, or starts with '_'; give another"
+                )
         step: Any = WindowStep(
             window=self._window,
             by=self._by,

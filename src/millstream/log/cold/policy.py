@@ -31,4 +31,4 @@ class Cold(msgspec.Struct, frozen=True):
         if self.after is None and self.size_bytes is None:
             raise UsageError('say when records become cold: Cold(after="7d") or Cold(size_bytes=10 * 1024**3)')
         if self.size_bytes is not None and self.size_bytes < 0:
-            raise UsageError(f"a partition cannot keep {self.size_bytes} bytes outside of Parquet files")
+            raise UsageError(f"a partition cannot keep {self.size_bytes} bytes outside of files; give 0 or more")

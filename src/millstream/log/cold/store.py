@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import importlib
 import os
 import re
 import secrets
@@ -16,6 +15,7 @@ from typing import Any, Final, Protocol
 
 from millstream.engines.protocol import Engine
 from millstream.errors import StorageError, StorageFullError, UsageError
+from millstream.extras import import_extra
 from millstream.log.cold.lock import folder_lock
 from millstream.log.cold.reference import Reference, cold_folder
 
@@ -117,7 +117,9 @@ class ColdStore:
         """
         folder = cold_folder(engine.url)
         if not folder:
-            raise UsageError(f"the log {engine.url} is not a file, so its records cannot become cold")
+            raise UsageError(
+                f"the log {engine.url} is not a file: its records cannot become cold; leave cold= out, or open a file"
+            )
         return cls(Path(folder), location)
 
     @contextmanager
@@ -235,16 +237,12 @@ def open_objects(url: str) -> Any:
     Raises:
         UsageError: The package for it is not installed, or the URL means nothing to it.
     """
-    try:
-        # By name: type checkers take every option of every store for a stub of ours.
-        from_url = importlib.import_module("obstore.store").from_url
-    except ImportError as error:
-        raise UsageError(f"cold files at {url} need the package obstore: install millstream[objects]") from error
+    from_url = import_extra("obstore.store", "objects", f"objects at {url} need the package obstore").from_url
     options = {"allow_http": True} if os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://") else {}
     try:
         return from_url(url, client_options=options)
     except (ValueError, OSError) as error:
-        raise UsageError(f"{url} is no place for cold files: {error}") from error
+        raise UsageError(f"{url} is no place for objects: {error}") from error
 
 
 def checksum_of(reference: Reference) -> tuple[int, str]:

@@ -7,11 +7,10 @@ Source: Flajolet et al., HyperLogLog, 2007; Karnin, Lang, Liberty, Optimal Quant
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from typing import Any, Final
 
-from millstream.errors import UsageError
+from millstream.extras import import_extra
 from millstream.stream.aggregates.aggregate import Aggregate
 
 UNIQUE_LG_K: Final = 12
@@ -68,7 +67,4 @@ class QuantileKind:
 
 
 def _library(aggregate: Aggregate) -> Any:
-    try:
-        return importlib.import_module("datasketches")
-    except ModuleNotFoundError as error:
-        raise UsageError(f'{aggregate} needs a library: pip install "millstream[sketches]"') from error
+    return import_extra("datasketches", "sketches", f"{aggregate} needs the package datasketches")

@@ -45,7 +45,7 @@ class StatefulStep(msgspec.Struct, frozen=True):
         if self.on_timer is not None:
             _check_arguments(self.on_timer, (2,), f"{self}, on_timer", "the state and the context")
         if self.ttl_us is not None and self.ttl_us <= 0:
-            raise UsageError(f"{self}: a time to live is longer than nothing")
+            raise UsageError(f"{self}: a time to live is longer than nothing; give ttl= above 0, or leave it out")
         coding = StateCoding(state_type(self.init, self.function), str(self))
         sample = self.init() if callable(self.init) else self.init
         if sample is not None:
