@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -157,8 +157,8 @@ def test_a_file_that_goes_away_is_waited_for_and_read_when_it_is_back(app: App, 
         assert found["files"].read_us is not None
         path.unlink()
         wait_for(app, lambda found: found["files"].state is ListenerState.WAITING, "it is gone")
-        assert problems_of(listener_infos(app.log), this_process(), [TOPIC], 3600) == []
-        [problem] = problems_of(listener_infos(app.log), this_process(), [TOPIC], 0)
+        assert problems_of(listener_infos(app.log), this_process(), [TOPIC], patience_s=3600) == []
+        [problem] = problems_of(listener_infos(app.log), this_process(), [TOPIC], patience_s=0)
         assert "there is no such file" in problem.message
         assert "listener files of topic logs is waiting" in problem.message
     found = infos(app)
@@ -240,3 +240,19 @@ def test_signs_of_the_same_process_are_asked_from_other_threads(app: App, tmp_pa
         for thread in threads:
             thread.join()
     assert not follower.failed
+
+
+class Unaskable(FileSource):
+    """A source with a defect."""
+
+    def troubles(self) -> Sequence[str]:
+        raise ValueError("no answer")
+
+
+def test_a_defect_of_one_source_hides_no_other(app: App, tmp_path: Path) -> None:
+    (tmp_path / "a.log").write_text(f"{failed(1)}\n")
+    sources = [Unaskable([tmp_path / "a.log"]), FileSource([tmp_path / "a.log"])]
+    with follow_system(app, TOPIC, sources=sources):
+        found = wait_for(app, lambda found: len(found) == 2, "both are told of")
+        assert "because of a defect: no answer" in str(found["files 1"].why)
+        assert found["files 2"].state is ListenerState.RUNNING

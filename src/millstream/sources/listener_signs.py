@@ -19,7 +19,7 @@ from millstream.engines.protocol import StateChange
 from millstream.engines.values import StateRange
 from millstream.errors import ClosedError, MillstreamError
 from millstream.log.group import Group
-from millstream.sources.listening import ListenerSign, Listening
+from millstream.sources.listening import ListenerSign, ListenerState, Listening
 from millstream.sources.standing import standings
 
 _log = logging.getLogger("millstream.sources")
@@ -64,6 +64,7 @@ class Telling:
         self._process = this_process()
         self._key = _PREFIX + self._process.encode()
         self._ended = threading.Event()
+        self._is_told = False
         self._looked_us = self._clock.monotonic_us()
         self._thread = threading.Thread(target=self._beat, name=f"listeners-{group.topic.name}", daemon=True)
 
@@ -86,10 +87,9 @@ class Telling:
         told_us, told = None, None
         if self._ended.wait(FIRST_S):
             return
-        self._forget_others()
         while True:
             now_us = self._clock.monotonic_us()
-            fares = [(sign.state, sign.why) for sign in (one.sign() for one in self._listeners)]
+            fares = self._fares()
             if told_us is None or fares != told or now_us - told_us >= BEAT_S * 1e6:
                 told_us, told = now_us, fares
                 self._tell()
@@ -97,36 +97,37 @@ class Telling:
             if self._ended.wait(LOOK_S):
                 return
 
+    def _fares(self) -> list[tuple[ListenerState, str | None]]:
+        """Return what is told at once when it changes."""
+        return [(sign.state, sign.why) for sign in (one.sign() for one in self._listeners)]
+
     def _tell(self, *, left: bool = False) -> None:
         try:
             behind = self._behind()
             signs = [one.sign(behind_bytes=_sum_of(behind, one.source.following())) for one in self._listeners]
             sign = ProcessSign(self._process, self._clock.now_us(), tuple(signs), left)
             change = StateChange(_PARTITION, self._key, msgspec.msgpack.encode(sign), sign.at_us + KEPT_US)
-            self._group.commit([], state=[change])
+            self._group.commit([], state=[change, *([] if self._is_told else self._others())])
+            self._is_told = True
         except ClosedError:
             pass
         except MillstreamError as error:
             # The next one may succeed; until then others see it as gone, and it is: nothing can be stored.
             _log.debug("the listeners of topic %s: their sign was not written: %s", self._group.topic.name, error)
 
+    def _others(self) -> list[StateChange]:
+        """Return what removes the signs of processes that are gone."""
+        now_us = self._clock.now_us()
+        told = told_signs(self._group).items()
+        return [
+            StateChange(_PARTITION, key, None) for key, sign in told if key != self._key and not lives(sign, now_us)
+        ]
+
     def _behind(self) -> Mapping[str, int | None]:
         """Return what is not stored yet of each file that is followed; nothing where they are very many."""
         if sum(len(one.source.following()) for one in self._listeners) > BEHIND_FILES_MAX:
             return {}
         return {one.path: one.behind_bytes for one in standings(self._group.topic, self._group.name)}
-
-    def _forget_others(self) -> None:
-        """Remove what processes told that are gone."""
-        try:
-            now_us = self._clock.now_us()
-            gone = [
-                key for key, sign in told_signs(self._group).items() if key != self._key and not lives(sign, now_us)
-            ]
-            if gone:
-                self._group.commit([], state=[StateChange(_PARTITION, key, None) for key in gone])
-        except MillstreamError as error:
-            _log.debug("the listeners of topic %s: old signs were not removed: %s", self._group.topic.name, error)
 
 
 def _sum_of(behind: Mapping[str, int | None], paths: Sequence[str]) -> int | None:

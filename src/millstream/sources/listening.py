@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import Counter
 from collections.abc import Sequence
@@ -17,6 +18,8 @@ from millstream.clock import Clock
 from millstream.sources.source import Source
 from millstream.sources.spare import SpareSource
 from millstream.sources.troubles import Troubled
+
+_log = logging.getLogger("millstream.sources")
 
 WHY_CHARACTERS_MAX: Final = 1_000
 """Of what is told of one listener: a thousand missing files are one sentence."""
@@ -76,6 +79,7 @@ class Listening:
         self._read_us: int | None = None
         self._trouble: str | None = None
         self._ended: ListenerState | None = None
+        self._is_defect_told = False
         self._left: str | None = None
         self._since_us: int | None = None
 
@@ -116,8 +120,19 @@ class Listening:
                 self.name, state, why, self._since_us, self._lines, self._read_us, self.spare, behind_bytes
             )
 
+    def _troubles(self) -> Sequence[str]:
+        if not isinstance(self.source, Troubled):
+            return ()
+        try:
+            return self.source.troubles()
+        except Exception as error:  # noqa: BLE001 - a defect of one source must not end what is told of the others
+            if not self._is_defect_told:
+                _log.exception("the %s could not be asked what it cannot read", self.name)
+            self._is_defect_told = True
+            return (f"it could not be asked, because of a defect: {error}",)
+
     def _why(self) -> str | None:
-        found = self.source.troubles() if isinstance(self.source, Troubled) else ()
+        found = self._troubles()
         own = self._trouble
         said = [*([own] if own is not None else []), *found]
         if not said:
