@@ -547,6 +547,40 @@ def test_run_goes_on_until_ctrl_c_and_exits_with_0(folder: Path) -> None:
     assert process.returncode == 0, err
 
 
+SLOW = """
+import pathlib
+import time
+
+from millstream import App
+
+app = App("own.db")
+
+@app.task
+def slow() -> None:
+    print("begun", flush=True)
+    while not pathlib.Path("go").exists():
+        time.sleep(0.05)
+    print("finished", flush=True)
+
+slow.send()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGINT cannot be sent to one process there")
+def test_a_stop_that_takes_its_time_says_what_for(folder: Path) -> None:
+    (folder / "slow.py").write_text(SLOW)
+    process = start("run", "slow.py", folder=folder)
+    assert process.stdout
+    assert process.stderr
+    assert process.stdout.readline() == "running slow.py: queue slow\n"
+    assert process.stdout.readline() == "begun\n"
+    process.send_signal(signal.SIGINT)
+    assert process.stderr.readline() == "stopping: what was begun is finished first; Ctrl-C again leaves it\n"
+    (folder / "go").touch()
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (0, "finished\n", "")
+
+
 def test_run_of_a_reader_that_is_not_there_names_those_that_are(folder: Path) -> None:
     (folder / "app.py").write_text(APPLICATION)
     process = start("run", "app.py", "--only", "half", folder=folder)

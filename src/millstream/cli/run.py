@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import threading
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -20,6 +21,36 @@ if TYPE_CHECKING:
     from millstream.app import App
 
 LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+STOP_TOLD_S: Final = 1.0
+"""After Ctrl-C: most stops are over by then. Who sees nothing presses it again, which leaves work undone."""
+
+
+class _Stop(threading.Event):
+    """Once it is set, somebody is told what the program still waits for, if it does not end soon."""
+
+    def __init__(self, *, told: bool) -> None:
+        super().__init__()
+        self._timer = threading.Timer(STOP_TOLD_S, _tell_stopping) if told else None
+        self._lock = threading.Lock()
+
+    def set(self) -> None:
+        with self._lock:
+            first = not self.is_set()
+            super().set()
+            if first and self._timer is not None:
+                self._timer.daemon = True
+                self._timer.start()
+
+    def over(self) -> None:
+        """The program has stopped: nothing is told any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+
+def _tell_stopping() -> None:
+    print("stopping: what was begun is finished first; Ctrl-C again leaves it", file=sys.stderr, flush=True)
 
 
 def run(
@@ -81,7 +112,6 @@ def run(
     if until is not None and grace is not None:
         raise UsageError("--grace is for running until stopped; leave it out with --until now")
     import logging
-    import threading
 
     from millstream.durations import duration
 
@@ -94,7 +124,7 @@ def run(
     with load_app(app) as loaded:
         _keep(loaded, only or [])
         loaded.serve_at(host, port, token)
-        stop = threading.Event()
+        stop = _Stop(told=not shell.json)
         try:
             _announce(loaded, shell, app)
             with _monitored(loaded, shell, monitoring), _told(loaded, shell, until):
@@ -102,6 +132,8 @@ def run(
         except KeyboardInterrupt:
             # Came before the application listened for it: nothing was begun.
             stop.set()
+        finally:
+            stop.over()
     # To run until stopped ends well when it is stopped; to handle all there is does not.
     raise typer.Exit(EXIT_INTERRUPTED if until and stop.is_set() else 0)
 
