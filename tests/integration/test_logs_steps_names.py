@@ -45,6 +45,14 @@ def test_a_part_is_changed_wherever_it_is(step: str, flat: dict[str, Any], neste
         assert [one.fields for one in found[2:]] == [{"user": {"email": "x"}}, {"user": "u", "user.email": "x"}]
 
 
+def test_parts_that_are_kept_stay_where_they_are_and_all_others_go() -> None:
+    given = {"a": {"b": 1, "c": 2}, "d.e": 3, "d": {"f": 4, "g": 5}, "h": 6}
+    step = 'kind = "remove"\nkeep = ["fields.a.b", "fields.d.e", "fields.d.f", "fields.nothing"]'
+    found = apply([event("m", fields=given, user="ann"), event(fields={"x": 1}), event(fields=None)], step)
+    assert [one.fields for one in found] == [{"a": {"b": 1}, "d.e": 3, "d": {"f": 4}}, None, None]
+    assert (found[0].message, found[0].user) == ("m", "ann")
+
+
 def test_only_the_named_parts_are_redacted_and_all_that_is_inside_of_them() -> None:
     step = 'kind = "redact"\nwhat = ["email", "password"]\nfields = ["fields.to", "fields.in.password", "user"]'
     given = {"to": ["a@example.com", {"x": "b@example.com"}], "from": "c@example.com", "in": {"password": "p", "x": 1}}
@@ -90,6 +98,10 @@ def test_samples_go_by_parts_together() -> None:
         ('kind = "set"\nvalues = { "fields.a[0]" = "x" }', ["values", "fields.a[0]", "place in a list", "whole list"]),
         ('kind = "remove"\nnames = ["fields.a.b[2]"]', ["names", "fields.a.b[2].NAME"]),
         ('kind = "rename"\nnames = { "user" = "fields.a[1]" }', ["names", "fields.a[1]"]),
+        ('kind = "remove"', ["give names", "keep"]),
+        ('kind = "remove"\nnames = ["user"]\nkeep = ["fields.a"]', ["give names", "keep"]),
+        ('kind = "remove"\nkeep = ["user"]', ["keep is ['user']", "fields.status"]),
+        ('kind = "remove"\nkeep = ["fields.a[0].b"]', ["fields.a[0].b", "no places"]),
         ('kind = "dedupe"\nwithin = "1m"\nby = ["field"]', ["by", "'field'", "fields.NAME"]),
         ('kind = "limit"\nper_second = 1\nby = []', ["by is empty"]),
         ('kind = "redact"\nwhat = ["ip"]\nfields = ["fieldz.x"]', ["'fieldz.x'", "fields.NAME"]),

@@ -16,8 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from millstream.logs.names import part_of
 from millstream.logs.steps.chain import Chain
 from millstream.logs.steps.changes import SETTABLE, ParseTable, RemoveTable, RenameTable, SetTable
+from millstream.logs.steps.members import with_values
 from millstream.logs.steps.step import StepTable
 from millstream.parsers.event_parser import event_columns
 from millstream.parsers.formats import FORMATS
@@ -162,7 +164,9 @@ def test_fields_are_set_as_they_are_in_single_events(events: list[LogEvent], val
 @settings(max_examples=300, deadline=None)
 @given(st.lists(EVENTS, min_size=1, max_size=8), st.lists(NAMES, min_size=1, max_size=3))
 def test_fields_are_removed_as_they_are_from_single_events(events: list[LogEvent], names: list[str]) -> None:
-    assert through(RemoveTable(names=names), events) == [changed(event, dict.fromkeys(names)) for event in events]
+    assert through(RemoveTable(names=tuple(names)), events) == [
+        changed(event, dict.fromkeys(names)) for event in events
+    ]
 
 
 @settings(max_examples=500, deadline=None)
@@ -189,8 +193,40 @@ def test_names_that_share_a_part_do_not_get_in_each_others_way(
     events: list[LogEvent], values: dict[str, str], names: dict[str, str]
 ) -> None:
     assert through(SetTable(values=values), events) == [changed(event, values) for event in events]
-    assert through(RemoveTable(names=list(values)), events) == [changed(one, dict.fromkeys(values)) for one in events]
+    assert through(RemoveTable(names=tuple(values)), events) == [changed(one, dict.fromkeys(values)) for one in events]
     assert through(RenameTable(names=names), events) == [renamed(event, names) for event in events]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data(), st.lists(NAMES.filter(lambda name: name.startswith(FURTHER)) | NEAR, min_size=1, max_size=3))
+def test_values_that_differ_by_event_are_put_in_as_one_by_one(data: Any, names: list[str]) -> None:
+    events = data.draw(st.lists(EVENTS | NEAR_EVENTS, min_size=1, max_size=6))
+    parts = {name: part for name in names if (part := part_of(name)) is not None}
+    each = [{name: data.draw(st.none() | VALUES) for name in parts} for _ in events]
+    said = {
+        part: pl.Series([None if one[name] is None else msgspec.json.encode(one[name]).decode() for one in each])
+        for name, part in parts.items()
+    }
+    found = with_values(
+        event_columns(events).get_column("fields"), {name: one.cast(pl.String) for name, one in said.items()}
+    )
+    for event, values, text in zip(events, each, found, strict=True):
+        new = {name: value for name, value in values.items() if value is not None}
+        wanted = changed(event, new).fields if new else event.fields
+        after = {} if text is None else msgspec.json.decode(text)
+        assert after == (wanted or {})
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(EVENTS | NEAR_EVENTS, min_size=1, max_size=5), st.lists(NEAR, min_size=1, max_size=3))
+def test_what_is_kept_is_all_there_is_and_as_it_was(events: list[LogEvent], names: list[str]) -> None:
+    for event, found in zip(events, through(RemoveTable(keep=tuple(names)), events), strict=True):
+        before, after = event.fields or {}, found.fields or {}
+        for name in names:
+            said = said_in(before, name.removeprefix(FURTHER))
+            assert said_in(after, name.removeprefix(FURTHER)) == said
+        rest = changed(found, dict.fromkeys(names)).fields
+        assert not rest
 
 
 def parsed(event: LogEvent, format: str) -> LogEvent:
@@ -236,7 +272,7 @@ def test_what_was_removed_or_overwritten_is_not_carried_along(fields: dict[str, 
     tables: list[StepTable] = [
         SetTable(values={"session": "s"}),
         RenameTable(names={"host": "user", "fields.other": "session"}),
-        RemoveTable(names=["user", "fields.secret"]),
+        RemoveTable(names=("user", "fields.secret")),
     ]
     kept = Chain(tables, {}).apply(event_columns(given), now=NOW).kept
     buffer = io.BytesIO()

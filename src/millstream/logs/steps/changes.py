@@ -11,7 +11,7 @@ from millstream.errors import UsageError
 from millstream.logs.names import Name, part_of
 from millstream.logs.steps.parsing import Parsing
 from millstream.logs.steps.renaming import Renaming
-from millstream.logs.steps.setting import Setting
+from millstream.logs.steps.setting import Keeping, Setting
 from millstream.logs.steps.step import TEXT_FIELDS, Step, StepTable, check_field
 from millstream.logs.where import column_of
 from millstream.parsers.formats import Format, format_of, format_of_pattern
@@ -57,18 +57,35 @@ class RenameTable(StepTable, frozen=True, kw_only=True, tag="rename"):
 
 
 class RemoveTable(StepTable, frozen=True, kw_only=True, tag="remove"):
-    """Fields made empty. The line itself stays in `raw`."""
+    """Fields made empty, or all parts of `fields` but some. The line itself stays in `raw`."""
 
-    names: list[str]
+    names: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()
+    """Parts of `fields`: all others go."""
 
     def check(self) -> None:
         super().check()
+        if bool(self.names) == bool(self.keep):
+            raise UsageError(
+                'give names of what goes, or keep: the parts of fields that stay, such as ["fields.status"]'
+            )
         for name in self.names:
             changed_name(name, "names")
+        self._kept()
 
     def open(self, environment: Mapping[str, str]) -> Step:
+        if self.keep:
+            return Keeping(self._kept())
         gone = dict.fromkeys(changed_name(name, "names") for name in self.names)
         return Setting(lambda now: gone)
+
+    def _kept(self) -> list[Name]:
+        kept = [part for name in self.keep if (part := part_of(name)) is not None]
+        if len(kept) < len(self.keep) or any(isinstance(step, int) for part in kept for step in part.path):
+            raise UsageError(
+                f"keep is {list(self.keep)}; give parts of fields, such as fields.status, and no places in lists"
+            )
+        return kept
 
 
 class HostTable(StepTable, frozen=True, kw_only=True, tag="host"):

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
-from millstream.logs.names import Name
+from millstream.logs.names import Name, value_of
 
 Object = dict[str, Any]
 
@@ -48,6 +48,19 @@ def with_members(fields: str | None, values: Mapping[Name, Any]) -> str | None:
         else:
             put(found, name, value)
     return text_of_object(found)
+
+
+def with_only(fields: str, names: Sequence[Name]) -> str | None:
+    """Return any object with what some names mean, in its place, and nothing else; None where none of it is there."""
+    found = object_of(fields)
+    kept: Object = {}
+    for name in names:
+        value = value_of(found, name)
+        if value is not None and found.get(name.whole) is None:
+            put(kept, name, value)
+        elif value is not None:
+            kept[name.whole] = value
+    return text_of_object(kept)
 
 
 def take(found: Object, name: Name) -> None:

@@ -1,8 +1,8 @@
-"""Gives fields one value for all events of a reading, or none."""
+"""Gives fields one value for all events of a reading, or none; leaves out what has no name."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from millstream.logs.steps.members import (
     with_named,
     without_member,
 )
-from millstream.logs.steps.objects import with_members
+from millstream.logs.steps.objects import with_members, with_only
 from millstream.logs.steps.step import Step
 
 if TYPE_CHECKING:
@@ -42,6 +42,20 @@ class Setting(Step):
         said = {name: empty_of(name) if value is None else value for name, value in own.items()}
         changed = frame.with_columns(pl.lit(value, pl.String).alias(name) for name, value in said.items())
         return changed.with_columns(_with_further(frame.get_column("fields"), further)) if further else changed
+
+
+class Keeping(Step):
+    """Leaves out all parts of `fields` but some."""
+
+    def __init__(self, names: Sequence[Name]) -> None:
+        self._names = names
+
+    def apply(self, frame: pl.DataFrame, *, now: datetime) -> pl.DataFrame:
+        import polars as pl
+
+        fields = frame.get_column("fields")
+        kept = [None if text is None else with_only(text, self._names) for text in fields]
+        return frame.with_columns(pl.Series(fields.name, kept, dtype=pl.String))
 
 
 def empty_of(name: str) -> str | None:
