@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -166,17 +166,17 @@ class QueueWatch:
             dead_letters=dead_letters,
             oldest=oldest,
             oldest_age_s=None if oldest is None else self._age_s(topic, group, oldest, now_us),
-            window_s=rates[0] if rates else None,
-            arrival_per_s=rates[1] if rates else None,
-            finished_per_s=rates[2] if rates else None,
+            window_s=rates.window_s if rates else None,
+            arrival_per_s=rates.arrival_per_s if rates else None,
+            finished_per_s=rates.finished_per_s if rates else None,
             service_s=service_s,
             utilisation=_utilisation(processes),
-            drain_s=capacity.drain_s(ledger.in_progress, rates[1], rates[2]) if rates else None,
+            drain_s=capacity.drain_s(ledger.in_progress, rates.arrival_per_s, rates.finished_per_s) if rates else None,
             workers=sum(report.workers for report in processes),
             busy=sum(report.busy for report in processes),
             workers_needed=None
             if rates is None or service_s is None
-            else capacity.workers_needed(arrival_per_s=rates[1], backlog=backlog, service_s=service_s),
+            else capacity.workers_needed(arrival_per_s=rates.arrival_per_s, backlog=backlog, service_s=service_s),
             processes=processes,
         )
 
@@ -246,8 +246,17 @@ def is_due(info: GroupInfo, now_us: int) -> bool:
     return info.ledger.in_progress > 0
 
 
-def rates_over(known: Sequence[Sample], now: Sample, window_us: int = WINDOW_US) -> tuple[float, float, float] | None:
-    """Return (seconds, arrivals a second, finished a second) between the oldest sample of the window and now.
+class Rates(NamedTuple):
+    """How fast a queue grew and shrank."""
+
+    window_s: float
+    """Measured over."""
+    arrival_per_s: float
+    finished_per_s: float
+
+
+def rates_over(known: Sequence[Sample], now: Sample, window_us: int = WINDOW_US) -> Rates | None:
+    """Return the rates between the oldest sample of the window and now.
 
     Where none is in the window, the newest before it counts. None: nothing is known, or not for long enough.
     """
@@ -263,7 +272,7 @@ def rates_over(known: Sequence[Sample], now: Sample, window_us: int = WINDOW_US)
         return None
     first = next((sample for sample in past if now.at_us - sample.at_us <= window_us), past[-1])
     elapsed_s = (now.at_us - first.at_us) / 1e6
-    return elapsed_s, (now.accepted - first.accepted) / elapsed_s, (now.finished - first.finished) / elapsed_s
+    return Rates(elapsed_s, (now.accepted - first.accepted) / elapsed_s, (now.finished - first.finished) / elapsed_s)
 
 
 def _utilisation(processes: Sequence[ProcessReport]) -> float | None:

@@ -71,40 +71,39 @@ def describe(transaction: Transaction, topic: str, group: str) -> GroupInfo:
     committed: dict[int, int] = {}
     next_offsets: dict[int, int] = {}
     end_offsets: dict[int, int] = {}
-    accepted = done = dead = expired = ready = leased = waiting = 0
-    for number, end, begin, following, *counts, lowest_waiting, lowest_sorted in transaction.rows(
-        "group_progress", group_id
-    ):
-        committed[number] = min(
-            offset
-            for offset in (following, lowest_lease.get(number), lowest_waiting, lowest_sorted)
-            if offset is not None
-        )
+    parts: list[tuple[int, ...]] = []
+    for row in transaction.rows("group_progress", group_id):
+        number, end, begin, following, *counts, lowest_waiting, lowest_sorted = row
+        done, dead, expired, leased, waiting, skipped = counts
+        parts.append((end - begin, done, dead, expired, end - following + skipped, leased, waiting))
+        lowest = (following, lowest_lease.get(number), lowest_waiting, lowest_sorted)
+        committed[number] = min(offset for offset in lowest if offset is not None)
         next_offsets[number] = following
         end_offsets[number] = end
-        accepted += end - begin
-        done += counts[0]
-        dead += counts[1]
-        expired += counts[2]
-        leased += counts[3]
-        waiting += counts[4]
-        ready += end - following + counts[5]
-    for statement in ("next_waiting", "next_sorted"):
-        row = transaction.row(statement, group_id)
-        # In sorted order what was never handed over is due at once, and nothing to wait for.
-        if row is not None and (statement == "next_waiting" or row[0] > 0 or waiting):
-            due.append(row[0])
+    ledger = Ledger(*map(sum, zip(*parts, strict=True)))
+    due += _due_us(transaction, group_id, waiting=ledger.waiting)
     return GroupInfo(
         topic=topic,
         group=group,
         committed=committed,
         next_offsets=next_offsets,
         end_offsets=end_offsets,
-        ledger=Ledger(accepted, done, dead, expired, ready, leased, waiting),
+        ledger=ledger,
         next_due_us=min(due, default=None),
         paused=bool(paused),
         parallel=parallel,
     )
+
+
+def _due_us(transaction: Transaction, group_id: int, *, waiting: int) -> list[int]:
+    """Return when the next record that is not leased is due, of each order there may be."""
+    due: list[int] = []
+    for statement in ("next_waiting", "next_sorted"):
+        row = transaction.row(statement, group_id)
+        # In sorted order what was never handed over is due at once, and nothing to wait for.
+        if row is not None and (statement == "next_waiting" or row[0] > 0 or waiting):
+            due.append(row[0])
+    return due
 
 
 def find(transaction: Transaction, topic: str, group: str, partition: int, offset: int) -> Found:

@@ -103,38 +103,12 @@ def _expire(
     expired = max(0, new_start - following)
     if expired:
         transaction.do("advance", new_start, group_id, partition_id)
-    leased = waiting = skipped = 0
+    waiting = skipped = 0
     if parallel is not None:
         waiting, skipped = sorting.expire(transaction, group_id, partition_id, parallel, new_start)
-    for lease_id, first, past, attempt, deadline_us, worker, owner, place, key in transaction.rows(
-        "leases_below", group_id, partition_id, new_start
-    ).fetchall():
-        transaction.do("delete_lease", lease_id, first)
-        if past > new_start:
-            transaction.do(
-                "insert_lease",
-                lease_id,
-                new_start,
-                past,
-                group_id,
-                partition_id,
-                attempt,
-                deadline_us,
-                worker,
-                owner,
-                place,
-                key,
-            )
-        leased += min(past, new_start) - first
-    for first, past, attempt, due_us in transaction.rows("waiting_below", group_id, partition_id, new_start).fetchall():
-        transaction.do("delete_waiting", group_id, partition_id, first)
-        if past > new_start:
-            transaction.do("insert_waiting", group_id, partition_id, new_start, past, attempt, due_us)
-        count = min(past, new_start) - first
-        if due_us < 0:
-            skipped += count
-        else:
-            waiting += count
+    leased = _expire_leased(transaction, group_id, partition_id, new_start)
+    given_back, left_below = _expire_waiting(transaction, group_id, partition_id, new_start)
+    waiting, skipped = waiting + given_back, skipped + left_below
     transaction.count(
         group_id,
         partition_id,
@@ -143,6 +117,32 @@ def _expire(
         waiting=-waiting,
         skipped=-skipped,
     )
+
+
+def _expire_leased(transaction: Transaction, group_id: int, partition_id: int, new_start: int) -> int:
+    """Cut leases off below the new start; return how many records that is."""
+    cut = 0
+    for lease_id, first, past, *rest in transaction.rows("leases_below", group_id, partition_id, new_start).fetchall():
+        transaction.do("delete_lease", lease_id, first)
+        if past > new_start:
+            transaction.do("insert_lease", lease_id, new_start, past, group_id, partition_id, *rest)
+        cut += min(past, new_start) - first
+    return cut
+
+
+def _expire_waiting(transaction: Transaction, group_id: int, partition_id: int, new_start: int) -> tuple[int, int]:
+    """Cut off what waits below the new start; return how many records had been given back, and how many skipped."""
+    given_back = skipped = 0
+    for first, past, attempt, due_us in transaction.rows("waiting_below", group_id, partition_id, new_start).fetchall():
+        transaction.do("delete_waiting", group_id, partition_id, first)
+        if past > new_start:
+            transaction.do("insert_waiting", group_id, partition_id, new_start, past, attempt, due_us)
+        count = min(past, new_start) - first
+        if due_us < 0:
+            skipped += count
+        else:
+            given_back += count
+    return given_back, skipped
 
 
 def vacuum(transaction: Transaction, bytes_max: int) -> int:
