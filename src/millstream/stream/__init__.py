@@ -10,7 +10,7 @@ General layout, in the order a record passes:
                     turns.py: who may commit; standby.py: who looks on; progress.py: how it fares
     sharing.py      SharedRun: partitions shared by processes; membership.py: which has which; copartition.py: may it
     intake.py       Intake: what is read next; source.py: one topic; watermark.py: how far its event time has come;
-                    fit.py: how many records at once
+                    fit.py: how many records at once; waiting.py: for more
     flow.py         Flow: records and the watermark go through the graph once
     piece.py        Piece: records between two steps, as columns or as Python values; chunks.py: how they lie in memory
     steps.py        steps without state: filter, with_columns, select, explode, map, flat_map, map_batches, ...

@@ -30,6 +30,7 @@ from millstream.stream.plan import never_null
 from millstream.stream.progress import KEY, Meter, StreamProgress, write
 from millstream.stream.sinking import Sinks
 from millstream.stream.turns import TURN, claim, next_turn
+from millstream.stream.waiting import wait_for_records
 
 RECORDS_MAX: Final = 8 * limits.COLUMNS_RECORDS_MAX
 """Of a micro-batch: whole batches of a merged log, which are then not cut, and so many that what costs the same for
@@ -37,9 +38,6 @@ each micro-batch is spread thin. Where records are large, or Python values, thei
 
 RECORDS_MIN: Final = 1_000
 """The latency wanted never makes a micro-batch smaller than this: it would only be further behind."""
-
-STOP_US: Final = 200_000
-"""A stream without input notices within this time that it should stop."""
 
 WAIT_US: Final = 5_000_000
 """A stream without input looks again after this time whatever happens; new records wake it before."""
@@ -249,19 +247,19 @@ class StreamRun:
                 swept = self._flow.sweep(batch.pieces, batch.watermarks_us, refused=batch.refused)
                 writes = [*batch.state, *self._changes()]
                 appends = self._appends(swept)
-                self._settle()
+                self._await_commit()
                 self._call_functions(swept)
                 progress = self._note(swept, batch.watermark_us, batch)
                 self._committing = threads.submit(self._commit, batch.moves, writes, swept, progress, appends)
                 total += batch.offsets
-            self._settle()
+            self._await_commit()
         return total
 
     def _read(self, size: int) -> MicroBatch | None:
         """Read what comes next, no more at once than what it will ask of keys has room for; None: all is read."""
         return self._intake.next(min(size, self._fit.records), live=self._live)
 
-    def _settle(self) -> None:
+    def _await_commit(self) -> None:
         """Wait for the commit that is under way."""
         if self._committing is not None:
             self._meter.committed(self._committing.result())
@@ -305,7 +303,7 @@ class StreamRun:
 
     def _read_state(self, keys: Sequence[bytes] | None = None, within: StateRange | None = None) -> dict[bytes, bytes]:
         """Return state as of the last commit, the one that may be under way included."""
-        self._settle()
+        self._await_commit()
         return self._group.state(self._at, keys, within=within)
 
     def _changes(self) -> list[StateWrite]:
@@ -392,13 +390,8 @@ class StreamRun:
         )
 
     def _wait(self, stop: threading.Event) -> None:
-        """Wait for records, at most until idle input closes a window, in slices that notice a stop."""
-        left_us, seen = self.wait_us(), self.seen()
-        while left_us > 0 and not stop.is_set():
-            slice_us = min(left_us, STOP_US)
-            if self._log.engine.wait(seen, slice_us):
-                return
-            left_us -= slice_us
+        """Wait for records, at most until idle input closes a window."""
+        wait_for_records(self._log.engine, self.seen(), self.wait_us(), stop)
 
 
 def worker() -> str:

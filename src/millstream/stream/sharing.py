@@ -21,9 +21,10 @@ from millstream.stream.keyed.failing import Guard, OnError
 from millstream.stream.manifest import check_partitions
 from millstream.stream.membership import Member, Membership, assigned
 from millstream.stream.options import StreamOptions
-from millstream.stream.run import RECORDS_MAX, STOP_US, StreamRun, worker
+from millstream.stream.run import RECORDS_MAX, StreamRun, worker
 from millstream.stream.sinking import holds
 from millstream.stream.standby import QUIET_US
+from millstream.stream.waiting import wait_for_records
 
 _log = logging.getLogger("millstream.stream")
 
@@ -240,12 +241,8 @@ class SharedRun:
             stop.wait(look_us / 1_000_000)
             return
         runs = self._runs.values()
-        left_us, seen = min(look_us, *(run.wait_us() for run in runs)), _merged(run.seen() for run in runs)
-        while left_us > 0 and not stop.is_set():
-            slice_us = min(left_us, STOP_US)
-            if self._groups[0].topic.log.engine.wait(seen, slice_us):
-                return
-            left_us -= slice_us
+        wait_us, seen = min(look_us, *(run.wait_us() for run in runs)), _merged(run.seen() for run in runs)
+        wait_for_records(self._groups[0].topic.log.engine, seen, wait_us, stop)
 
     def _held(self) -> list[int]:
         """Return the partitions of which sinks hold results that are committed and not visible yet."""
