@@ -581,6 +581,32 @@ def test_a_stop_that_takes_its_time_says_what_for(folder: Path) -> None:
     assert (process.returncode, out, err) == (0, "finished\n", "")
 
 
+WATCHING = """
+from millstream import App, File, files
+
+app = App("own.db")
+
+@app.on(files("inbox/*.txt", settle=0))
+def load(file: File) -> None:
+    print(file.name, flush=True)
+"""
+
+
+def test_a_folder_that_is_watched_is_no_news_in_the_log(folder: Path) -> None:
+    (folder / "watching.py").write_text(WATCHING)
+    process = start("run", "watching.py", folder=folder)
+    assert process.stdout
+    assert process.stdout.readline().startswith("running watching.py: queue load")
+    for name in ("a.txt", "b.txt"):
+        (folder / "inbox").mkdir(exist_ok=True)
+        (folder / "inbox" / name).write_text("x")
+        assert process.stdout.readline() == f"{name}\n"
+    process.terminate()
+    _, err = process.communicate(timeout=60)
+    assert "changes detected" not in err
+    assert "change detected" not in err
+
+
 def test_run_of_a_reader_that_is_not_there_names_those_that_are(folder: Path) -> None:
     (folder / "app.py").write_text(APPLICATION)
     process = start("run", "app.py", "--only", "half", folder=folder)

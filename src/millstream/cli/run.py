@@ -119,6 +119,9 @@ def run(
     patience = None if grace is None else duration(grace)
     os.environ["MILLSTREAM_URL"] = shell.place()
     logging.basicConfig(stream=sys.stderr, level=logging.DEBUG if debug else logging.INFO, format=LOG_FORMAT)
+    if not debug:
+        # It tells of each change in a folder that is watched, in words that say nothing.
+        logging.getLogger("watchfiles").setLevel(logging.WARNING)
     from millstream.run.load import load_app
 
     with load_app(app) as loaded:
