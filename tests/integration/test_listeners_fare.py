@@ -27,6 +27,7 @@ from millstream.sources.login_databases import LoginDatabaseSource
 from millstream.sources.logins import LoginSource
 from millstream.sources.macos import MacosSource
 from millstream.sources.nats import nats
+from millstream.sources.otlp_server import OtlpServer
 from millstream.sources.process import ProcessSource
 from millstream.sources.source import Source
 from millstream.sources.spare import SpareSource
@@ -256,3 +257,13 @@ def test_a_defect_of_one_source_hides_no_other(app: App, tmp_path: Path) -> None
         found = wait_for(app, lambda found: len(found) == 2, "both are told of")
         assert "because of a defect: no answer" in str(found["files 1"].why)
         assert found["files 2"].state is ListenerState.RUNNING
+
+
+def test_a_server_that_has_ended_is_told(app: App) -> None:
+    source = OtlpServer("127.0.0.1", 0)
+    with follow_system(app, TOPIC, sources=[source]):
+        wait_for(app, lambda found: bool(found) and found["OTLP server"].why is None, "it takes in")
+        assert source._server is not None
+        source._server.stop()
+        found = wait_for(app, lambda found: found["OTLP server"].state is ListenerState.WAITING, "it is told")
+        assert "has ended" in str(found["OTLP server"].why)

@@ -85,6 +85,12 @@ class OtlpServer:
     def following(self) -> Sequence[str]:
         return (f"OTLP port {self.port}",) if self._reading else ()
 
+    def troubles(self) -> Sequence[str]:
+        thread = self._thread
+        if not self._reading or thread is None or thread.is_alive():
+            return ()
+        return (f"the server at port {self.port} has ended, because of a defect; see the program's log",)
+
     def parser(self, origin: str) -> LogEventParser:
         return EventParser(origin, otlp_reader(), format=NAME)
 
