@@ -80,6 +80,9 @@ LINES: Final = tuple(
         "[10:00:00] [Server thread/INFO]: ann joined",
         "Audit Failure,3/1/2026 10:00:00 AM,Microsoft-Windows-Security-Auditing,4625,Logon,\"It failed.\n\nSubject:\n"
         '\tAccount Name:\t\tann\n\tLogon Type:\t3"',
+        "Mar  1 10:00:00 mx postfix/smtp[7]: 4F9D6A: to=<bob@b.com>, relay=b, dsn=2.0.0, status=sent (250 Ok)",
+        "Mar  1 10:00:00 mx exim[7]: 1abcde-000001-AB <= a@a.com H=(pc) [203.0.113.9]:4000 P=esmtpsa A=plain:ann S=7",
+        "Mar  1 10:00:00 mx exim[7]: plain authenticator failed for (pc) [203.0.113.9]:4000: 535 No (set_id=ann)",
         "260301 11:00:00\t    8 Connect\tann@10.0.0.1 on shop using TCP/IP",
         "20260301 10:00:00,db1,ann,10.0.0.1,8,12,QUERY,shop,'SELECT a, b',0",
     )
@@ -93,7 +96,7 @@ PIECES: Final = tuple(
         "-", "--", ".", "/", "0", "9", "1.", "10.0.0.1", "::", "a", "A", "INFO ", "[a] ", "(a) ", '"a" ',
         " - ", "a.b", "\x00",
         "ä", "\x85", "\u2028", "\udcff", "\r", '{"a":', "[[", "\\x", "\\u", "%", "#", "@", "~", "*", "a b ",
-        "a, ", "a: b, ", "# Thread_id: 1  ", " @ ", "A: 1 ", "\n",
+        "a, ", "a: b, ", "# Thread_id: 1  ", " @ ", "A: 1 ", "\n", "A=", ": 535 ", "status=", ", ",
         "Mar  1 10:00:00 ", "2026-03-01 10:00:00 ", "T10:00:00Z", "9999999999999999999999", "1e999", "NaN",
         "true", "null",
     )

@@ -445,3 +445,19 @@ def test_log_of_fail2ban_says_who_is_banned() -> None:
     line = "2026-03-01 10:00:00,123 fail2ban.actions        [7]: NOTICE  [sshd] Ban 203.0.113.9"
     [event] = events("application", line)
     assert (event.action, event.service, event.source_ip, event.severity) == ("banned", "sshd", "203.0.113.9", NOTICE)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '2026/03/01 10:00:00 [error] 7#9: *23 user "ann": password mismatch, client: 203.0.113.9, server: a, host: "a"',
+        '2026/03/01 10:00:00 [error] 7#9: *23 user "ann" was not found in "/etc/x", client: 203.0.113.9, server: a',
+        "[Sun Mar 01 10:00:00.1 2026] [auth_basic:error] [pid 7] [client 203.0.113.9:4000] AH01617: user ann: "
+        'authentication failure for "/a": Password Mismatch',
+        "[Sun Mar 01 10:00:00 2026] [auth_basic:error] [pid 7] [client 203.0.113.9:40] AH01618: user ann not found: /",
+    ],
+)
+def test_a_password_that_a_web_server_refused_is_a_login(line: str) -> None:
+    [event] = events("error", line)
+    assert (event.kind, event.action, event.success) == (Kind.LOGIN, "login_failed", False)
+    assert (event.user, event.source_ip) == ("ann", "203.0.113.9")

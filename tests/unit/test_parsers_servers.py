@@ -15,6 +15,8 @@ FAILED = {"kind": Kind.LOGIN, "action": "login_failed", "success": False}
 LOGOUT = {"kind": Kind.LOGOUT, "action": "logout"}
 IP, PORT = {"source_ip": "203.0.113.9"}, {"source_port": 4000}
 ANN = {"user": "ann"}
+BOB = {"target_user": "bob@b.com"}
+MAIL, EXIM = {"session": "4F9D6A"}, {"session": "1abcde-000001-AB"}
 
 SAID: list[tuple[str, str, dict[str, Any]]] = [
     (
@@ -30,7 +32,85 @@ SAID: list[tuple[str, str, dict[str, Any]]] = [
     (
         "postfix/smtpd",
         "4F9D6A: client=a.b[203.0.113.9], sasl_method=PLAIN, sasl_username=ann",
-        LOGIN | IP | ANN | {"method": "PLAIN"},
+        LOGIN | IP | ANN | {"method": "PLAIN"} | MAIL,
+    ),
+    ("postfix/smtpd", "4F9D6A: client=a.b[203.0.113.9]", IP | MAIL | {"action": "mail_received"}),
+    ("postfix/pickup", "4F9D6A: uid=1000 from=<ann>", ANN | MAIL | {"action": "mail_received"}),
+    ("postfix/qmgr", "4F9D6A: from=<ann>, size=1234, nrcpt=1 (queue active)", ANN | MAIL | {"action": "mail_queued"}),
+    ("postfix/qmgr", "4F9D6A: removed", MAIL | {"action": "mail_removed"}),
+    (
+        "postfix/qmgr",
+        "4F9D6A: from=<ann>, status=expired, returned to sender",
+        ANN | MAIL | {"action": "mail_bounced", "success": False},
+    ),
+    (
+        "postfix/smtp",
+        "4F9D6A: to=<bob@b.com>, orig_to=<b>, relay=mx.b.com[203.0.113.9]:25, delay=1.2, dsn=2.0.0, "
+        "status=sent (250 2.0.0 Ok: queued as 7)",
+        BOB | MAIL | {"action": "mail_sent", "success": True},
+    ),
+    (
+        "postfix/local",
+        "4F9D6A: to=<bob@b.com>, relay=local, delay=1, delays=1/0/0/0, dsn=5.1.1, status=bounced (unknown user)",
+        BOB | MAIL | {"action": "mail_bounced", "success": False},
+    ),
+    (
+        "postfix/smtp",
+        "4F9D6A: to=<bob@b.com>, relay=none, delay=1, dsn=4.4.1, status=deferred (connect to b.com: timed out)",
+        BOB | MAIL | {"action": "mail_deferred"},
+    ),
+    (
+        "exim",
+        "1abcde-000001-AB <= a@a.com H=(pc) [203.0.113.9]:4000 P=esmtpsa X=TLS1.3 A=dovecot_plain:ann S=7 id=x",
+        LOGIN | IP | PORT | ANN | EXIM | {"method": "dovecot_plain"},
+    ),
+    (
+        "exim",
+        "1abcde-000001-AB <= ann H=mx.b.com [203.0.113.9]:4000 P=esmtps S=7",
+        IP | PORT | ANN | EXIM | {"action": "mail_received"},
+    ),
+    ("exim4", "1abcde-000001-AB <= ann U=ann P=local S=7", ANN | EXIM | {"action": "mail_received"}),
+    (
+        "exim",
+        '1abcde-000001-AB => bob@b.com R=dnslookup T=remote_smtp H=mx.b.com [203.0.113.9] C="250 OK"',
+        BOB | EXIM | {"action": "mail_sent", "success": True},
+    ),
+    ("exim", "1abcde-000001-AB == bob@b.com R=dnslookup defer (-53)", BOB | EXIM | {"action": "mail_deferred"}),
+    (
+        "exim",
+        "1abcde-000001-AB ** bob@b.com R=dnslookup: Unrouteable address",
+        BOB | EXIM | {"action": "mail_bounced", "success": False},
+    ),
+    ("exim", "1abcde-000001-AB Completed", EXIM | {"action": "mail_removed"}),
+    (
+        "exim",
+        "dovecot_login authenticator failed for (pc) [203.0.113.9]:4000: 535 Incorrect data (set_id=ann)",
+        FAILED | IP | PORT | ANN | {"method": "dovecot_login"},
+    ),
+    (
+        "exim",
+        "plain authenticator failed for [203.0.113.9]: 535 Incorrect authentication data",
+        FAILED | IP | {"method": "plain"},
+    ),
+    (
+        "exim",
+        "H=(pc) [203.0.113.9]:4000 F=<ann> rejected RCPT <bob@b.com>: relay not permitted",
+        IP | PORT | {"action": "mail_rejected"},
+    ),
+    (
+        "kernel",
+        "[ 12.3] wireguard: wg0: Receiving handshake initiation from peer 3 (203.0.113.9:4000)",
+        IP | PORT | {"device": "wg0", "session": "3", "action": "peer_connecting"},
+    ),
+    (
+        "kernel",
+        "wireguard: wg0: Handshake for peer 3 ([2001:db8::9]:4000) did not complete after 5 seconds, retrying (try 2)",
+        PORT | {"source_ip": "2001:db8::9", "device": "wg0", "session": "3", "action": "peer_unreachable"},
+    ),
+    (
+        "kernel",
+        "wireguard: wg0: Invalid handshake initiation from 203.0.113.9:4000",
+        IP | PORT | {"device": "wg0", "action": "peer_refused", "success": False},
     ),
     ("postfix/smtpd", "connect from unknown[203.0.113.9]", IP | {"action": "connection_opened"}),
     (

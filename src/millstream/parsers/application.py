@@ -122,7 +122,7 @@ _WITHOUT_TIME: Final = re.compile(
 )
 _DOVECOT_TIME: Final = re.compile(r"(?P<time>[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d) (?P<rest>.*)", re.DOTALL)
 _PROCESS: Final = re.compile(r"(?:\[(?:pid )?|pid )(?P<pid>\d{1,10})\]? ")
-_SERVERS: Final = ("vsftpd", "openvpn", "dovecot", "rsyncd", "smbd", "pure-ftpd", "fail2ban")
+_SERVERS: Final = ("vsftpd", "openvpn", "dovecot", "rsyncd", "smbd", "pure-ftpd", "fail2ban", "exim")
 _SHAPES: Final = (_GLOG, _LOGCAT, _REDIS_LINE, _RUBY, _MONGO, _SQL_SERVER, _VDSM, _PHP, _WITHOUT_TIME)
 
 

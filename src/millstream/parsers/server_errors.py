@@ -16,6 +16,7 @@ from datetime import datetime, tzinfo
 from typing import Any, Final
 
 from millstream.parsers.levels import severity_from
+from millstream.parsers.log_event import Kind
 from millstream.parsers.times import parse_time
 
 _APACHE: Final = re.compile(
@@ -32,6 +33,13 @@ _NGINX: Final = re.compile(
     re.DOTALL,
 )
 _NGINX_PART: Final = re.compile(r', (client|server|request|upstream|host|referrer): (?:"([^"]*)"|([^,"]*))')
+
+_REFUSED: Final = re.compile(
+    r"AH\d{5}: user (?P<mismatch>\S{1,200}): authentication failure for "
+    r"|AH\d{5}: user (?P<unknown>\S{1,200}) not found"
+    r'|user "(?P<nginx>[^"]{1,200})"(?:: password mismatch| was not found in )'
+)
+"""Basic authentication: of Apache (mod_auth_basic), of nginx (auth_basic)."""
 
 
 def error_reader(zone: tzinfo | None = None) -> Any:
@@ -74,4 +82,14 @@ def _event(match: re.Match[str], now: datetime, zone: tzinfo | None, program: st
         "pid": int(match["pid"]) if match["pid"] else None,
         "severity": severity_from(match["level"]),
         "message": message,
+        **_login(message),
     }
+
+
+def _login(message: str) -> dict[str, Any]:
+    """Return what a message says of who was refused by a password of the server's own."""
+    match = _REFUSED.match(message)
+    if match is None:
+        return {}
+    user = next((name for name in match.groups() if name), None)
+    return {"kind": Kind.LOGIN, "action": "login_failed", "success": False, "user": user}

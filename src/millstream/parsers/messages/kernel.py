@@ -19,6 +19,10 @@ _PORT: Final = rf"{_CLOCK}(?P<device>usb [0-9]+-[0-9.]+): "
 _PACKET: Final = (
     r"IN=[^ ]* OUT=[^ ]* .*?SRC=(?P<source_ip>[0-9a-fA-F.:]+) (?:.*? SPT=(?P<source_port>[0-9]{1,5}) .*|.*)"
 )
+_WIREGUARD: Final = rf"{_CLOCK}wireguard: (?P<device>[^ :]+): "
+_PEER: Final = r"\[?(?P<source_ip>[0-9a-fA-F.:]+?)\]?:(?P<source_port>[0-9]{1,5})"
+_FROM_PEER: Final = rf"(?P<session>[0-9]+) \({_PEER}\)"
+"""WireGuard knows its peers by numbers; it writes these lines where its messages for debugging are on."""
 _PLUGGED: Final = {"kind": Kind.DEVICE, "action": "added"}
 
 KERNEL: Final = Table(
@@ -34,6 +38,9 @@ KERNEL: Final = Table(
         shape("", rf"{_PORT}Manufacturer: (?P<device_vendor>.*)", action="described"),
         shape("", rf"{_PORT}SerialNumber: (?P<device_serial>.*)", action="described"),
         shape("", rf"{_PORT}USB disconnect, device number [0-9]+", kind=Kind.DEVICE, action="removed"),
+        shape("", rf"{_WIREGUARD}Receiving handshake initiation from peer {_FROM_PEER}", action="peer_connecting"),
+        shape("", rf"{_WIREGUARD}Handshake for peer {_FROM_PEER} did not complete .*", action="peer_unreachable"),
+        shape("", rf"{_WIREGUARD}Invalid handshake initiation from {_PEER}", action="peer_refused", success=False),
         shape("", rf"{_CLOCK}\[UFW BLOCK\] {_PACKET}", action="packet_blocked"),
         shape("", rf"{_CLOCK}\[UFW ALLOW\] {_PACKET}", action="packet_allowed"),
         shape("", rf"{_CLOCK}\[UFW [A-Z ]+\] {_PACKET}", action="packet_logged"),

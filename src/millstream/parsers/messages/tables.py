@@ -9,7 +9,7 @@ from millstream.parsers.log_event import Kind
 from millstream.parsers.messages.accounts import SHADOW
 from millstream.parsers.messages.become import DOAS, PKEXEC, SU, SUDO
 from millstream.parsers.messages.kernel import KERNEL
-from millstream.parsers.messages.mail import DOVECOT, POSTFIX
+from millstream.parsers.messages.mail import DOVECOT, EXIM, POSTFIX, POSTFIX_QUEUE
 from millstream.parsers.messages.network import DHCP, DNS, DROPBEAR, FAIL2BAN, NETWORK_MANAGER, OPENVPN, WPA
 from millstream.parsers.messages.services import CRON, SYSTEMD
 from millstream.parsers.messages.sessions import DISPLAY_MANAGERS, LOGIN_PROGRAM, LOGIND
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 TABLES: Final[Sequence[Table]] = (
     SSHD, SUDO, SU, PKEXEC, DOAS, LOGIN_PROGRAM, DISPLAY_MANAGERS, LOGIND, SYSTEMD, CRON, KERNEL, SHADOW,
-    POSTFIX, DOVECOT, VSFTPD, PROFTPD, PURE_FTPD, RSYNCD, SAMBA, OPENVPN, DROPBEAR, FAIL2BAN, DHCP, DNS,
-    NETWORK_MANAGER, WPA,
+    POSTFIX, POSTFIX_QUEUE, EXIM, DOVECOT, VSFTPD, PROFTPD, PURE_FTPD, RSYNCD, SAMBA, OPENVPN, DROPBEAR,
+    FAIL2BAN, DHCP, DNS, NETWORK_MANAGER, WPA,
 )  # fmt: skip
 
 _OF: Final = {program: table.shapes for table in TABLES for program in table.programs}
