@@ -16,7 +16,8 @@ from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
 from millstream.engines.joining import join_rows
-from millstream.log.batches import RecordCoding, frame_of, frame_schema
+from millstream.log.batches import RecordCoding
+from millstream.log.frames import frame_of, frame_schema
 from millstream.log.infer import infer, widen
 from millstream.log.merging import merge
 from millstream.log.schema import Schema, check_evolution

@@ -15,7 +15,8 @@ import polars as pl
 import pytest
 
 from millstream.errors import SchemaError, StorageCorruptError
-from millstream.log.batches import RecordCoding, frame_of, frame_schema
+from millstream.log.batches import RecordCoding
+from millstream.log.frames import frame_of, frame_schema
 from millstream.log.merging import merge
 from millstream.log.schema import Schema
 from millstream.log.types import schema_of

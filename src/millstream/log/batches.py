@@ -12,7 +12,7 @@ import msgspec
 from millstream import limits
 from millstream.errors import SchemaError
 from millstream.log import columns as stored
-from millstream.log.frames import first_of, frame_of, frame_schema, key_column, stored_frame
+from millstream.log.frames import first_of, frame_of, key_column, stored_frame
 from millstream.log.intake import check_frame
 from millstream.log.objects import ObjectCoding
 from millstream.log.row_runs import BatchRun
@@ -23,8 +23,6 @@ from millstream.records import Coding, EncodedBatch, Record, StoredBatch
 
 if TYPE_CHECKING:
     import polars as pl
-
-__all__ = ["BadRecord", "RecordCoding", "frame_of", "frame_schema"]
 
 T = TypeVar("T")
 

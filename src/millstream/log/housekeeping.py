@@ -18,12 +18,12 @@ from typing import Final
 from millstream.clock import Clock
 from millstream.engines.protocol import BatchHeader, Engine, GroupInfo, Maintenance, PartitionInfo, TopicInfo
 from millstream.errors import ClosedError, GroupNotFoundError, MillstreamError
-from millstream.log.batches import frame_of
 from millstream.log.cold.compaction import ColdRange
 from millstream.log.cold.files import bytes_of, cold_batches
 from millstream.log.cold.reference import reference_of
 from millstream.log.cold.sweeping import condemn, sweep
 from millstream.log.cold.upkeep import ColdUpkeep, make_cold
+from millstream.log.frames import frame_of
 from millstream.log.merging import BATCHES_MIN, MergeRange, headers_of, is_small, merge_range, survey
 from millstream.log.merging_process import MergingProcess, can_start
 from millstream.log.schema import RAW, Schema

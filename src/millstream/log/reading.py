@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 from millstream import limits
 from millstream.engines.protocol import BatchHeader, Engine, Maintenance
 from millstream.errors import StorageCorruptError
-from millstream.log.batches import BadRecord, RecordCoding, frame_schema
+from millstream.log.batches import BadRecord, RecordCoding
 from millstream.log.cold.files import cold_batches
 from millstream.log.cold.form import reads_alike
 from millstream.log.cold.reference import cold_folder, located
+from millstream.log.frames import frame_schema
 from millstream.log.row_runs import BatchRun, runs_of
 from millstream.log.schemas import TopicSchemas
 from millstream.records import Coding, Record, StoredBatch, time_to_us

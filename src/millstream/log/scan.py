@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from millstream.engines.protocol import TopicInfo
 from millstream.errors import UsageError
 from millstream.log.addressed import rows_for
-from millstream.log.batches import frame_schema
 from millstream.log.cold.scan import may_hold, split
 from millstream.log.columns import HEADERS
+from millstream.log.frames import frame_schema
 from millstream.log.ranges import OffsetRange
 from millstream.log.reading import BatchReader
 from millstream.log.schemas import TopicSchemas

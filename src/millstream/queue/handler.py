@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from millstream.log.topic import Topic
 
 
-__all__ = ["DELIVERING", "Delivery", "Handler", "current_delivery"]
-
-
 class Delivery(msgspec.Struct, frozen=True):
     """One hand-over of a record to a worker."""
 

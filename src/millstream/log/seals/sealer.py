@@ -9,8 +9,8 @@ import msgspec
 
 from millstream.engines.protocol import Append
 from millstream.errors import SettingsError
-from millstream.log.batches import frame_of
 from millstream.log.columns import EVENT_TIME
+from millstream.log.frames import frame_of
 from millstream.log.schema import RAW, Schema
 from millstream.log.seals.digest import columns_of, digests, names_of
 from millstream.log.seals.seal import NO_HEAD, Seal, seals_of
