@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -347,6 +348,45 @@ def test_sql_over_one_topic_and_over_all(log: Log) -> None:
         log.sql("select speed from clicks")
     with pytest.raises(UsageError, match="only queries that read"):
         log.sql("drop table clicks")
+
+
+@pytest.fixture(params=["UTC", "Asia/Tokyo", "America/Los_Angeles"])
+def machine_zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    if not hasattr(time, "tzset"):
+        pytest.skip("the zone of a process cannot be changed here")
+    monkeypatch.setenv("TZ", request.param)
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("machine_zone")
+def test_sql_compares_times_with_now_wherever_the_machine_is(log: Log) -> None:
+    class Visit(msgspec.Struct):
+        at: datetime
+        word: str = "now()"
+
+    now = datetime.now(UTC)
+    visits = log.topic("visits", Visit)
+    visits.extend([Visit(now - timedelta(hours=hours)) for hours in (1, 5, 50)])
+
+    def count(where: str) -> int:
+        return int(log.sql(f"SELECT count(*) FROM visits WHERE {where}").item())
+
+    assert count("at > now() - INTERVAL '1 day'") == 2
+    assert count("at > NOW ( ) - interval '3 hours'") == 1
+    assert count("at < current_timestamp") == 3
+    today = count("at >= current_date")  # midnight may come in between
+    assert today in {
+        sum((now - timedelta(hours=hours)).date() == day for hours in (1, 5, 50))
+        for day in (now.date(), datetime.now(UTC).date())
+    }
+    assert count("word = 'now()' -- and now() < current_timestamp") == 3
+    assert log.sql('SELECT word AS "current_date" FROM visits LIMIT 1').columns == ["current_date"]
+    with pytest.raises(UsageError, match="times have a zone here: write TIMESTAMPTZ '2026"):
+        count("at > TIMESTAMP '2026-01-01 00:00:00'")
+    assert count("at > TIMESTAMPTZ '2026-01-01T00:00:00Z'") == 3
 
 
 def test_sql_that_is_wrong_is_told_without_a_plan_and_with_what_to_write(log: Log) -> None:

@@ -130,6 +130,13 @@ def test_a_command_that_looks_makes_no_file(millstream: Command, folder: Path, c
     assert list(folder.iterdir()) == []
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="arguments are Unicode there")
+def test_a_value_that_is_no_utf_8_is_told(millstream: Command) -> None:
+    result = millstream("put", "t", os.fsdecode(b'{"a": "\xff"}'))
+    assert result.code == 2
+    assert "is not UTF-8: " in result.err
+
+
 FAILING = """
 from millstream import App
 app = App("own.db")

@@ -240,7 +240,7 @@ def _put_values(
         objects = []
         for number, value in enumerate(values, 1):
             try:
-                objects.append(decode_object(value.encode()))
+                objects.append(decode_object(os.fsencode(value)))
             except SchemaError as error:
                 raise SchemaError(
                     f"value {number}, {value!r}, {error}; write '{{\"name\": ...}}', or use --raw on a new topic"

@@ -16,7 +16,7 @@ from millstream.log.housekeeping import Housekeeping
 from millstream.log.retention import Retention
 from millstream.log.topic import Topic
 from millstream.log.transaction import Transaction, open_transaction
-from millstream.records import check_name
+from millstream.records import check_name, time_from_us
 
 if TYPE_CHECKING:
     import polars as pl
@@ -98,7 +98,8 @@ class Log:
         """Answer a SQL query in which every topic is a table (names with dots or dashes in double quotes)."""
         from millstream.log.sql import run_sql
 
-        return run_sql(query, {name: partial(self._frame, name) for name in self.topics()})
+        tables = {name: partial(self._frame, name) for name in self.topics()}
+        return run_sql(query, tables, now=time_from_us(self.clock.now_us()))
 
     def _frame(self, name: str) -> pl.LazyFrame:
         return Topic[Any](self, self.engine.describe_topic(name), None, key=None, time=None).frame()

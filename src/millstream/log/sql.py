@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from millstream.errors import UsageError
@@ -13,12 +14,24 @@ _READS = re.compile(r"(\s|--[^\n]*\n|\()*(select|with|show|explain)\b", re.IGNOR
 _FUNCTION: Final = re.compile(r"unsupported function '(\w+)'")
 _COLUMN: Final = re.compile(r'unable to find column "([^"]+)"')
 
+_ZONES: Final = re.compile(r"Datetime\(.*'UTC'\).*Datetime\('\S+'\)$|Datetime\('\S+'\) and .*'UTC'\)$")
+"""Polars compares no time that has a zone with one that has none."""
+_NOW: Final = re.compile(
+    r"""('[^']*'|"[^"]*"|--[^\n]*|/\*.*?\*/)"""  # left as it is
+    r"""|\b(now\s*\(\s*\)|current_timestamp\b(?:\s*\(\s*\))?)|\bcurrent_date\b(?:\s*\(\s*\))?""",
+    re.IGNORECASE | re.DOTALL,
+)
+
 if TYPE_CHECKING:
     import polars as pl
 
 
-def run_sql(query: str, tables: Mapping[str, Callable[[], pl.LazyFrame]]) -> pl.DataFrame:
+def run_sql(query: str, tables: Mapping[str, Callable[[], pl.LazyFrame]], *, now: datetime) -> pl.DataFrame:
     """Answer a query; of the tables, only those are made whose names stand in it.
+
+    Args:
+        now: What `now()` and `current_timestamp` are, and in UTC the day of `current_date`. All times of a log are in
+            UTC, and Polars would take the machine's zone and leave it out.
 
     Raises:
         UsageError: The query is wrong, or names a table or column that does not exist; lists those that do.
@@ -30,7 +43,7 @@ def run_sql(query: str, tables: Mapping[str, Callable[[], pl.LazyFrame]]) -> pl.
     frames = {name: make() for name, make in tables.items() if name in query}
     try:
         with pl.SQLContext(frames=frames) as context:
-            return context.execute(query, eager=False).collect(engine="streaming")
+            return context.execute(_with_now(query, now), eager=False).collect(engine="streaming")
     except (pl.exceptions.SQLInterfaceError, pl.exceptions.SQLSyntaxError) as error:
         known = ", ".join(sorted(tables)) or "none yet"
         hint = _word_of_sql(str(error), frames)
@@ -42,7 +55,20 @@ def run_sql(query: str, tables: Mapping[str, Callable[[], pl.LazyFrame]]) -> pl.
         name = repr(missing[1]) if missing else _reason(error)
         raise UsageError(f"there is no column {name}; there are {listed}") from error
     except pl.exceptions.PolarsError as error:
-        raise UsageError(f"the query does not work: {_reason(error)}") from error
+        reason = _reason(error)
+        hint = "; times have a zone here: write TIMESTAMPTZ '2026-01-31T12:00:00Z'" if _ZONES.search(reason) else ""
+        raise UsageError(f"the query does not work: {reason}{hint}") from error
+
+
+def _with_now(query: str, now: datetime) -> str:
+    moment = now.astimezone(UTC)
+
+    def replaced(found: re.Match[str]) -> str:
+        if found[1] is not None:
+            return found[1]
+        return f"DATE '{moment:%Y-%m-%d}'" if found[2] is None else f"TIMESTAMPTZ '{moment:%Y-%m-%dT%H:%M:%S.%fZ}'"
+
+    return _NOW.sub(replaced, query)
 
 
 def _reason(error: Exception) -> str:

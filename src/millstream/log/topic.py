@@ -21,7 +21,7 @@ from millstream.log.schemas import TopicSchemas
 from millstream.log.submission import submit
 from millstream.log.tailing import Start as Start  # a parameter of ours: part of how a topic is read
 from millstream.log.tailing import positions_at, tail
-from millstream.records import Position, Record
+from millstream.records import Position, Record, time_from_us
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -349,7 +349,8 @@ class Topic(Generic[T]):
         """
         from millstream.log.sql import run_sql
 
-        return run_sql(query, {self._name: self.frame, "topic": self.frame})
+        now = time_from_us(self.log.clock.now_us())
+        return run_sql(query, {self._name: self.frame, "topic": self.frame}, now=now)
 
     def offsets_at(self, moment: datetime) -> dict[int, int]:
         """Return, for each partition, the offset of the first record appended at or after a time."""
