@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import subprocess
 import sys
 import textwrap
@@ -786,3 +787,17 @@ def test_a_process_that_only_sends_and_one_that_only_works(tmp_path: Path) -> No
         worker.terminate()
         worker.wait(60)
     assert done.stdout.split() == ["tasks.double:0:0", "42"], done.stderr
+
+
+def test_the_words_of_other_systems_are_answered_with_ours(make_app: MakeApp) -> None:
+    app = make_app()
+
+    @app.task
+    def email(to: str) -> None: ...
+
+    with pytest.raises(AttributeError, match=r"no attribute 'delay'; a job is sent by email\.send\(\.\.\.\)"):
+        email.delay("ann")  # type: ignore[attr-defined]
+    with pytest.raises(AttributeError, match=r"no attribute 'nothing'$"):
+        email.nothing()  # type: ignore[attr-defined]
+    assert not hasattr(email, "__wrapped_by__")
+    assert copy.copy(email).name == "email"

@@ -7,7 +7,7 @@ import hashlib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Any, Generic, Literal, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, ParamSpec, TypeVar, overload
 
 import msgspec
 
@@ -121,6 +121,18 @@ class Sending(Generic[P, R]):
             return b"%s=%s" % (call.task.encode(), hashlib.sha256(data).hexdigest().encode())
         value = self._unique.encode() if isinstance(self._unique, str) else self._unique
         return b"%s:%s" % (call.task.encode(), value)
+
+
+_ELSEWHERE: Final = {
+    "delay": "send(...)",  # Celery
+    "apply_async": "options(delay=...).send(...)",
+    "send_with_options": "options(...).send(...)",  # dramatiq
+    "enqueue": "send(...)",  # RQ
+    "schedule": "options(delay=...).send(...)",  # Huey
+    "defer": "send(...)",  # procrastinate
+    "kiq": "send(...)",  # taskiq
+}
+"""What others call it, and what it is here: the first thing that somebody types who comes from there."""
 
 
 class Task(Generic[P, R, C]):
@@ -249,6 +261,13 @@ class Task(Generic[P, R, C]):
         """
         found = self.queue.job(job_id)
         return Job(self.queue, found.position, self.name)
+
+    if not TYPE_CHECKING:  # which would take any name for an attribute
+
+        def __getattr__(self, name: str) -> Any:
+            ours = _ELSEWHERE.get(name)
+            hint = "" if ours is None else f"; a job is sent by {self.__dict__.get('name', 'task')}.{ours}"
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{hint}", name=name, obj=self)
 
     @functools.cached_property
     def _sending(self) -> Sending[P, R]:
