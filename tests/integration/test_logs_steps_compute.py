@@ -108,7 +108,7 @@ PLAIN = st.text("ab", max_size=2) | st.integers(0, 9)
 OBJECTS = st.dictionaries(st.sampled_from(["a", "b", "c.d"]), PLAIN | st.dictionaries(st.just("d"), PLAIN), max_size=3)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.none() | OBJECTS, min_size=1, max_size=5))
 def test_values_of_many_events_are_those_of_each(some: list[dict[str, Any] | None]) -> None:
     step = (

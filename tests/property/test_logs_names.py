@@ -51,7 +51,7 @@ VALUES = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=2) | st.dic
 OBJECTS = st.dictionaries(KEYS, VALUES, max_size=4)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(OBJECTS, min_size=1, max_size=5), DOTTED)
 def test_a_name_means_the_same_in_columns_conditions_and_messages(some: list[dict[str, Any]], dotted: str) -> None:
     wanted = [as_text(naive(fields, dotted)) for fields in some]

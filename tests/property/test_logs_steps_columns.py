@@ -155,13 +155,13 @@ def through(table: StepTable, events: list[LogEvent]) -> list[LogEvent]:
     return [event_of(row) for row in frame.iter_rows(named=True)]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(EVENTS, min_size=1, max_size=8), st.dictionaries(NAMES, TEXTS, min_size=1, max_size=3))
 def test_fields_are_set_as_they_are_in_single_events(events: list[LogEvent], values: dict[str, str]) -> None:
     assert through(SetTable(values=values), events) == [changed(event, values) for event in events]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(EVENTS, min_size=1, max_size=8), st.lists(NAMES, min_size=1, max_size=3))
 def test_fields_are_removed_as_they_are_from_single_events(events: list[LogEvent], names: list[str]) -> None:
     assert through(RemoveTable(names=tuple(names)), events) == [
@@ -169,7 +169,7 @@ def test_fields_are_removed_as_they_are_from_single_events(events: list[LogEvent
     ]
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(st.lists(EVENTS, min_size=1, max_size=8), st.dictionaries(NAMES, NAMES, min_size=1, max_size=3))
 def test_fields_are_renamed_as_they_are_in_single_events(events: list[LogEvent], names: dict[str, str]) -> None:
     assert through(RenameTable(names=names), events) == [renamed(event, names) for event in events]
@@ -183,7 +183,7 @@ NEAR_EVENTS = st.dictionaries(NEAR_KEYS, NEAR_VALUES, max_size=2).map(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(
     st.lists(NEAR_EVENTS, min_size=1, max_size=4),
     st.dictionaries(NEAR, st.sampled_from(["x", "y"]), min_size=1, max_size=2),
@@ -197,7 +197,7 @@ def test_names_that_share_a_part_do_not_get_in_each_others_way(
     assert through(RenameTable(names=names), events) == [renamed(event, names) for event in events]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.data(), st.lists(NAMES.filter(lambda name: name.startswith(FURTHER)) | NEAR, min_size=1, max_size=3))
 def test_values_that_differ_by_event_are_put_in_as_one_by_one(data: Any, names: list[str]) -> None:
     events = data.draw(st.lists(EVENTS | NEAR_EVENTS, min_size=1, max_size=6))
@@ -217,7 +217,7 @@ def test_values_that_differ_by_event_are_put_in_as_one_by_one(data: Any, names: 
         assert after == (wanted or {})
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.lists(EVENTS | NEAR_EVENTS, min_size=1, max_size=5), st.lists(NEAR, min_size=1, max_size=3))
 def test_what_is_kept_is_all_there_is_and_as_it_was(events: list[LogEvent], names: list[str]) -> None:
     for event, found in zip(events, through(RemoveTable(keep=tuple(names)), events), strict=True):
