@@ -11,7 +11,7 @@ from typing import Final
 
 from millstream.sources.line_split import LINE_BYTES_MAX, READ_LINES_MAX, split
 from millstream.sources.otlp_lines import BATCH, BATCH_BYTES_MAX, records_of
-from millstream.sources.xml_events import AROUND, EVENT, EVENT_BYTES_MAX, event_at
+from millstream.sources.xml_events import AROUND, EVENT, EVENT_BYTES_MAX, EVENT_END, event_at
 
 _START: Final = re.compile(rb'\n(?=\{"resourceLogs"|<Event[ >]|<\?xml|</?(?:Events|root)>)')
 """The line end in front of what is not cut as lines are."""
@@ -22,15 +22,16 @@ def split_with_records(data: bytes, final: bool = False) -> tuple[list[bytes], i
 
     The records of a batch may be more than `READ_LINES_MAX`.
     """
-    if BATCH not in data and EVENT not in data:
-        return split(data, final)
-    lines: list[bytes] = []
-    place = 0
+    lines, place = split(data, final)
+    if not _has_others(data, place or len(data)):
+        return lines, place
+    lines, place = [], 0
+    last_end = data.rfind(EVENT_END)  # behind it no event ends: it is not looked for again and again
     while len(lines) < READ_LINES_MAX and place < len(data):
         if data.startswith(BATCH, place):
             found, consumed = _batch(data, place)
         elif (around := AROUND.match(data, place)) is not None:
-            found, consumed = _event(data, place, around.end(), final)
+            found, consumed = _event(data, place, around.end(), last_end, final)
         else:
             found, consumed = _others(data, place)
         if not consumed:
@@ -40,6 +41,13 @@ def split_with_records(data: bytes, final: bool = False) -> tuple[list[bytes], i
     return lines, place
 
 
+def _has_others(data: bytes, end: int) -> bool:
+    """Return whether a batch or an event may begin before a place; nearly for nothing where no such sign is."""
+    return (data.find(b"{", 0, end) >= 0 and data.find(BATCH, 0, end) >= 0) or (
+        data.find(b"<", 0, end) >= 0 and data.find(EVENT, 0, end) >= 0
+    )
+
+
 def _batch(data: bytes, place: int) -> tuple[list[bytes], int]:
     end = data.find(b"\n", place)
     if end >= 0:
@@ -47,11 +55,11 @@ def _batch(data: bytes, place: int) -> tuple[list[bytes], int]:
     return ([], 0) if len(data) - place <= BATCH_BYTES_MAX else split(data[place : place + LINE_BYTES_MAX + 1])
 
 
-def _event(data: bytes, place: int, start: int, final: bool) -> tuple[list[bytes], int]:
+def _event(data: bytes, place: int, start: int, last_end: int, final: bool) -> tuple[list[bytes], int]:
     """Cut an event of Windows, or what stands behind the last."""
     if not data.startswith(EVENT, start):
         return [], start - place
-    found = event_at(data, start)
+    found = event_at(data, start) if start < last_end else None
     if found is not None:
         return [found[0]], found[1] - place
     if final or len(data) - start > EVENT_BYTES_MAX:

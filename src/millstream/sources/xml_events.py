@@ -23,7 +23,7 @@ AROUND: Final = re.compile(
     rb"|</(?:Events|root)>\s{0,8}"
 )
 """What may stand in front of an event, or behind the last."""
-_END: Final = b"</Event>"
+EVENT_END: Final = b"</Event>"
 _GAP: Final = re.compile(rb"[ \t\r\n]*")
 _IN_TAG: Final = re.compile(rb"<[^<>]*>|\r?\n")
 
@@ -36,12 +36,12 @@ class Bytes(Protocol):
 
 def event_at(data: bytes, place: int) -> tuple[bytes, int] | None:
     """Return the event that begins at a place, and where the next thing begins; None where it does not end (yet)."""
-    end = data.find(_END, place)
+    end = data.find(EVENT_END, place)
     if end < 0:
         return None
-    gap = _GAP.match(data, end + len(_END))
+    gap = _GAP.match(data, end + len(EVENT_END))
     assert gap is not None
-    return data[place : end + len(_END)], gap.end()
+    return data[place : end + len(EVENT_END)], gap.end()
 
 
 def begins_as_events(head: bytes) -> bool:
