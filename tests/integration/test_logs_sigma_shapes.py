@@ -234,7 +234,17 @@ def correlation(type: str, rest: str = "", rules: str = "failed") -> str:
         (correlation("event_count", "    condition: {gte: 3, lte: 9}"), "exactly one"),
         (correlation("value_sum", "    condition: {gte: 3, field: pid}"), "value_sum"),
         (correlation("temporal", rules="failed, ended, missing"), "missing"),
-        (correlation("temporal", "    aliases: {a: {failed: user, ended: user}}", rules="failed, ended"), "aliases"),
+        (
+            correlation("temporal", "    aliases: {source_ip: {failed: user}}", rules="failed, ended"),
+            "the alias source_ip says nothing of its rule ended",
+        ),
+        (correlation("event_count", "    condition: {gte: 3}\n    aliases: {a: {failed: user}}"), "temporal"),
+        (correlation("temporal", rules="failed"), "2 to 8 rules"),
+        (correlation("temporal", "    condition: {gte: 3}", rules="failed, ended"), "more than the 2 rules"),
+        (correlation("temporal", "    condition: {lt: 2}", rules="failed, ended"), "when the time is over"),
+        (correlation("temporal", "    condition: failed and not ended", rules="failed, ended"), "a and b and c"),
+        (correlation("temporal_ordered", "    condition: {gte: 1}", rules="failed, ended"), "all its rules"),
+        (correlation("temporal_ordered", "    condition: failed or ended", rules="failed, ended"), "a and b and c"),
         (correlation("nonsense", "    condition: {gte: 3}"), "nonsense"),
     ],
 )

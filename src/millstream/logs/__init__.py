@@ -11,7 +11,8 @@ General layout, in the order an event passes:
     names           what a name such as `fields.http.status` means, wherever it is written
     where           conditions on events, as SQL; networks: addresses in them
     ignore          whom a rule leaves alone
-    detect          when each kind of rule speaks up: pure functions of state and event; memory: what it keeps
+    detect          when each kind of rule speaks up: pure functions of state and event; memory: what it keeps;
+                    parts: which of several conditions an event meets; gathering: whether enough of them came together
     alert           what a rule says; message: its sentence
     sigma           [[sigma]]: public rules; sigma_backend: as conditions; sigma_fields: names of fields;
                     sigma_windows: channels and events of Windows

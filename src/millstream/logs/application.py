@@ -17,7 +17,8 @@ from millstream.logs.detect import Detector
 from millstream.logs.ignore import ignored
 from millstream.logs.memory import Memory
 from millstream.logs.outputs import Output
-from millstream.logs.rules import Rule, Steps
+from millstream.logs.parts import with_parts
+from millstream.logs.rules import Rule, Steps, Together
 from millstream.logs.where import column_of, condition
 from millstream.parsers.log_event import LogEvent
 from millstream.records import time_to_us
@@ -249,11 +250,13 @@ def add_rule(stream: Stream, rule: Rule, alerts: Topic[Alert], *, begun_us: Call
         left_out = ignored(rule.ignore)
         then = then if left_out is None else then & ~left_out
         stream = stream.filter(found.fill_null(value=False) | then).with_columns(is_then=then)
+    elif isinstance(one, Together):
+        stream = with_parts(stream.filter(found), one, rule.used)
     else:
         stream = stream.filter(found)
     detector = Detector(rule, begun_us=begun_us)
     parts = {column: column_of(name) for name, column in rule.columns.items() if column != name}
-    if parts:
+    if parts and not isinstance(one, Together):
         stream = stream.with_columns(**parts)
     by = [rule.columns[name] for name in rule.by]
     if not by:
@@ -261,6 +264,7 @@ def add_rule(stream: Stream, rule: Rule, alerts: Topic[Alert], *, begun_us: Call
         stream, by = stream.with_columns(all_of_them=pl.lit("")), ["all_of_them"]
     # Only these become Python values, and only of the events that the rule is about.
     kept = {*rule.used, *by, *(["is_then"] if isinstance(one, Steps) else [])}
+    kept |= {"met"} if isinstance(one, Together) else set()
     stream.select(*sorted(kept)).stateful_map(
         detector.event,
         init=Memory,

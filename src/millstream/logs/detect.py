@@ -13,9 +13,10 @@ import msgspec
 
 from millstream.durations import duration_us
 from millstream.logs.alert import Alert
+from millstream.logs.gathering import gathered, in_order
 from millstream.logs.memory import REMEMBERED, Memory, Then, run_of_times, run_of_values
 from millstream.logs.message import values_said
-from millstream.logs.rules import Absence, Each, FirstSeen, Rate, Rule, Steps, Threshold
+from millstream.logs.rules import Absence, Each, FirstSeen, Rate, Rule, Steps, Threshold, Together
 from millstream.records import time_from_us, time_to_us
 from millstream.stream import Context
 
@@ -62,7 +63,8 @@ class Detector:
         """Return what is remembered after an event, and what is said about it.
 
         Args:
-            value: A `LogEvent`; for a sequence with `is_then`: whether it meets the second condition.
+            value: A `LogEvent`; for a sequence with `is_then`: whether it meets the second condition; for
+                events of several conditions with `met`: which, a bit each.
         """
         at_us = time_to_us(value.time)
         come_us = self._come_us(memory, at_us, context)
@@ -75,6 +77,8 @@ class Detector:
                 return memory, self._threshold(one, memory, value, at_us)
             case Steps() as one:
                 return memory, self._steps(one, memory, value, at_us)
+            case Together() as one:
+                return memory, self._together(one, memory, value, at_us)
             case FirstSeen():
                 return memory, self._first_seen(memory, value, at_us)
             case Rate() as one:
@@ -185,6 +189,19 @@ class Detector:
         gone = set(before)
         memory.times = tuple(time for time in memory.times if time not in gone)
         return before[-one.count]
+
+    def _together(self, one: Together, memory: Memory, value: Any, at_us: int) -> Alert | None:
+        count = len(one.of)
+        least = one.least or count
+        memory.add_mark((at_us, value.met), count, ordered=one.ordered)
+        look, wanted = (in_order, count) if one.ordered else (gathered, least)
+        span_us = look(memory.marks, at_us, wanted, self._span_us)
+        if span_us is None:
+            return None
+        # What led to this leads to nothing else.
+        since_us = span_us[1] - self._span_us
+        memory.marks = tuple(mark for mark in memory.marks if not since_us < mark[0] <= span_us[1])
+        return self._say(memory, value, at_us, span_us, least)
 
     def _first_seen(self, memory: Memory, value: Any, at_us: int) -> Alert | None:
         is_new = not memory.times or at_us - memory.times[0] >= self._spans["forget"]

@@ -12,6 +12,8 @@ from typing import Any, Final
 
 import msgspec
 
+from millstream.logs.gathering import Mark, kept
+
 REMEMBERED: Final = 4
 """Times the count of a rule: so many events of a key are remembered, the last."""
 
@@ -49,6 +51,8 @@ class Memory(msgspec.Struct, omit_defaults=True, gc=False):
     values: tuple[tuple[int, str], ...] = ()
     """When (us) an event had which value: of rules that count different values."""
     thens: tuple[Then, ...] = ()
+    marks: tuple[Mark, ...] = ()
+    """Of rules whose events are of several conditions."""
 
     def was_told(self, first_us: int, past_us: int) -> bool:
         """Return whether an alert was at or after the first time and before the other."""
@@ -101,6 +105,10 @@ class Memory(msgspec.Struct, omit_defaults=True, gc=False):
         if len(windows) > most:
             del windows[next(iter(windows))]
         return count
+
+    def add_mark(self, mark: Mark, count: int, *, ordered: bool) -> None:
+        """Add an event that meets some of `count` conditions."""
+        self.marks = kept((*self.marks, mark), count, ordered=ordered)
 
     def add_then(self, then: Then) -> None:
         self.thens = (*self.thens, then)[-THENS_MAX:]

@@ -16,7 +16,7 @@
     lines = [...]
     alerts = 1
 
-A rule has one of `each`, `threshold`, `sequence`, `first_seen`, `absence`, `rate`.
+A rule has one of `each`, `threshold`, `sequence`, `together`, `first_seen`, `absence`, `rate`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ DEFAULT: Final = Path(__file__).with_name("default.toml")
 RULES_MAX: Final = 5000
 """Of one program. Those for which one event is enough are asked together; one with a memory is a step of its own."""
 NAME_RULE: Final = r"^[a-z0-9][a-z0-9-]{0,63}$"
-KINDS: Final = ("threshold", "sequence", "first_seen", "absence", "rate", "each")
+KINDS: Final = ("threshold", "sequence", "together", "first_seen", "absence", "rate", "each")
+PARTS_MAX: Final = 8
+"""Conditions of one rule; what is remembered of a key grows with the square of their number."""
 COUNT_MAX: Final = 10_000
 """Of events that a rule remembers by key."""
 
@@ -67,6 +69,29 @@ class Steps(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     within: str
     count: int = 1
     by: list[str] = []
+
+
+class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One of the conditions of `Together`, whose events have other names for what is common to all."""
+
+    where: str
+    by: list[str]
+
+
+class Together(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Events of several conditions, within a time."""
+
+    of: list[str | Part]
+    within: str
+    by: list[str] = []
+    ordered: bool = False
+    """One after another, as they are listed."""
+    least: int | None = None
+    """So many of the conditions are enough; None: all."""
+
+    @property
+    def parts(self) -> list[Part]:
+        return [one if isinstance(one, Part) else Part(one, self.by) for one in self.of]
 
 
 class FirstSeen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -126,15 +151,16 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     each: Each | None = None
     threshold: Threshold | None = None
     sequence: Steps | None = None
+    together: Together | None = None
     first_seen: FirstSeen | None = None
     absence: Absence | None = None
     rate: Rate | None = None
     example: list[Example] = []
 
     @property
-    def detection(self) -> Each | Threshold | Steps | FirstSeen | Absence | Rate:
+    def detection(self) -> Each | Threshold | Steps | Together | FirstSeen | Absence | Rate:
         """Return the one kind of condition over several events that the rule has."""
-        kinds = (self.each, self.threshold, self.sequence, self.first_seen, self.absence, self.rate)
+        kinds = (self.each, self.threshold, self.sequence, self.together, self.first_seen, self.absence, self.rate)
         found = [one for one in kinds if one is not None]
         assert len(found) == 1  # checked when it was read
         return found[0]
@@ -144,6 +170,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """What it remembers is of: of another kind, or of another field that is counted, nothing is taken over."""
         one = self.detection
         counted = f" {one.distinct}" if isinstance(one, Threshold) and one.distinct is not None else ""
+        counted = f" {len(one.of)}" if isinstance(one, Together) else counted
         return next(name for name in KINDS if getattr(self, name) is not None) + counted
 
     @property
@@ -160,7 +187,8 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """
         one = self.detection
         named = [*self.by, *([one.distinct] if isinstance(one, Threshold) and one.distinct is not None else [])]
-        return {name: name if name in FIELDS else f"part_{place}" for place, name in enumerate(named)}
+        own = isinstance(one, Together) and any(part.by != one.by for part in one.parts)
+        return {name: f"part_{place}" if own or name not in FIELDS else name for place, name in enumerate(named)}
 
     @property
     def used(self) -> set[str]:
@@ -249,6 +277,8 @@ def _check(rule: Rule, what: str) -> None:
     for name, field in (*(("by", field) for field in rule.by), *(("distinct", field) for field in distinct)):
         column_of(field, what=f"{what}, {name}")
     _check_by(rule, distinct, what)
+    if isinstance(one, Together):
+        _check_together(one, what)
     count = getattr(one, "count", 1)
     if not 1 <= count <= COUNT_MAX:
         raise UsageError(f"{what}, count: {count} is not from 1 to {COUNT_MAX:,}")
@@ -266,6 +296,21 @@ def _check_by(rule: Rule, distinct: Sequence[str], what: str) -> None:
     for field in distinct:
         if field in rule.by:
             raise UsageError(f"{what}, distinct: {field!r} is the same in all events that count together, by `by`")
+
+
+def _check_together(one: Together, what: str) -> None:
+    if not 2 <= len(one.of) <= PARTS_MAX:
+        raise UsageError(f"{what}, of: give 2 to {PARTS_MAX} conditions; it has {len(one.of)}")
+    for number, part in enumerate(one.parts, 1):
+        condition(part.where, what=f"{what}, of {number}")
+        for field in part.by:
+            column_of(field, what=f"{what}, of {number}, by")
+        if len(part.by) != len(one.by):
+            raise UsageError(f"{what}, of {number}, by: it names {len(part.by)} fields, and the rule {len(one.by)}")
+    if one.least is not None and not 1 <= one.least <= len(one.of):
+        raise UsageError(f"{what}, least: {one.least} is not from 1 to {len(one.of)}, the number of conditions")
+    if one.ordered and one.least not in (None, len(one.of)):
+        raise UsageError(f"{what}: with `ordered` all conditions are met; leave `least` out")
 
 
 def _check_each(rule: Rule, what: str) -> None:

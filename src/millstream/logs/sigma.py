@@ -18,13 +18,13 @@ import msgspec
 from millstream.errors import MillstreamError, UsageError
 from millstream.logs.alert import Level
 from millstream.logs.names import FIELDS
-from millstream.logs.rules import COUNT_MAX, Each, Rule, Steps, Threshold, check_rules
+from millstream.logs.rules import COUNT_MAX, PARTS_MAX, Each, Part, Rule, Threshold, Together, check_rules
 from millstream.logs.sigma_fields import GROUPS, LogSource, log_source
 from millstream.logs.where import condition
 
 if TYPE_CHECKING:
     from sigma.collection import SigmaCollection
-    from sigma.correlations import SigmaCorrelationRule
+    from sigma.correlations import SigmaCorrelationRule, SigmaRuleReference
     from sigma.rule import SigmaRule
 
 FILES_MAX: Final = 10_000
@@ -165,7 +165,7 @@ class _Reader:
         tags = [*(f"{tag.namespace}.{tag.name}" for tag in rule.tags), *([f"sigma.id.{rule.id}"] if rule.id else [])]
         return Rule(
             name=self._name(rule, also),
-            message=_escaped(rule.title) + ("" if kind.get("sequence") else ": {message}"),
+            message=_escaped(rule.title) + ": {message}",
             level=Level.MEDIUM if rule.level is None else Level(rule.level.name.lower()),
             tags=tags,
             **kind,
@@ -185,12 +185,12 @@ class _Reader:
     def _correlation(self, rule: SigmaCorrelationRule) -> Iterator[Rule]:
         from sigma.correlations import SigmaCorrelationType as Type
 
-        if rule.aliases.aliases:
-            raise _Unusable("aliases of fields are not supported: group by fields that all of its rules have")
         wheres = [_whole(reference.rule) for reference in rule.rules or ()]
         by = [_group(field) for field in rule.group_by or ()]
         within = f"{rule.timespan.seconds}s"
         match rule.type:
+            case Type.EVENT_COUNT | Type.VALUE_COUNT if rule.aliases.aliases:
+                raise _Unusable("aliases of fields are understood in temporal correlations only")
             case Type.EVENT_COUNT | Type.VALUE_COUNT:
                 count = _least(rule)
                 distinct = None
@@ -202,14 +202,15 @@ class _Reader:
                     where=" OR ".join(f"({where})" for where in wheres),
                     threshold=Threshold(count=count, within=within, by=by, distinct=distinct),
                 )
-            case Type.TEMPORAL | Type.TEMPORAL_ORDERED if len(wheres) == 2 and rule.rules:
-                first, second = wheres
-                yield self._made(rule, where=first, sequence=Steps(then=second, within=within, by=by))
-                if rule.type is Type.TEMPORAL:
-                    reverse = Steps(then=first, within=within, by=by)
-                    yield self._made(rule, also="-reversed", where=second, sequence=reverse)
             case Type.TEMPORAL | Type.TEMPORAL_ORDERED:
-                raise _Unusable("a temporal correlation has two rules here, without a condition of its own")
+                ordered = rule.type is Type.TEMPORAL_ORDERED
+                parts = [
+                    Part(where, [_aliased(rule, field, reference) for field in rule.group_by or ()])
+                    for where, reference in zip(wheres, rule.rules or (), strict=True)
+                ]
+                least = _different(rule, len(parts), ordered=ordered)
+                together = Together(of=[*parts], within=within, by=parts[0].by, ordered=ordered, least=least)
+                yield self._made(rule, together=together)
             case _:
                 raise _Unusable(f"correlations of type {rule.type.name.lower()} are not supported")
 
@@ -264,11 +265,53 @@ def _least(rule: SigmaCorrelationRule) -> int:
 
     wanted = rule.condition
     if not isinstance(wanted, SigmaCorrelationCondition) or wanted.op not in (Operator.GTE, Operator.GT):
-        raise _Unusable("only `gte` and `gt` of a count can be told when an event comes")
+        raise _Unusable(
+            "only `gte` and `gt` of a count can be told when an event comes: how many there are in all is known when "
+            "the time is over"
+        )
     count = int(wanted.count) + (wanted.op is Operator.GT)
     if not 1 <= count <= COUNT_MAX:
         raise _Unusable(f"its count {count} is not from 1 to {COUNT_MAX:,}")
     return count
+
+
+def _different(rule: SigmaCorrelationRule, rules: int, *, ordered: bool) -> int | None:
+    """Return how many different rules of a temporal correlation it takes; None: all."""
+    from sigma.correlations import (
+        CorrelationConditionAND,
+        CorrelationConditionOR,
+        SigmaExtendedCorrelationCondition,
+        SigmaRuleReference,
+    )
+
+    if not 2 <= rules <= PARTS_MAX:
+        raise _Unusable(f"a temporal correlation has 2 to {PARTS_MAX} rules here; it has {rules}")
+    wanted = rule.condition
+    if isinstance(wanted, SigmaExtendedCorrelationCondition):
+        tree = wanted.parsed
+        plain = not isinstance(tree, SigmaRuleReference) and all(isinstance(a, SigmaRuleReference) for a in tree.args)
+        if plain and isinstance(tree, CorrelationConditionAND):
+            return None
+        if plain and isinstance(tree, CorrelationConditionOR) and not ordered:
+            return 1
+        raise _Unusable("of a condition of rules only `a and b and c`, and without an order `a or b or c`, can be told")
+    least = rules if wanted.op.name == "EQ" and wanted.count == rules else _least(rule)
+    if least > rules:
+        raise _Unusable(f"its count {least} is more than the {rules} rules it has")
+    if ordered and least < rules:
+        raise _Unusable("an order is that of all its rules: leave the condition out")
+    return None if least == rules else least
+
+
+def _aliased(rule: SigmaCorrelationRule, field: str, reference: SigmaRuleReference) -> str:
+    """Return what a field of `group-by` is called in the events of a rule."""
+    alias = rule.aliases.aliases.get(field)
+    if alias is None:
+        return _group(field)
+    for one, source in alias.mapping.items():
+        if one.reference in (reference.reference, str(reference.rule.id), getattr(reference.rule, "name", None)):
+            return _group(source)
+    raise _Unusable(f"the alias {field} says nothing of its rule {reference.reference}")
 
 
 def _group(field: str) -> str:
