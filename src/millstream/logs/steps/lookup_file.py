@@ -12,7 +12,7 @@ import msgspec
 from millstream.errors import UsageError
 
 ROWS_MAX: Final = 1_000_000
-"""About 300 MB with a few short columns; more belongs into a topic, and a stream that joins it."""
+"""About 200 MB with two short columns; more belongs into a topic, and a stream that joins it."""
 
 _ADDRESS_BITS: Final = {4: 32, 6: 128}
 
