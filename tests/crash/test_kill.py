@@ -7,13 +7,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from random import Random
 
 import pytest
+from tests.waiting import until
 
 from millstream.engines.protocol import Append, Durability, TopicSpec
 from millstream.engines.sqlite import SqliteEngine
@@ -48,13 +49,6 @@ def started(*commands: list[str]) -> Iterator[list[subprocess.Popen[str]]]:
             process.wait()
             assert process.stdout is not None
             process.stdout.close()
-
-
-def until(condition: Callable[[], bool], *, timeout_s: float = 120) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.005)
 
 
 def all_longer(files: list[Path], sizes: list[int]) -> bool:
@@ -106,14 +100,14 @@ def test_killed_writers_lose_nothing_acknowledged(path: Path, tmp_path: Path, at
             durability = random.choice(list(Durability))  # a killed process loses nothing under either
             commands.append(["append", str(path), str(file), str(producer), str(THREADS), durability])
         with started(*commands) as processes:
-            until(partial(all_longer, files, [200] * PROCESSES))
+            until(partial(all_longer, files, [200] * PROCESSES), seconds=120)
             time.sleep(random.uniform(0, 0.1))  # another moment each round
             for number, process in enumerate(processes):
                 process.kill()
                 if not at_once and number < PROCESSES - 1:
                     process.wait()
                     seen = [file.stat().st_size for file in files]
-                    until(partial(all_longer, files[number + 1 :], seen[number + 1 :]))
+                    until(partial(all_longer, files[number + 1 :], seen[number + 1 :]), seconds=120)
         for file in files:
             acknowledged += acknowledged_in(file)
         now_unacknowledged = check_log(path, acknowledged)

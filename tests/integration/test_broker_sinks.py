@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,11 +10,11 @@ import msgspec
 import pytest
 from tests.kafka_broker import KafkaBroker, needs_kafka
 from tests.nats_broker import NatsBroker, needs_nats
+from tests.waiting import until
 
 from millstream import App, SinkError, UsageError, sinks
 from millstream.sinks import Patience, Sink, kafka_writer
 
-PATIENCE_S = 60.0
 SHORT = Patience(attempts=2, first_s=0.01)
 
 
@@ -37,20 +36,13 @@ def outage(app: App, stop: Callable[[], None], start: Callable[[], None]) -> Non
     orders = app.topic("orders", Order)
     with app.start() as running:
         orders.extend([Order(number) for number in range(10)])
-        wait_for(lambda: app.streams["out"].info().lag == 0)
+        until(lambda: app.streams["out"].info().lag == 0)
         stop()
         orders.extend([Order(number) for number in range(10, 20)])
-        wait_for(lambda: running.readers()[0].failures > 0)
+        until(lambda: running.readers()[0].failures > 0)
         assert "SinkError" in (running.readers()[0].error or "")
         start()
-        wait_for(lambda: app.streams["out"].info().lag == 0)
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < until, "it did not happen in time"
-        time.sleep(0.02)
+        until(lambda: app.streams["out"].info().lag == 0)
 
 
 @needs_kafka
@@ -131,7 +123,7 @@ def test_old_and_new_runs_that_take_the_transactional_id_from_one_another_lose_n
                 for number in range(100):
                     one.topic("orders", Order).append(Order(number))
                     stop.wait(0.02)
-                wait_for(lambda: one.streams["out"].info().lag == 0)
+                until(lambda: one.streams["out"].info().lag == 0)
             one.run(until="now")
         found = broker.read("results", {"isolation.level": "read_committed"})
         assert numbers([message.value() for message in found]) == [*range(100)]

@@ -7,11 +7,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from tests.waiting import until
 
 from millstream import App, UsageError
 from millstream.logs.alert import Alert
@@ -183,13 +183,6 @@ def test_rules_that_come_along_do_what_their_examples_say() -> None:
     outcomes = check_examples(read_rules())
     assert len(outcomes) >= 7
     assert [one for one in outcomes if not one.is_right] == []
-
-
-def until(condition: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {seconds} s in vain until {what}"
-        time.sleep(0.01)
 
 
 def test_lines_of_a_file_become_events_and_alerts_each_once_over_restarts(tmp_path: Path) -> None:

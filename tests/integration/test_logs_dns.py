@@ -6,13 +6,13 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import pytest
 from tests.log_steps import apply, by, event, of
+from tests.waiting import until
 
 from millstream.logs.check import check_config
 from millstream.logs.config import parse_config
@@ -57,13 +57,6 @@ def lookups(clock: FakeClock) -> Open:
         return Lookups(resolve, keep_us=3_600_000_000, keep_failed_us=300_000_000, wait_us=wait_us, clock=clock)
 
     return open_lookups
-
-
-def until(is_true: Callable[[], bool]) -> None:
-    end = time.monotonic() + 30
-    while not is_true():
-        assert time.monotonic() < end, "nothing came of it in 30 s"
-        time.sleep(0.005)
 
 
 def test_address_gets_its_name_where_there_is_none(lookups: Open) -> None:

@@ -8,7 +8,6 @@ import logging
 import ssl
 import subprocess
 import threading
-import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
@@ -17,6 +16,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.waiting import until
 
 from millstream import App
 from millstream.errors import SettingsError
@@ -34,13 +34,6 @@ PROTOBUF = "application/x-protobuf"
 def app() -> Iterator[App]:
     with App("memory://") as app:
         yield app
-
-
-def until(condition: Callable[[], bool], what: Callable[[], object], seconds: float = 60.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, what()
-        time.sleep(0.01)
 
 
 def events_of(follower: SystemFollower) -> list[LogEvent]:

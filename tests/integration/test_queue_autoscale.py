@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from tests.waiting import until
 
 from millstream.app import App
 from millstream.queue import QueueReader
@@ -35,24 +36,17 @@ def queue_of(app: App) -> QueueReader:
     return work
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.02)
-
-
 @pytest.mark.timeout(4 * PATIENCE_S)
 def test_processes_scale_each_for_its_part_of_the_load_and_go_back(
     two: list[App], caplog: pytest.LogCaptureFixture
 ) -> None:
     queues = [queue_of(app) for app in two]
     with caplog.at_level(logging.INFO, "millstream.queue"), two[0].start(), two[1].start():
-        wait_for(lambda: hear(two[0].log).sharing("jobs", "work") == 2)
+        until(lambda: hear(two[0].log).sharing("jobs", "work") == 2)
         two[0].topic("jobs").extend([b"%d" % number for number in range(JOBS)])
-        wait_for(lambda: all(len(queue.workers()) > 1 for queue in queues))
+        until(lambda: all(len(queue.workers()) > 1 for queue in queues))
         assert queues[0].join(PATIENCE_S)
-        wait_for(lambda: all(len(queue.workers()) == 1 for queue in queues))
+        until(lambda: all(len(queue.workers()) == 1 for queue in queues))
     waiting = [int(number) for number in re.findall(r"workers: .*?(\d+) wait", caplog.text)]
     assert waiting
     assert max(waiting) <= JOBS // 2, "one of them took the whole load for its own"

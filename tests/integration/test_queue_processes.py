@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from tests.waiting import until
 
 from millstream.app import App
 from millstream.errors import UsageError
@@ -52,13 +52,6 @@ def only(app: App, name: str) -> QueueReader:
     for other in [other for other in app._queues if other != name]:
         del app._queues[other]
     return app.queues[name]
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.02)
 
 
 def dead(app: App, topic: str = "jobs") -> list[DeadLetter]:
@@ -129,7 +122,7 @@ def test_a_record_that_runs_in_a_worker_process_can_be_cancelled(
     reader = only(app, "at_leisure")
     module.slow.extend([module.Job(0, "hang"), module.Job(1)])
     with app.start():
-        wait_for(lambda: bool(notes()))
+        until(lambda: bool(notes()))
         reader.cancel(Position(0, 0), "not needed")
         assert reader.join(PATIENCE_S)
     assert [number for _, number in notes()] == [0, 1]
@@ -142,8 +135,8 @@ def test_a_hard_stop_ends_worker_processes_and_gives_back_what_they_hold(
     reader = only(app, "at_leisure")
     module.slow.extend([module.Job(0, "hang"), module.Job(1)])
     running = app.start()
-    wait_for(lambda: bool(notes()))
-    wait_for(lambda: any(state.position is not None for state in reader.workers()))
+    until(lambda: bool(notes()))
+    until(lambda: any(state.position is not None for state in reader.workers()))
     assert not running.stop("100ms")
     running.abort()
     left = reader.info().ledger
@@ -158,7 +151,7 @@ def test_a_soft_stop_lets_worker_processes_finish(
     work = only(app, "work")
     module.jobs.extend([module.Job(0, "wait")])
     with app.start():
-        wait_for(lambda: bool(notes()))
+        until(lambda: bool(notes()))
     assert work.info().ledger.done == 1
 
 
@@ -169,10 +162,10 @@ def test_worker_processes_grow_with_the_load_and_go_again(
     jobs = app.topic("scaled", module.Job)
     with caplog.at_level(logging.INFO, "millstream.run"), app.start():
         jobs.extend([module.Job(n) for n in range(60)])
-        wait_for(lambda: len({pid for pid, _ in notes()}) == 3)
+        until(lambda: len({pid for pid, _ in notes()}) == 3)
         assert reader.join(PATIENCE_S)
-        wait_for(lambda: "1 worker processes: at most 1 were needed" in caplog.text)
-        wait_for(lambda: len(reader.workers()) == 1)
+        until(lambda: "1 worker processes: at most 1 were needed" in caplog.text)
+        until(lambda: len(reader.workers()) == 1)
         jobs.append(module.Job(60))
         assert reader.join(PATIENCE_S)
     assert sorted(number for _, number in notes()) == list(range(61)), "each once, those of the processes that went too"

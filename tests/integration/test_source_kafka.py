@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from tests.kafka_broker import KafkaBroker, needs_kafka
+from tests.waiting import until
 
 from millstream import App, SourceError, UsageError
 from millstream.log.dead_letter import DeadLetter
@@ -45,13 +45,6 @@ def topic(broker: KafkaBroker, request: pytest.FixtureRequest) -> str:
 
 def lines(start: int, end: int) -> list[bytes | None]:
     return [b'{"number":%d}' % number for number in range(start, end)]
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < until, "it did not happen in time"
-        time.sleep(0.02)
 
 
 def numbers(app: App) -> list[int]:
@@ -193,14 +186,14 @@ def test_a_topic_and_partitions_that_come_later_are_read_whole(broker: KafkaBrok
     with App(tmp_path / "log.db") as app:
         reader = app.source(source, into=app.topic("orders", Order))
         with app.start():
-            wait_for(lambda: any("no such topic" in note for note in reader.notes))
+            until(lambda: any("no such topic" in note for note in reader.notes))
             broker.make("later")
-            wait_for(lambda: len(reader.positions()) == 1)
+            until(lambda: len(reader.positions()) == 1)
             broker.send("later", lines(0, 5))
-            wait_for(lambda: numbers(app) == [*range(5)])
+            until(lambda: numbers(app) == [*range(5)])
             broker.widen("later", 3)
             broker.send("later", lines(5, 10), partition=2)
-            wait_for(lambda: numbers(app) == [*range(10)])
+            until(lambda: numbers(app) == [*range(10)])
 
 
 def test_a_broker_that_goes_away_and_comes_back_is_read_on_and_the_app_says_so(tmp_path: Path) -> None:
@@ -211,15 +204,15 @@ def test_a_broker_that_goes_away_and_comes_back_is_read_on_and_the_app_says_so(t
         with App(tmp_path / "log.db") as app:
             app.source(kafka(f"{broker.url}/orders"), into=app.topic("orders", Order))
             with app.start() as running:
-                wait_for(lambda: numbers(app) == [*range(100)])
+                until(lambda: numbers(app) == [*range(100)])
                 broker.stop()
-                wait_for(lambda: _state(running) == ReaderStatus.FAILED)
+                until(lambda: _state(running) == ReaderStatus.FAILED)
                 [state] = running.readers()
                 assert state.kind == "source"
                 assert "SourceError" in (state.error or "")
                 broker.start()
                 broker.send("orders", lines(100, 200))
-                wait_for(lambda: numbers(app) == [*range(200)])
+                until(lambda: numbers(app) == [*range(200)])
     finally:
         broker.stop()
 
@@ -250,7 +243,7 @@ def test_two_processes_store_each_message_once(broker: KafkaBroker, topic: str, 
         with one.start(), other.start():
             for start in range(0, 2000, 100):
                 broker.send(topic, lines(start, start + 100))
-            wait_for(lambda: len(numbers(one)) >= 2000)
+            until(lambda: len(numbers(one)) >= 2000)
         one.run(until="now")
         assert numbers(one) == [*range(2000)]
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from tests.nats_broker import NatsBroker, needs_nats
+from tests.waiting import until
 
 from millstream import App, SourceError, UsageError
 from millstream.log.dead_letter import DeadLetter
@@ -20,8 +20,6 @@ from millstream.run.supervisor import ReaderStatus
 from millstream.sources import Message, NatsMessages, nats
 
 pytestmark = needs_nats
-
-PATIENCE_S = 60.0
 
 
 class Order(msgspec.Struct, frozen=True, order=True):
@@ -45,13 +43,6 @@ def stream(broker: NatsBroker, request: pytest.FixtureRequest) -> str:
 
 def lines(start: int, end: int) -> list[bytes]:
     return [b'{"number":%d}' % number for number in range(start, end)]
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < until, "it did not happen in time"
-        time.sleep(0.02)
 
 
 def numbers(app: App) -> list[int]:
@@ -159,12 +150,12 @@ def test_a_stream_that_comes_later_is_read_once_it_is_there(broker: NatsBroker, 
     with App(tmp_path / "log.db") as app:
         reader = app.source(source, into=app.topic("orders", Order))
         with app.start():
-            wait_for(lambda: any("no such stream" in note for note in reader.notes))
+            until(lambda: any("no such stream" in note for note in reader.notes))
             broker.make("later", "later.>")
             broker.send("later.a", lines(0, 5))
-            wait_for(lambda: numbers(app) == [*range(5)])
+            until(lambda: numbers(app) == [*range(5)])
             broker.send("later.a", lines(5, 7))
-            wait_for(lambda: numbers(app) == [*range(7)])
+            until(lambda: numbers(app) == [*range(7)])
 
 
 def test_a_server_that_goes_away_and_comes_back_is_read_on_and_the_app_says_so(tmp_path: Path) -> None:
@@ -175,13 +166,13 @@ def test_a_server_that_goes_away_and_comes_back_is_read_on_and_the_app_says_so(t
         with App(tmp_path / "log.db") as app:
             app.source(nats(broker.url, stream="orders"), into=app.topic("orders", Order))
             with app.start() as running:
-                wait_for(lambda: numbers(app) == [*range(100)])
+                until(lambda: numbers(app) == [*range(100)])
                 broker.stop()
-                wait_for(lambda: running.readers()[0].state == ReaderStatus.FAILED)
+                until(lambda: running.readers()[0].state == ReaderStatus.FAILED)
                 assert "SourceError" in (running.readers()[0].error or "")
                 broker.start()
                 broker.send("orders.a", lines(100, 200))
-                wait_for(lambda: numbers(app) == [*range(200)])
+                until(lambda: numbers(app) == [*range(200)])
     finally:
         broker.stop()
 
@@ -196,10 +187,10 @@ def test_a_plain_subject_is_stored_while_somebody_listens(broker: NatsBroker, tm
                 broker.tell("plain.x.new", lines(0, 1))
                 return bool(numbers(app))
 
-            wait_for(heard)
+            until(heard)
             broker.tell("plain.y.old", lines(7, 8))
             broker.tell("plain.y.new", lines(1, 500))
-            wait_for(lambda: len(set(numbers(app))) == 500)
+            until(lambda: len(set(numbers(app))) == 500)
         assert set(numbers(app)) == {*range(500)}
 
 
@@ -211,7 +202,7 @@ def test_two_processes_store_each_message_of_a_stream_once(broker: NatsBroker, s
         with one.start(), other.start():
             for start in range(0, 1000, 100):
                 broker.send(f"{stream}.a", lines(start, start + 100))
-            wait_for(lambda: len(numbers(one)) >= 1000)
+            until(lambda: len(numbers(one)) >= 1000)
         one.run(until="now")
         assert numbers(one) == [*range(1000)]
 

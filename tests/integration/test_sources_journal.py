@@ -12,11 +12,11 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
+from tests.waiting import until
 
 from millstream.parsers.journal import parse_entry
 from millstream.records import time_from_us
@@ -26,13 +26,6 @@ from millstream.sources.source import Reading
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the systemd journal is Linux's")
 NOW = time_from_us(1_800_000_000_000_000)
-
-
-def until(condition: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {seconds} s in vain until {what}"
-        time.sleep(0.01)
 
 
 class Follower:

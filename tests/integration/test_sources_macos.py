@@ -7,13 +7,13 @@ import os
 import sys
 import textwrap
 import threading
-import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.waiting import until
 
 import millstream.sources.macos as macos_module
 from millstream import App
@@ -23,13 +23,6 @@ from millstream.sources.source import Reading
 from millstream.sources.system import follow_system, system_sources
 
 START = datetime(2026, 3, 1, 10, 0, tzinfo=UTC).timestamp()
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, f"not within 60 seconds: {what}"
-        time.sleep(0.01)
 
 
 STAND_IN = '''

@@ -7,11 +7,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from tests.waiting import until
 
 from millstream import App
 from millstream.errors import CommitConflictError
@@ -29,13 +30,6 @@ PROCESS = Path(__file__).with_name("following_process.py")
 def app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[App]:
     with App("memory://" if request.param == "memory" else f"sqlite:///{tmp_path / 'log.db'}") as app:
         yield app
-
-
-def until(condition: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {seconds} s in vain until {what}"
-        time.sleep(0.01)
 
 
 def events(app: App, name: str = "system") -> list[LogEvent]:

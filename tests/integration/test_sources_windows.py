@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from tests.waiting import until
 from tests.windows_events import as_xml
 
 from millstream import App
@@ -252,13 +252,6 @@ def test_another_system_says_so_in_one_line() -> None:
         "the Windows event log is not read: this machine runs another system; .evtx files of it are read anywhere"
     ]
     assert CHANNELS[0] == "Security"
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, f"not within 60 seconds: {what}"
-        time.sleep(0.01)
 
 
 def test_it_is_what_is_read_on_that_system_unless_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import httpx
 import msgspec
 import polars as pl
 import pytest
+from tests.waiting import until
 
 from millstream.app import App
 from millstream.engines.connect import connect
@@ -71,13 +71,6 @@ def views(app: App, topic: Topic[Any], name: str = "views", **options: Any) -> S
 
 def now(app: App) -> None:
     app.run(until="now")
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come"
-        time.sleep(0.01)
 
 
 class Live:
@@ -236,12 +229,12 @@ def test_streams_are_no_queues(app: App, clicks: Topic[Click]) -> None:
 def test_a_process_that_runs_it_is_seen_until_it_ends(app: App, clicks: Topic[Click]) -> None:
     reader = views(app, clicks)
     with Live(reader):
-        eventually(lambda: bool(reader.info().processes))
+        until(lambda: bool(reader.info().processes))
         [sign] = reader.info().processes
         assert re.fullmatch(r".+:\d+", sign.process)
         assert sign.error is None
         click(clicks, 1)
-        eventually(lambda: reader.info().lag == 0)
+        until(lambda: reader.info().lag == 0)
     assert reader.info().processes == ()
     click(clicks, 2)
     assert reader.info().state == StreamState.NO_PROCESS
@@ -272,11 +265,11 @@ def test_the_step_at_which_it_is_stuck_is_seen(app: App, clicks: Topic[Click], m
     click(clicks, 1)
     with Live(slow):
         try:
-            eventually(lambda: (stuck_at() or "").startswith("1 map("))
+            until(lambda: (stuck_at() or "").startswith("1 map("))
             assert slow.info().state == StreamState.WORKING
         finally:
             go_on.set()
-        eventually(lambda: slow.info().lag == 0 and stuck_at() is None)
+        until(lambda: slow.info().lag == 0 and stuck_at() is None)
 
 
 def test_an_error_is_told_until_something_is_committed(app: App, clicks: Topic[Click], clock: FakeClock) -> None:
@@ -339,13 +332,13 @@ def test_an_error_is_told_also_while_it_is_tried_again(app: App, clicks: Topic[C
     clock.advance("1s")
     with Live(checked):
         try:
-            eventually(lambda: bool(checked.info().processes))
+            until(lambda: bool(checked.info().processes))
             assert trying.wait(PATIENCE_S)
             info = checked.info()
             assert (info.state, "no such page" in (info.error or "")) == (StreamState.FAILING, True)
         finally:
             go_on.set()
-        eventually(lambda: checked.info().state == StreamState.UP_TO_DATE)
+        until(lambda: checked.info().state == StreamState.UP_TO_DATE)
         assert checked.info().error is None
 
 
@@ -484,7 +477,7 @@ def test_all_groups_of_a_dropped_stream_go(app: App, clicks: Topic[Click]) -> No
 def test_a_stream_that_runs_is_not_dropped(app: App, clicks: Topic[Click]) -> None:
     reader = views(app, clicks)
     with Live(reader):
-        eventually(lambda: bool(reader.info().processes))
+        until(lambda: bool(reader.info().processes))
         with pytest.raises(UsageError, match=r"is run by .+; stop it first"):
             drop(app.log, find_stream(app.log, "views"))
         assert not reader.info().paused

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 import polars as pl
 import pytest
+from tests.waiting import until
 
 from millstream import sinks
 from millstream.app import App
@@ -24,7 +25,6 @@ from millstream.stream.run import StreamRun
 
 PARTITIONS = 4
 BEGIN = datetime(2024, 5, 1, 12, 0, tzinfo=UTC)
-PATIENCE_S = 60.0
 
 
 class Click(msgspec.Struct, frozen=True):
@@ -35,14 +35,6 @@ class Click(msgspec.Struct, frozen=True):
 class Visitor(msgspec.Struct, frozen=True):
     visitor: str
     country: str
-
-
-def until(true: Callable[[], bool], what: str) -> None:
-    """Wait for a condition, a generous time."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not true():
-        assert time.monotonic() < deadline, f"it never came that {what}"
-        time.sleep(0.02)
 
 
 def declare(app: App, *, share: bool = True, name: str = "visits", **options: Any) -> StreamReader:

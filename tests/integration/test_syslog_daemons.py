@@ -5,14 +5,14 @@ from __future__ import annotations
 import ssl
 import subprocess
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from tests.kafka_broker import free_port
 from tests.syslog_daemons import rsyslog, syslog_ng
+from tests.waiting import until
 
 from millstream import App
 from millstream.parsers.log_event import LogEvent
@@ -52,13 +52,6 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ssl.SSL
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate, key)
     return certificate, context
-
-
-def until(condition: Callable[[], bool], what: Callable[[], object], seconds: float = 60.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, what()
-        time.sleep(0.05)
 
 
 def events_of(follower: SystemFollower) -> list[LogEvent]:

@@ -6,14 +6,14 @@ import shutil
 import socket
 import ssl
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.waiting import until
 
 from millstream import App
 from millstream.errors import SettingsError
@@ -30,13 +30,6 @@ HOME = ("127.0.0.1", 0)
 def app() -> Iterator[App]:
     with App("memory://") as app:
         yield app
-
-
-def until(condition: Callable[[], bool], what: Callable[[], object], seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"waited in vain: {what()}"
-        time.sleep(0.01)
 
 
 def stored(follower: SystemFollower, count: int) -> list[LogEvent]:

@@ -7,8 +7,6 @@ import socket
 import ssl
 import subprocess
 import threading
-import time
-from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.kafka_broker import free_port
+from tests.waiting import until
 
 from millstream import App, UsageError, sinks
 from millstream.errors import SinkError
@@ -48,13 +47,6 @@ EVENT = LogEvent(
     raw="the line",
     format="syslog",
 )
-
-
-def until(condition: Callable[[], bool], what: Callable[[], object], seconds: float = 60.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, what()
-        time.sleep(0.01)
 
 
 def sent(app: App, sink: sinks.Sink, events: list[LogEvent]) -> None:

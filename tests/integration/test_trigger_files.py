@@ -9,12 +9,13 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+from tests.waiting import until
 
 from millstream import App, File, Reject, Retry, UsageError, files
 from millstream.triggers.inbox.completeness import open_for_writing
@@ -35,13 +36,6 @@ def app(tmp_path: Path) -> Iterator[App]:
         yield app
 
 
-def eventually(condition: Callable[[], Any], seconds: float = 60) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "it did not come about"
-        time.sleep(0.01)
-
-
 def names_of_events(app: App, name: str) -> list[str]:
     return [record.value.name for record in app.topic(f"{name}.events", File).read(records_max=10_000)]
 
@@ -58,15 +52,15 @@ def test_a_file_comes_to_its_handler_once(app: App, inbox: Path) -> None:
 
     (inbox / "before.csv").write_text("a\n1\n")
     with app.start():
-        eventually(lambda: len(got) == 1)
+        until(lambda: len(got) == 1)
         (inbox / "after.csv").write_text("b\n")
         (inbox / "other.txt").write_text("-")
         (inbox / ".hidden.csv").write_text("-")
         (inbox / "folder.csv").mkdir()
-        eventually(lambda: len(got) == 2)
+        until(lambda: len(got) == 2)
     with app.start():
         (inbox / "third.csv").write_text("c")
-        eventually(lambda: len(got) == 3)
+        until(lambda: len(got) == 3)
     assert got == [("before.csv", "a\n1\n", 4), ("after.csv", "b\n", 2), ("third.csv", "c", 1)]
 
 
@@ -94,7 +88,7 @@ def test_a_file_that_is_written_anew_is_a_new_version(app: App, inbox: Path) -> 
     with app.start():
         for text in ("one", "second", "third!!"):
             (inbox / "a.csv").write_text(text)
-            eventually(lambda text=text: got[-1:] == [text])
+            until(lambda text=text: got[-1:] == [text])
     assert got == ["one", "second", "third!!"]
 
 
@@ -113,11 +107,11 @@ def test_a_file_is_not_taken_while_a_program_has_it_open(app: App, inbox: Path, 
         assert open_for_writing(slow.name)
         # Another file, written later, is through long before: the slow one had its chance.
         (inbox / "fast.csv").write_text("fast")
-        eventually(lambda: got == ["fast"])
+        until(lambda: got == ["fast"])
         slow.write("second half")
         slow.close()
         assert open_for_writing(slow.name) is False
-        eventually(lambda: len(got) == 2)
+        until(lambda: len(got) == 2)
     assert got == ["fast", "first half, second half"]
 
 
@@ -154,9 +148,9 @@ def test_a_marker_says_that_a_file_is_complete(app: App, inbox: Path) -> None:
         (inbox / "a.bin").write_text("a")
         (inbox / "b.bin").write_text("b")
         (inbox / "b.bin.done").touch()
-        eventually(lambda: got)
+        until(lambda: got)
         (inbox / "a.bin.done").touch()
-        eventually(lambda: len(got) == 2)
+        until(lambda: len(got) == 2)
     assert got == ["b.bin", "a.bin"]
 
 
@@ -184,7 +178,7 @@ def test_polling_alone_finds_files(app: App, inbox: Path) -> None:
 
     with app.start():
         (inbox / "a.csv").write_text("a")
-        eventually(lambda: got == ["a.csv"])
+        until(lambda: got == ["a.csv"])
 
 
 def test_files_of_a_burst_come_in_one_call(app: App, inbox: Path) -> None:
@@ -211,10 +205,10 @@ def test_a_batch_is_started_by_a_file(app: App, inbox: Path) -> None:
     with app.start():
         sales.extend([{"n": 1}, {"n": 2}])
         (inbox / "a.go").touch()
-        eventually(lambda: rows == [2])
+        until(lambda: rows == [2])
         sales.append({"n": 3})
         (inbox / "b.go").touch()
-        eventually(lambda: rows == [2, 1])
+        until(lambda: rows == [2, 1])
 
 
 # --- what becomes of it ---------------------------------------------------------------------------------------------
@@ -284,14 +278,14 @@ def test_a_version_that_was_replaced_before_its_handler_began_is_left_to_the_nex
 
     (inbox / "first.csv").write_text("-")
     with app.start():
-        eventually(lambda: app.queues["load"].info().ledger.accepted == 1)
+        until(lambda: app.queues["load"].info().ledger.accepted == 1)
         (inbox / "a.csv").write_text("old")
-        eventually(lambda: app.queues["load"].info().ledger.accepted == 2)
+        until(lambda: app.queues["load"].info().ledger.accepted == 2)
         (inbox / "a.csv").write_text("newer")
-        eventually(lambda: app.queues["load"].info().ledger.accepted == 3)
+        until(lambda: app.queues["load"].info().ledger.accepted == 3)
         go.set()
-        eventually(lambda: got)
-        eventually(lambda: app.queues["load"].info().ledger.done == 3)
+        until(lambda: got)
+        until(lambda: app.queues["load"].info().ledger.done == 3)
     assert got == ["newer"]
 
 
@@ -411,11 +405,11 @@ def test_files_dropped_in_every_way_with_restarts_come_once_and_whole(tmp_path: 
         def seen() -> list[str]:
             return [line.rpartition(" ")[0] for line in out.read_text().splitlines()]
 
-        eventually(lambda: final <= set(seen()), 60)
+        until(lambda: final <= set(seen()), 60)
         # Nothing more comes: the log has handled all its events.
         with App(str(tmp_path / "log.db")) as app:
             group = app.topic(_events_topic(app)).group("load")
-            eventually(lambda: group.info().lag == 0)
+            until(lambda: group.info().lag == 0)
             versions = Counter(
                 (r.value.name, r.value.signature) for r in app.topic(_events_topic(app), File).read(records_max=10_000)
             )

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from tests.waiting import until
 
 from millstream import App, File, Request, UsageError, files, http, matching
 from millstream.testing import FakeClock
 from millstream.triggers.matching import Matched
-
-
-def eventually(condition: Callable[[], Any]) -> None:
-    until = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < until, "it did not come about"
-        time.sleep(0.01)
 
 
 def app_with(tmp_path: Path, clock: FakeClock, got: list[int]) -> App:
@@ -78,7 +70,7 @@ def test_a_debounced_web_hook_is_answered_at_once(tmp_path: Path) -> None:
         with app.start():
             for at in range(5):
                 assert httpx.post(f"{app.http_url}/changed", content=str(at)).status_code == 202
-            eventually(lambda: got)
+            until(lambda: got)
     assert got[-1] == "4"
     assert len(got) < 5
 
@@ -105,5 +97,5 @@ def test_events_that_come_faster_than_the_rate_wait_in_the_log(tmp_path: Path) -
             handled.append(file.name)
 
         with app.start():
-            eventually(lambda: len(handled) == 6)
+            until(lambda: len(handled) == 6)
     assert sorted(handled) == [f"{number}.txt" for number in range(6)]

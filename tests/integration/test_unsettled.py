@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import msgspec
 import pytest
+from tests.waiting import until
 
 from millstream import App, Retry
 from millstream.engines.protocol import Outcome, Settlement
@@ -28,16 +29,6 @@ def fill(app: App, count: int) -> Topic[Job]:
     jobs = app.topic("jobs", Job)
     jobs.extend([Job(number) for number in range(count)])
     return jobs
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for a condition."""
-    pause = threading.Event()
-    for _ in range(round(PATIENCE_S / 0.01)):
-        if condition():
-            return
-        pause.wait(0.01)
-    pytest.fail("it does not come true")
 
 
 def test_an_idle_worker_has_recorded_what_it_did(make_app: MakeApp) -> None:
