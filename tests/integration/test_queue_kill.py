@@ -36,7 +36,9 @@ DISK_BYTES = 48_000_000 + JOBS * 12_000
 PAUSE_S = (0.02, 0.2)
 """Between two kills."""
 
-PATIENCE_S = 1200.0 if FULL else 120.0
+LIFE = 200
+"""Lines that a process notes at most, before it may be killed: on a slow machine the work comes to an end as well."""
+PATIENCE_S = 1200.0 if FULL else 240.0
 
 
 class Job(msgspec.Struct):
@@ -74,43 +76,44 @@ class Kills:
         self._log = log or folder / "log.db"
         self._arguments = (order, str(workers), str(clock) if clock else "-")
         self._trouble = trouble
-        self._running: list[tuple[subprocess.Popen[bytes], Path]] = []
+        self._running: list[tuple[subprocess.Popen[bytes], Path, int]] = []
+        """Each with its notes, and after how many of them it may be killed."""
         self.killed = 0
         self.notes: list[Path] = []
 
-    def start(self) -> None:
+    def start(self, dice: random.Random) -> None:
         notes = self._folder / f"notes{len(self.notes)}"
         self.notes.append(notes)
         command = [sys.executable, str(SCRIPT), str(self._log), str(notes), *self._arguments]
-        self._running.append((subprocess.Popen(command), notes))
+        self._running.append((subprocess.Popen(command), notes, dice.randrange(1, LIFE)))
 
     def run(self, dice: random.Random) -> None:
         """Kill and replace until a process finds that nothing is left to do."""
         for _ in range(PROCESSES):
-            self.start()
+            self.start(dice)
         until = time.monotonic() + PATIENCE_S
         done = False
         try:
-            while not any(Path(f"{notes}.over").exists() for _, notes in self._running):
+            while not any(Path(f"{notes}.over").exists() for _, notes, _ in self._running):
                 assert time.monotonic() < until, "the work does not come to an end"
                 time.sleep(dice.uniform(*PAUSE_S))
                 if self._trouble is not None:
                     self._trouble(dice)
-                worker, notes = self._running[dice.randrange(PROCESSES)]
-                # One that has not begun a job yet is given the time to: else nothing would ever be done here.
+                worker, notes, life = self._running[dice.randrange(PROCESSES)]
+                # One that has begun no jobs yet is given the time to: else nothing would ever be done here.
                 # (One that could not even open its log on a full disk is replaced as well.)
-                begun = notes.exists() and notes.stat().st_size > 0
+                begun = notes.exists() and notes.read_bytes().count(b"\n") >= life
                 if begun or worker.poll() is not None:
                     worker.kill()
                     code = worker.wait()
                     if Path(f"{notes}.over").exists():
                         continue  # it found that nothing is left to do, at the latest just now
                     self.killed += code == -signal.SIGKILL
-                    self._running.remove((worker, notes))
-                    self.start()
+                    self._running.remove((worker, notes, life))
+                    self.start(dice)
             done = True
         finally:
-            for worker, _ in self._running:
+            for worker, *_ in self._running:
                 try:
                     worker.wait(PATIENCE_S / 2 if done else 0)
                 except subprocess.TimeoutExpired:
@@ -224,7 +227,7 @@ class SmallDisk:
         if self._ballast.exists():
             if dice.random() < 0.5:
                 self._ballast.unlink()
-        elif dice.random() < 0.3:
+        elif dice.random() < 0.6:
             self.fills += 1
             self._fill()
 
