@@ -510,6 +510,18 @@ def test_a_backup_is_a_log_with_the_same_records(millstream: Command) -> None:
     assert millstream("backup", "copy.db").code == 2
 
 
+@pytest.mark.usefixtures("numbers")
+def test_a_backup_that_cannot_be_written_names_the_copy(millstream: Command, folder: Path) -> None:
+    result = millstream("backup", os.path.join("nowhere", "copy.db"))
+    assert result.code == 3
+    assert f"cannot open {os.path.join('nowhere', 'copy.db')}: there is no folder nowhere" in result.err
+    (folder / "copy.db.partial").mkdir()
+    assert "copy.db" in millstream("backup", "copy.db").err
+    assert not (folder / "copy.db").exists()
+    (folder / "copy.db.partial").rmdir()
+    assert millstream("backup", "copy.db").code == 0
+
+
 def test_a_foreign_file_is_left_as_it_is(millstream: Command, folder: Path) -> None:
     Path("millstream.db").write_text("my thesis")
     result = millstream("put", "t", '{"a": 1}')

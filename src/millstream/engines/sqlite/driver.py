@@ -230,6 +230,8 @@ def network_file_system(folder: str, mounts: str | None = None) -> str | None:
 
 
 def _why_not_opened(path: str) -> str:
+    if not os.path.isdir(os.path.dirname(path) or "."):
+        return f"there is no folder {os.path.dirname(path)}"
     if not os.access(os.path.dirname(path) or ".", os.W_OK):
         return "its folder may not be written (the log keeps two more files beside it)"
     if os.path.exists(path) and not os.access(path, os.R_OK):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Sequence
 
 import apsw
 
 from millstream.engines.protocol import BatchHeader
-from millstream.engines.sqlite import sorting
+from millstream.engines.sqlite import driver, sorting
 from millstream.engines.sqlite.records import insert_stored
 from millstream.engines.sqlite.transaction import OFFSET_BITS, Transaction, first_id
 from millstream.errors import UsageError
@@ -160,12 +161,26 @@ def backup(connection: apsw.Connection, path: str, progress: Callable[[int, int]
 
     Raises:
         UsageError: The target exists.
+        StorageError: It cannot be written; nothing is left of it.
     """
     if os.path.exists(path):
         raise UsageError(f"{path} exists: name a new file for the backup")
     partial = path + ".partial"
     if os.path.exists(partial):
         os.unlink(partial)
+    try:
+        # What goes wrong from here on is nearly always the copy's: its folder, its disk.
+        with driver.wrapped(path):
+            _copy(connection, partial, progress)
+            os.replace(partial, path)
+    except BaseException:
+        for left in (partial, f"{partial}-journal"):
+            with contextlib.suppress(OSError):
+                os.unlink(left)
+        raise
+
+
+def _copy(connection: apsw.Connection, partial: str, progress: Callable[[int, int], None] | None) -> None:
     # A read transaction pins the moment: writers go on, and the copy does not start again.
     connection.execute("BEGIN; SELECT count(*) FROM topic")
     try:
@@ -187,4 +202,3 @@ def backup(connection: apsw.Connection, path: str, progress: Callable[[int, int]
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    os.replace(partial, path)
