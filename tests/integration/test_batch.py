@@ -23,11 +23,6 @@ class Click(msgspec.Struct, frozen=True):
     load_ms: int
 
 
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
 @pytest.fixture(params=["memory", "sqlite"])
 def app(request: pytest.FixtureRequest, tmp_path: Path, clock: FakeClock) -> Iterator[App]:
     url = "memory://" if request.param == "memory" else str(tmp_path / "log.db")

@@ -78,11 +78,6 @@ def test_a_death_that_could_not_be_recorded_is_noticed_again(tmp_path: Path) -> 
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
 def faults(tmp_path: Path) -> Iterator[FileFaults]:
     with FileFaults(tmp_path / "log.db") as faults:
         yield faults

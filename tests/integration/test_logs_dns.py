@@ -43,11 +43,6 @@ class Resolver:
         return self.names[address]
 
 
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
 Open = Callable[..., Lookups]
 
 

@@ -52,11 +52,6 @@ NETWORK = {"autonomous_system_number": 64500, "autonomous_system_organization": 
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
 def city(tmp_path: Path) -> Path:
     path = tmp_path / "city.mmdb"
     path.write_bytes(mmdb_file({"203.0.113.0/24": MUNICH, "2001:db8::/32": {"country": {"iso_code": "FR"}}}))

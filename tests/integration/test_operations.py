@@ -32,11 +32,6 @@ class Job(msgspec.Struct, frozen=True):
     number: int
 
 
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
 @pytest.fixture(params=["memory", "sqlite"])
 def app(request: pytest.FixtureRequest, tmp_path: Path, clock: FakeClock) -> Iterator[App]:
     url = "memory://" if request.param == "memory" else str(tmp_path / "log.db")

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -37,30 +37,6 @@ MakeApp = Callable[..., App]
 class Job(msgspec.Struct, frozen=True):
     number: int
     word: str = ""
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-def make_app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MakeApp]:
-    apps: list[App] = []
-
-    def make(**settings: Any) -> App:
-        url = "memory://" if request.param == "memory" else str(tmp_path / f"log{len(apps)}.db")
-        apps.append(App(url, durability="relaxed", **settings))
-        return apps[-1]
-
-    yield make
-    for app in apps:
-        app.close()
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def app(make_app: MakeApp) -> App:
-    return make_app()
 
 
 def fill(app: App, count: int) -> Topic[Job]:

@@ -9,7 +9,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -42,25 +42,6 @@ MakeApp = Callable[..., App]
 class Size(msgspec.Struct, frozen=True):
     width: int
     height: int = 100
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-def make_app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MakeApp]:
-    apps: list[App] = []
-
-    def make(**settings: Any) -> App:
-        url = "memory://" if request.param == "memory" else str(tmp_path / f"log{len(apps)}.db")
-        apps.append(App(url, durability="relaxed", **settings))
-        return apps[-1]
-
-    yield make
-    for app in apps:
-        app.close()
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
 
 
 @pytest.fixture

@@ -27,11 +27,6 @@ class Beat(msgspec.Struct):
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
 def app(tmp_path: Path, clock: FakeClock) -> Iterator[App]:
     with App(str(tmp_path / "app.db"), clock=clock) as app:
         yield app
