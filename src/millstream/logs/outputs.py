@@ -23,6 +23,9 @@ import msgspec
 
 from millstream import sinks
 from millstream.errors import UsageError
+from millstream.logs.alert import Alert
+from millstream.parsers.log_event import LogEvent
+from millstream.sinks.command_words import Words
 from millstream.sinks.files.folders import Every
 from millstream.sinks.files.formats import FormatName
 from millstream.sinks.files.sink import AGE, BYTES_MAX
@@ -117,9 +120,18 @@ class CommandOutput(OutputTable, frozen=True, kw_only=True, tag="command"):
 
     command: list[str]
     timeout: str = "1m"
+    each: bool = False
+    """Run it for each, with `{by.source_ip}` and the like as arguments."""
 
     def sink(self) -> Sink:
-        return sinks.command(self.command, timeout=self.timeout)
+        return sinks.command(self.command, timeout=self.timeout, each=self.each)
+
+    def check(self) -> None:
+        super().check()
+        fields = (LogEvent if self.of == "events" else Alert).__struct_fields__
+        for name in Words(self.command).names if self.each else ():
+            if name.partition(".")[0] not in fields:
+                raise UsageError(f"command: {self.of} have no {{{name}}}; they have {', '.join(fields)}")
 
 
 class KafkaOutput(OutputTable, frozen=True, kw_only=True, tag="kafka"):

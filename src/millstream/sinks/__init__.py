@@ -7,7 +7,7 @@ General layout:
     outlet.py       Outlet: calls a sink, again where it fails, and keeps its note with the stream's state
     files/          files in a folder: exactly once
     sql/            a table of SQLite or PostgreSQL: idempotent with a key, exactly once without
-    command.py      a program that reads lines of JSON: at least once
+    command.py      a program that reads lines of JSON: at least once; command_words.py: values as its arguments
     kafka.py        messages of a topic of Kafka: exactly once with its transactions; kafka_writer.py: at work
     nats.py         messages of a stream of NATS: once within the server's window, at least once beyond
     noted.py        rows that the log keeps until they are outside; what these two stand on
