@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from millstream.cli.lines import Block
 from millstream.cli.load import Totals
-from millstream.sources.otlp_lines import with_records
+from millstream.sources.batches import with_records
 
 if TYPE_CHECKING:
     from millstream.log.topic import Topic
@@ -22,7 +22,7 @@ _PIECE_BYTES = 1024 * 1024
 class FormatLoader:
     """Stores blocks of lines in a topic; each line becomes a record, whatever it says, but for empty ones.
 
-    The line of a batch of OpenTelemetry becomes a record for each of its own.
+    The line of a batch becomes a record for each of its own.
     A block is one transaction. What is counted is stored.
     """
 

@@ -132,8 +132,8 @@ def _format(name: str | None, pattern: str | None, file: Path | None) -> Format 
         raise SettingsError("--format auto looks at a --file before it is read; name the format of standard input")
     from millstream.cli.lines import open_file
     from millstream.parsers.choose import choose_format
+    from millstream.sources.batches import with_records
     from millstream.sources.evtx_lines import is_evtx_file
-    from millstream.sources.otlp_lines import with_records
 
     if is_evtx_file(file):
         chosen = "windows"

@@ -17,7 +17,7 @@ General layout:
                 heads: what a file says of its lines in front of them; file_dates: by its last change
     line_split  bytes cut into lines; event_split, multiline: into events of several lines; traces: of which languages;
                 containers: the same, inside of a runtime's own lines;
-                record_split: what is a record of its own; otlp_lines: in batches; xml_events: in XML of Windows
+                record_split: what is a record of its own; batches: in lines of many; xml_events: in XML of Windows
     process, stdin  what programs print; stream_lines: bytes of a pipe
     log_directory   which files /var/log has
 

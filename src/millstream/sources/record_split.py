@@ -1,6 +1,6 @@
 """Bytes of a growing text, cut into what becomes a record each: lines, but where a line has many, or many have one.
 
-Lines are those of `line_split`, batches of OpenTelemetry become their records (`otlp_lines`), and XML the events of
+Lines are those of `line_split`, batches become their records (`batches`), and XML the events of
 Windows in it (`xml_events`).
 """
 
@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from millstream.sources.batches import BATCH_BYTES_MAX, BATCHES, records_of
 from millstream.sources.line_split import LINE_BYTES_MAX, READ_LINES_MAX, split
-from millstream.sources.otlp_lines import BATCH, BATCH_BYTES_MAX, records_of
 from millstream.sources.xml_events import AROUND, EVENT, EVENT_BYTES_MAX, EVENT_END, event_at
 
-_START: Final = re.compile(rb'\n(?=\{"resourceLogs"|<Event[ >]|<\?xml|</?(?:Events|root)>)')
+_START: Final = re.compile(rb'\n(?=\{"(?:resourceLogs"|Records":\[)|<Event[ >]|<\?xml|</?(?:Events|root)>)')
 """The line end in front of what is not cut as lines are."""
 
 
@@ -28,7 +28,7 @@ def split_with_records(data: bytes, final: bool = False) -> tuple[list[bytes], i
     lines, place = [], 0
     last_end = data.rfind(EVENT_END)  # behind it no event ends: it is not looked for again and again
     while len(lines) < READ_LINES_MAX and place < len(data):
-        if data.startswith(BATCH, place):
+        if data.startswith(BATCHES, place):
             found, consumed = _batch(data, place)
         elif (around := AROUND.match(data, place)) is not None:
             found, consumed = _event(data, place, around.end(), last_end, final)
@@ -43,7 +43,7 @@ def split_with_records(data: bytes, final: bool = False) -> tuple[list[bytes], i
 
 def _has_others(data: bytes, end: int) -> bool:
     """Return whether a batch or an event may begin before a place; nearly for nothing where no such sign is."""
-    return (data.find(b"{", 0, end) >= 0 and data.find(BATCH, 0, end) >= 0) or (
+    return (data.find(b"{", 0, end) >= 0 and any(data.find(batch, 0, end) >= 0 for batch in BATCHES)) or (
         data.find(b"<", 0, end) >= 0 and data.find(EVENT, 0, end) >= 0
     )
 

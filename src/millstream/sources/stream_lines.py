@@ -10,8 +10,8 @@ from codecs import BOM_UTF8
 from collections.abc import Callable
 from typing import Final
 
+from millstream.sources.batches import BATCH_BYTES_MAX
 from millstream.sources.line_split import Split
-from millstream.sources.otlp_lines import BATCH_BYTES_MAX
 from millstream.sources.source import Line
 from millstream.sources.utf16 import HEAD_BYTES, Utf16, utf16_of
 

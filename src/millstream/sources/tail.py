@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from millstream.clock import Clock
+from millstream.sources.batches import BATCH_BYTES_MAX
 from millstream.sources.line_split import Split, split
 from millstream.sources.lineage import COMPRESSION_QUIET_US, Elsewhere, Lineage, status_of
 from millstream.sources.log_file import (
@@ -32,7 +33,6 @@ from millstream.sources.log_file import (
     open_log_file,
     position_in,
 )
-from millstream.sources.otlp_lines import BATCH_BYTES_MAX
 from millstream.sources.rotation import Generation
 from millstream.sources.source import Line, Note, Reading
 

@@ -1,7 +1,8 @@
-"""What the file exporter of the OpenTelemetry Collector writes: a line of many records, each an event."""
+"""Lines of many records, each an event: of the OpenTelemetry Collector, of AWS CloudTrail."""
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,9 @@ from millstream.cli.application import run
 from millstream.clock import SystemClock
 from millstream.logs.reparse import Reparser, Reparsing
 from millstream.parsers.log_event import LogEvent
+from millstream.sources.batches import BATCH_BYTES_MAX, records_of
 from millstream.sources.files import FileSource
 from millstream.sources.line_split import LINE_BYTES_MAX, READ_LINES_MAX
-from millstream.sources.otlp_lines import BATCH_BYTES_MAX, records_of
 from millstream.sources.record_split import split_with_records
 from millstream.sources.stream_lines import StreamLines
 from millstream.sources.system import follow_system
@@ -95,7 +96,17 @@ def test_a_reading_ends_behind_the_batch_that_fills_it() -> None:
 
 @pytest.mark.parametrize(
     "line",
-    [b'{"resourceLogs":1}', b'{"resourceLogs":[]}', b'{"resourceLogs":[{"scopeLogs":[7]}]}', b'{"resourceLogs"', b"{}"],
+    [
+        b'{"resourceLogs":1}',
+        b'{"resourceLogs":[]}',
+        b'{"resourceLogs":[{"scopeLogs":[7]}]}',
+        b'{"resourceLogs"',
+        b'{"Records":[{"eventVersion":"1"},7]}',
+        b'{"Records":[{"event":1}],"more":2}',
+        b'{"Records":[{"event":1}',
+        b'{"Records":[{"event":1}],"Records":7}',
+        b"{}",
+    ],
 )
 def test_what_is_no_batch_stays_a_line(line: bytes) -> None:
     assert records_of(line) == [line]
@@ -117,3 +128,26 @@ def test_a_file_of_batches_is_put(
     said = capsys.readouterr()
     assert "is read as otlp" in said.err
     assert '"lines":2,"stored":3,' in said.out
+
+
+def trail(*names: str) -> bytes:
+    of = {"eventVersion": "1.08", "eventSource": "signin.amazonaws.com", "eventTime": "2026-03-01T10:00:00Z"}
+    records = [of | {"eventName": name, "userIdentity": {"userName": "ann"}} for name in names]
+    return json.dumps({"Records": records}, separators=(",", ":")).encode()
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+@pytest.mark.parametrize("names", [("ConsoleLogin",), ("ConsoleLogin", "CreateUser")])
+def test_a_file_of_cloudtrail_has_its_records(tmp_path: Path, suffix: str, names: tuple[str, ...]) -> None:
+    data = trail(*names)  # it has no line end
+    path = tmp_path / f"trail.json{suffix}"
+    path.write_bytes(gzip.compress(data) if suffix else data)
+    events = events_of(path, format="auto", end_after="1s")
+    assert [event.message for event in events] == list(names)
+    assert {(event.user, event.program, event.time.hour) for event in events} == {("ann", "signin.amazonaws.com", 10)}
+
+
+def test_a_batch_between_lines_is_found() -> None:
+    data = b"a\n" + trail("x", "y") + b"\nb\n" + batch("one", "two") + b'{"Records":[1]}\n'
+    lines, consumed = split_with_records(data)
+    assert (len(lines), lines[0], lines[3], lines[-1], consumed) == (7, b"a", b"b", b'{"Records":[1]}', len(data))
