@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import subprocess
 import sys
@@ -10,37 +9,20 @@ import time
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import pytest
+from tests.command_line import Command, command_line
 
 from millstream import App
 from millstream.advise.arrivals import arrivals_us
 from millstream.advise.choice import choose
 from millstream.advise.facts import Approach
 from millstream.advise.observing import observe
-from millstream.cli.application import run
 from millstream.testing.fake_clock import FakeClock
 
 PATIENCE_S = 60.0
-
-
-class Result(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-    @property
-    def objects(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.out.splitlines()]
-
-    @property
-    def object(self) -> dict[str, Any]:
-        return json.loads(self.out)  # type: ignore[no-any-return]
-
-
-Command = Callable[..., Result]
 
 
 class Mail(msgspec.Struct, frozen=True):
@@ -58,13 +40,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def millstream(folder: Path, capsys: pytest.CaptureFixture[str]) -> Command:
-    def command(*arguments: str) -> Result:
-        capsys.readouterr()
-        code = run(arguments)
-        captured = capsys.readouterr()
-        return Result(code, captured.out, captured.err)
-
-    return command
+    return command_line(capsys)
 
 
 @pytest.fixture

@@ -9,31 +9,16 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
-from typing import NamedTuple
 
 import pytest
+from tests.command_line import Command, command_line
 
 from millstream import App
-from millstream.cli.application import run
 from millstream.cli.tail import place_of
 from millstream.errors import UsageError
-
-
-class Result(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-    @property
-    def objects(self) -> list[dict[str, object]]:
-        return [json.loads(line) for line in self.out.splitlines()]
-
-
-Command = Callable[..., Result]
 
 
 @pytest.fixture
@@ -48,12 +33,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def millstream(folder: Path, capsys: pytest.CaptureFixture[str]) -> Command:
     """Run a command line in this process."""
 
-    def command(*arguments: str) -> Result:
-        code = run(arguments)
-        captured = capsys.readouterr()
-        return Result(code, captured.out, captured.err)
-
-    return command
+    return command_line(capsys)
 
 
 def start(*arguments: str, folder: Path) -> subprocess.Popen[str]:
@@ -445,6 +425,16 @@ def test_places_are_offsets_times_and_ages() -> None:
 
 
 @pytest.mark.usefixtures("numbers")
+def test_topics_shows_no_lag_of_who_only_writes(millstream: Command, folder: Path) -> None:
+    (folder / "auth.log").write_text(
+        "2026-03-01T10:00:00+00:00 web sshd[1]: Failed password for ann from 203.0.113.9 port 4 ssh2\n"
+    )
+    assert millstream("logs", "auth.log", "--no-follow", "--data", "kept").code == 0
+    shown = millstream("topics", "--data", "kept").out
+    assert "rules (0)" in shown
+    assert "system-follower" not in shown
+
+
 def test_topics_shows_records_and_how_far_behind_each_group_is(millstream: Command, folder: Path) -> None:
     with App("millstream.db") as app:
         app.topic("n", dict).group("readers")

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import msgspec
 import pytest
+from tests.command_line import Command, command_line
 
 from millstream import App
-from millstream.cli.application import run
 from millstream.engines.protocol import Lease, Outcome, Settlement
 from millstream.log.dead_letter import DeadLetter, Failure, Origin, dead_letter_append
 from millstream.log.group import Group
@@ -28,23 +26,6 @@ from millstream.records import Position
 from millstream.testing.fake_clock import FakeClock
 
 PATIENCE_S = 60.0
-
-
-class Result(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-    @property
-    def objects(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.out.splitlines()]
-
-    @property
-    def rows(self) -> list[list[str]]:
-        return [line.split() for line in self.out.splitlines()]
-
-
-Command = Callable[..., Result]
 
 
 class Mail(msgspec.Struct, frozen=True):
@@ -57,13 +38,7 @@ def millstream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     """Run a command line in this process."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MILLSTREAM_URL", raising=False)
-
-    def command(*arguments: str) -> Result:
-        code = run(arguments)
-        captured = capsys.readouterr()
-        return Result(code, captured.out, captured.err)
-
-    return command
+    return command_line(capsys)
 
 
 @pytest.fixture

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import polars as pl
 import pytest
+from tests.command_line import Command, command_line
 
 from millstream import App, count, tumbling
 from millstream.cli import run_progress
-from millstream.cli.application import run
 from millstream.log.topic import Topic
 
 PATIENCE_S = 60.0
@@ -48,23 +47,6 @@ def pages(s):
 """
 
 
-class Result(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-    @property
-    def objects(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.out.splitlines()]
-
-    @property
-    def lines(self) -> list[str]:
-        return self.out.splitlines()
-
-
-Command = Callable[..., Result]
-
-
 class Click(msgspec.Struct, frozen=True):
     page: str
     load_ms: int
@@ -75,13 +57,7 @@ def millstream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     """Run a command line in this process."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MILLSTREAM_URL", raising=False)
-
-    def command(*arguments: str) -> Result:
-        code = run(arguments)
-        captured = capsys.readouterr()
-        return Result(code, captured.out, captured.err)
-
-    return command
+    return command_line(capsys)
 
 
 @pytest.fixture
