@@ -424,7 +424,6 @@ def test_places_are_offsets_times_and_ages() -> None:
 # --- topics, sql, doctor, backup, run -------------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("numbers")
 def test_topics_shows_no_lag_of_who_only_writes(millstream: Command, folder: Path) -> None:
     (folder / "auth.log").write_text(
         "2026-03-01T10:00:00+00:00 web sshd[1]: Failed password for ann from 203.0.113.9 port 4 ssh2\n"
@@ -435,6 +434,7 @@ def test_topics_shows_no_lag_of_who_only_writes(millstream: Command, folder: Pat
     assert "system-follower" not in shown
 
 
+@pytest.mark.usefixtures("numbers")
 def test_topics_shows_records_and_how_far_behind_each_group_is(millstream: Command, folder: Path) -> None:
     with App("millstream.db") as app:
         app.topic("n", dict).group("readers")

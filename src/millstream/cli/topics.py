@@ -85,4 +85,7 @@ def _fields(schemas: Any) -> list[str] | None:
 
 
 def _lags(groups: list[dict[str, Any]]) -> str:
-    return ", ".join(f"{g['group']} ({g['lag']:,})" for g in groups) or "-"
+    from millstream.sources.listener_signs import GROUP
+
+    # The group that keeps the positions of sources writes to the topic, and is behind nothing.
+    return ", ".join(f"{g['group']} ({g['lag']:,})" for g in groups if g["group"] != GROUP) or "-"
