@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
@@ -165,15 +166,15 @@ statements = st.lists(st.text(st.sampled_from("abc ,='\"(#;\t"), max_size=12), m
     statements.map(lambda text: f"SELECT {text.strip()}1"),
 )
 def test_what_is_written_is_read(
-    time: datetime, user: str, address: str, micros: int, rows: int, statement: str
+    moment: datetime, user: str, address: str, micros: int, rows: int, statement: str
 ) -> None:
     text = (
-        f"# Time: {time:%Y-%m-%dT%H:%M:%S.%f}Z\n# User@Host: {user}[{user}] @  [{address}]  Id: {rows}\n"
+        f"# Time: {moment:%Y-%m-%dT%H:%M:%S.%f}Z\n# User@Host: {user}[{user}] @  [{address}]  Id: {rows}\n"
         f"# Query_time: {micros / 10**6:.6f}  Lock_time: 0.000000 Rows_sent: {rows}  Rows_examined: 0\n"
         f"SET timestamp=1772359197;\n{statement};"
     )
     (event,) = events("mysql_slow", [text.encode()])
-    assert (event.time, event.user, event.source_ip, event.message) == (time, user, address, statement)
+    assert (event.time, event.user, event.source_ip, event.message) == (moment, user, address, statement)
     assert event.fields is not None
     assert event.fields["query_time_s"] == pytest.approx(micros / 10**6)
     assert (event.fields["rows_sent"], event.fields["thread"]) == (rows, str(rows))
@@ -181,3 +182,10 @@ def test_what_is_written_is_read(
     assert frame.row(0, named=True) == msgspec.structs.asdict(event) | {
         "fields": msgspec.json.encode(event.fields).decode()
     }
+
+
+@pytest.mark.parametrize("piece", [" ", "\u2028", "A", "A: ", "a: 1 "])
+def test_a_long_line_takes_no_time_that_grows_with_its_square(piece: str) -> None:
+    started = time.process_time()
+    slow_query_reader()(f"# Query_time: 2.5  {piece * 300_000}", NOW)
+    assert time.process_time() - started < 5, "a square of it is minutes, a multiple milliseconds"

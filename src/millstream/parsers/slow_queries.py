@@ -42,7 +42,7 @@ _VALUES: Final = re.compile(
     r"#\s{1,2}(?=(?:Query_time|Thread_id|Schema|Rows_affected|Bytes_sent|Tmp_tables?|Full_scan|Filesort|QC_[hH]it|InnoDB_\w{1,40}"
     r"|Priority_queue|Stored_routine|Pages_accessed|Log_slow_rate_type|Profile_\w{1,40}): )(?P<values>.*)"
 )
-_VALUE: Final = re.compile(r"\s*(?P<name>[A-Z][A-Za-z_]{1,60}):\s{1,4}(?P<value>\S{1,200})")
+_VALUE: Final = re.compile(r"(?P<name>[A-Z][A-Za-z_]{1,60}):\s{1,4}(?P<value>\S{1,200})")
 _USE: Final = re.compile(r"use (?P<database>[^;]{1,200});\s*")
 _TIMESTAMP: Final = re.compile(r"SET timestamp=(?P<seconds>\d{9,11})(?:\.\d{1,6})?;\s*")
 _ADMINISTRATOR: Final = re.compile(r"# (?P<message>administrator command: .{1,200}?);?\s*")
