@@ -161,6 +161,13 @@ def test_fields_are_set_as_they_are_in_single_events(events: list[LogEvent], val
     assert through(SetTable(values=values), events) == [changed(event, values) for event in events]
 
 
+def test_a_list_with_a_list_behind_its_first_value_is_removed() -> None:
+    fields = {"a": ["x", ["secret"]], "b": [1, [2], 3]}
+    event = LogEvent(time=NOW, source="s", message="m", raw="m", fields=fields)
+    assert [one.fields for one in through(RemoveTable(names=("fields.a",)), [event])] == [{"b": [1, [2], 3]}]
+    assert [one.fields for one in through(RemoveTable(names=("fields.a", "fields.b")), [event])] == [None]
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.lists(EVENTS, min_size=1, max_size=8), st.lists(NAMES, min_size=1, max_size=3))
 def test_fields_are_removed_as_they_are_from_single_events(events: list[LogEvent], names: list[str]) -> None:

@@ -19,7 +19,7 @@ from millstream.logs.steps.objects import nested, text_of, with_members
 if TYPE_CHECKING:
     import polars as pl
 
-_ODD: Final = r'(?s)\\|null|.\{|\[\[|":\s|,\s"|\{\s|\s\}|^\{\}$'
+_ODD: Final = r'(?s)\\|null|.\{|[\[,]\s*\[|":\s|,\s"|\{\s|\s\}|^\{\}$'
 _SCALAR: Final = r'"[^"]*"|[^,"{}\[\]]+'
 _VALUE: Final = rf'{_SCALAR}|\[(?:"[^"]*"|[^"\[\]])*\]'
 _DECODER: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
