@@ -100,4 +100,5 @@ def test_record_that_is_put_in_place_of_another_is_named(batches: list[list[Item
         assert log.engine.replace("items", 0, [header], [other])
         [finding] = verify(log, "items").findings
         assert finding.where == "items/0"
-        assert finding.problem.startswith(f"record {batch.offset + place} is ")
+        # Where the next one is the same as it was, it looks as if another had been put before it.
+        assert finding.problem.startswith((f"record {batch.offset + place} is ", f"record {batch.offset + place} was "))
