@@ -61,6 +61,7 @@ KINDS = {
     "threshold": 'threshold]\ncount = 5\nwithin = "1m"\nby = ["source_ip"]',
     "distinct": 'threshold]\ncount = 5\nwithin = "1m"\nby = ["source_ip"]\ndistinct = "user"',
     "sequence": 'sequence]\nthen = "success"\nwithin = "1m"\nby = ["source_ip"]',
+    "together": 'together]\nof = ["NOT success", "success"]\nwithin = "1m"\nby = ["source_ip"]',
     "first-seen": 'first_seen]\nby = ["user"]\nlearn = "1000d"',
     "absence": 'absence]\nwithin = "10d"\nby = ["user"]',
     "rate": 'rate]\nfactor = 3\nwindow = "1m"\nby = ["source_ip"]',
