@@ -200,8 +200,15 @@ def test_a_reader_that_has_enough_is_no_error(folder: Path) -> None:
 
 def test_arguments_are_stored_and_come_back(millstream: Command) -> None:
     result = millstream("put", "orders", '{"id": 1}', '{"id": 2, "note": "x"}')
-    assert result == (0, "stored 2 records in orders, offsets [0, 2)\n", "")
+    assert result == (0, "stored 2 records in orders, offsets [0, 2)\n", "made the topic orders\n")
     assert millstream("tail", "orders", "--values").objects == [{"id": 1}, {"id": 2, "note": "x"}]
+
+
+def test_a_mistyped_topic_is_told(millstream: Command) -> None:
+    assert millstream("put", "orders", '{"id": 1}').code == 0
+    assert millstream("put", "orders", '{"id": 2}').err == ""
+    result = millstream("put", "ordrs", '{"id": 3}')
+    assert result == (0, "stored 1 record in ordrs, offsets [0, 1)\n", "made the topic ordrs; there is also orders\n")
 
 
 def test_one_bad_argument_stores_none(millstream: Command) -> None:

@@ -65,7 +65,7 @@ def test_format_of_a_file_is_seen(folder: Path, capsys: pytest.CaptureFixture[st
     (folder / "app.log").write_text('ts=2026-03-01T10:00:00Z level=warn msg="late"\n')
     assert run(["put", "app", "--file", "app.log", "--format", "auto"]) == 0
     said = capsys.readouterr()
-    assert (said.out, said.err) == ("stored 1 record in app\n", "app.log is read as logfmt\n")
+    assert (said.out, said.err) == ("stored 1 record in app\n", "app.log is read as logfmt\nmade the topic app\n")
 
 
 def test_syslog_is_read_from_standard_input(folder: Path) -> None:
@@ -120,7 +120,8 @@ def test_file_of_the_windows_event_log_is_read_as_its_records(folder: Path, caps
     assert run(["put", "named", "--file", "Security.evtx", "--format", "evtx"]) == 0
     said = capsys.readouterr()
     assert said.out == "stored 7 records in named\n"
-    assert said.err == "Security.evtx: at byte 69,632 there is no chunk of an event log; it is left out\n"
+    left_out = "Security.evtx: at byte 69,632 there is no chunk of an event log; it is left out\n"
+    assert said.err == left_out + "made the topic named\n"
     assert run(["put", "chosen", "--file", "Security.evtx", "--format", "auto", "--skip", "5"]) == 0
     assert "Security.evtx is read as windows" in capsys.readouterr().err
     with App("millstream.db") as app:

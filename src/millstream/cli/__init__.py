@@ -7,6 +7,7 @@ General layout:
     shell           the options that they share; opens the log
     output, progress, errors        what all of them write with
     lines, load, load_format        the inside of `put`: blocks of lines, values, lines of a known format
+    interrupt                       Ctrl-C between two of its blocks
     run_progress                    what `run --until now` says meanwhile
     queue_text, stream_text, batch_text, listener_text      rows of tables, which several commands write;
                                     stream_state: what steps keep

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import gc
 import os
-import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from difflib import get_close_matches
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from millstream.cli.errors import EXIT_INTERRUPTED, EXIT_SET_ASIDE
+from millstream.cli.interrupt import Interrupt
 from millstream.cli.output import count_text, one_line, print_json
 from millstream.cli.progress import progress
 from millstream.cli.shell import DataOption, DebugOption, JsonOption, Shell, TopicArgument, UrlOption
-from millstream.errors import ConflictError, SchemaError, SettingsError, StorageError
+from millstream.errors import ConflictError, MillstreamError, SchemaError, SettingsError, StorageError
 
 if TYPE_CHECKING:
     from millstream.cli.lines import Block, FileReader, PipeReader
@@ -97,7 +97,7 @@ def put(
     cut = _split(multiline, known)
     if known is not None and file is not None and str(file) != "-":
         _look_at(file)  # before anything is made for it
-    with shell.open(create=True) as log, without_collector():
+    with shell.open(create=True) as log, without_collector(), _telling_of_new(log, topic):
         if known is not None:
             found = log.topic(topic, known.type, key=key, time="time")
             raise typer.Exit(_put_format(shell, log, found, known, file, skip, cut))
@@ -108,6 +108,20 @@ def put(
             raise typer.Exit(code)
         else:
             raise typer.Exit(_put_file(shell, log, topic, file, raw, key, time_field, strict, skip))
+
+
+@contextmanager
+def _telling_of_new(log: Log, name: str) -> Iterator[None]:
+    """Tell of a topic that was made meanwhile: its name may be a mistyped one."""
+    before = log.topics()
+    try:
+        yield
+    finally:
+        # Where the log itself fails, that is what is told.
+        with suppress(MillstreamError):
+            if name not in before and name in log.topics():
+                alike = "".join(f"; there is also {other}" for other in get_close_matches(name, before, n=1))
+                print(f"made the topic {name}{alike}", file=sys.stderr)
 
 
 def _look_at(file: Path) -> None:
@@ -340,37 +354,6 @@ def without_collector() -> Iterator[None]:
         yield
     finally:
         gc.enable()
-
-
-class Interrupt:
-    """Ctrl-C that waits until the block in hand is stored, so that the count of what is stored is exact."""
-
-    def __init__(self) -> None:
-        self.came = False
-        self._postponed = False
-
-    @contextmanager
-    def watched(self) -> Iterator[None]:
-        before = signal.signal(signal.SIGINT, self._handle)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, before)
-
-    @contextmanager
-    def postponed(self) -> Iterator[None]:
-        self._postponed = True
-        try:
-            yield
-        finally:
-            self._postponed = False
-        if self.came:
-            raise KeyboardInterrupt
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        again, self.came = self.came, True
-        if again or not self._postponed:
-            raise KeyboardInterrupt
 
 
 def _print_totals(shell: Shell, topic: str, totals: Totals, skip: int, seconds: float, *, ended: str | None) -> None:
