@@ -212,5 +212,5 @@ def test_file_of_another_kind_is_refused(path: Path) -> None:
 
 def test_package_that_is_missing_is_said_with_what_to_install(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "evtx", None)
-    with pytest.raises(UsageError, match=r'pip install "millstream\[evtx\]"'):
+    with pytest.raises(UsageError, match=r"pip install 'millstream\[evtx\]'"):
         EvtxSource([path])
