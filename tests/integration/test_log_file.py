@@ -10,8 +10,10 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
+import apsw
 import msgspec
 import pytest
 
@@ -258,6 +260,25 @@ def test_processes_that_make_the_same_file_at_once_agree(tmp_path: Path) -> None
     engine = SqliteEngine(tmp_path / "log.db")
     assert engine.check() == []
     engine.close()
+
+
+def test_file_that_becomes_a_log_while_it_is_looked_at_is_no_foreign_one(tmp_path: Path) -> None:
+    path = str(tmp_path / "new.db")
+    with closing(driver.connect(path, vfs=None, read_only=False)) as ours:
+        # As the other process leaves it just before it makes the tables.
+        ours.execute("PRAGMA journal_mode = WAL")
+
+        with closing(driver.connect(path, vfs=None, read_only=False)) as others:
+
+            def make_it_meanwhile(cursor: apsw.Cursor, statement: str, bindings: apsw.Bindings | None) -> bool:
+                if "sqlite_schema" in statement:
+                    driver.prepare_file(others, path)
+                return True
+
+            ours.exec_trace = make_it_meanwhile
+            assert not driver.is_prepared(ours, path)
+            ours.exec_trace = None
+        assert driver.is_prepared(ours, path)
 
 
 def test_backup_is_a_whole_log_while_others_write(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,7 +19,7 @@ from millstream.cli.interrupt import Interrupt
 from millstream.cli.output import count_text, one_line, print_json
 from millstream.cli.progress import progress
 from millstream.cli.shell import DataOption, DebugOption, JsonOption, Shell, TopicArgument, UrlOption
-from millstream.errors import ConflictError, MillstreamError, SchemaError, SettingsError, StorageError
+from millstream.errors import ConflictError, SchemaError, SettingsError, StorageError
 
 if TYPE_CHECKING:
     from millstream.cli.lines import Block, FileReader, PipeReader
@@ -97,31 +97,27 @@ def put(
     cut = _split(multiline, known)
     if known is not None and file is not None and str(file) != "-":
         _look_at(file)  # before anything is made for it
-    with shell.open(create=True) as log, without_collector(), _telling_of_new(log, topic):
+    with shell.open(create=True) as log, without_collector():
+        before = log.topics()
+        code = 0
         if known is not None:
             found = log.topic(topic, known.type, key=key, time="time")
-            raise typer.Exit(_put_format(shell, log, found, known, file, skip, cut))
-        if values:
+            code = _put_format(shell, log, found, known, file, skip, cut)
+        elif values:
             _put_values(shell, log, topic, values, raw, key, time_field)
         elif file is None or str(file) == "-":
             code = _put_stdin(shell, log, _topic(log, topic, raw, key, time_field), strict, skip)
-            raise typer.Exit(code)
         else:
-            raise typer.Exit(_put_file(shell, log, topic, file, raw, key, time_field, strict, skip))
+            code = _put_file(shell, log, topic, file, raw, key, time_field, strict, skip)
+        if topic not in before and topic in log.topics():
+            _tell_of_new(topic, before)
+    raise typer.Exit(code)
 
 
-@contextmanager
-def _telling_of_new(log: Log, name: str) -> Iterator[None]:
-    """Tell of a topic that was made meanwhile: its name may be a mistyped one."""
-    before = log.topics()
-    try:
-        yield
-    finally:
-        # Where the log itself fails, that is what is told.
-        with suppress(MillstreamError):
-            if name not in before and name in log.topics():
-                alike = "".join(f"; there is also {other}" for other in get_close_matches(name, before, n=1))
-                print(f"made the topic {name}{alike}", file=sys.stderr)
+def _tell_of_new(topic: str, others: list[str]) -> None:
+    """Tell of a topic that was made: its name may be a mistyped one."""
+    alike = "".join(f"; there is also {other}" for other in get_close_matches(topic, others, n=1))
+    print(f"made the topic {topic}{alike}", file=sys.stderr)
 
 
 def _look_at(file: Path) -> None:

@@ -133,8 +133,15 @@ def is_prepared(connection: apsw.Connection, path: str) -> bool:
         ForeignFileError: A file of something else.
         NewerFormatError: Written by a newer release.
     """
-    application = connection.pragma("application_id")
-    version = connection.pragma("user_version")
+    # In one view: another process may make it a log between two of these.
+    connection.execute("BEGIN")
+    try:
+        application = connection.pragma("application_id")
+        version = connection.pragma("user_version")
+        things = connection.execute("SELECT count(*) FROM sqlite_schema").get
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
     if application == APPLICATION_ID:
         if version > FORMAT:
             raise NewerFormatError(
@@ -142,7 +149,7 @@ def is_prepared(connection: apsw.Connection, path: str) -> bool:
                 "upgrade it (pip install -U millstream)"
             )
         return bool(version == FORMAT)
-    if application or connection.execute("SELECT count(*) FROM sqlite_schema").get:
+    if application or things:
         raise ForeignFileError(
             f"{path} is a SQLite file of another program: choose another name for the log (nothing was changed)"
         )
