@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from millstream.cli.lines import Block
 from millstream.cli.load import Totals
-from millstream.sources.batches import with_records
+from millstream.sources.batches import BATCHES, with_records
 
 if TYPE_CHECKING:
     from millstream.log.topic import Topic
@@ -47,8 +47,12 @@ class FormatLoader:
             lines = block.data.split(b"\n")
             if not lines[-1]:
                 lines.pop()
-            found = with_records(line.removesuffix(b"\r") for line in lines if line.strip())
-            self._store(found, len(lines), sum(not line.strip() for line in lines))
+            found = [line.removesuffix(b"\r") for line in lines if line.strip()]
+            blank = len(lines) - len(found)
+            # A look at the whole block costs nothing beside one at each line.
+            if any(beginning in block.data for beginning in BATCHES):
+                found = with_records(found)
+            self._store(found, len(lines), blank)
         else:
             events, self._held = _events(self._split, self._held + block.data)
             self._store(events, block.lines, 0)
